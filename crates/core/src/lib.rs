@@ -1,0 +1,27 @@
+//! What protects a cache's origin, as pure state machines.
+//!
+//! Nothing here does I/O, reads a clock, starts a thread or owns a source of randomness: `now` and a
+//! [`rng::Stream`] are arguments. The simulator runs these machines in virtual time and the runtime runs the same
+//! code in real time, so what is predicted is what is deployed. Nothing here knows either of them.
+
+pub mod balance;
+pub mod breaker;
+pub mod coalesce;
+pub mod deadline;
+pub mod early;
+pub mod lease;
+pub mod limit;
+pub mod policies;
+pub mod queue;
+pub mod rate;
+pub mod record;
+pub mod retry;
+pub mod ring;
+pub mod rng;
+pub mod shed;
+pub mod sketch;
+pub mod stale;
+pub mod throttle;
+pub mod time;
+pub mod ttl;
+pub mod warm;
