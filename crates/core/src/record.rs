@@ -400,12 +400,12 @@ impl Record {
     pub fn labels(&self, metric: Metric, component: &str) -> Vec<String> {
         let mut labels: Vec<String> = Vec::new();
         for series in &self.series {
-            if series.metric == metric && series.component == component {
-                if let Some(label) = &series.label {
-                    if !labels.contains(label) {
-                        labels.push(label.clone());
-                    }
-                }
+            if series.metric == metric
+                && series.component == component
+                && let Some(label) = &series.label
+                && !labels.contains(label)
+            {
+                labels.push(label.clone());
             }
         }
         labels

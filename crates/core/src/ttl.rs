@@ -24,7 +24,7 @@ pub enum Jitter {
 }
 
 /// How long entries are kept.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Default)]
 pub struct Settings {
     /// The TTL of a class that has none of its own; the cache's own TTL when absent.
     pub ttl: Option<Span>,
@@ -41,18 +41,4 @@ pub struct Settings {
     pub stagger: Option<Span>,
     /// How long "there is no such thing" is remembered; not at all when absent.
     pub negative: Option<Span>,
-}
-
-impl Default for Settings {
-    fn default() -> Settings {
-        Settings {
-            ttl: None,
-            critical: None,
-            important: None,
-            regular: None,
-            jitter: None,
-            stagger: None,
-            negative: None,
-        }
-    }
 }
