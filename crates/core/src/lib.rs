@@ -11,6 +11,7 @@ pub mod deadline;
 pub mod early;
 pub mod lease;
 pub mod limit;
+pub mod pace;
 pub mod policies;
 pub mod queue;
 pub mod rate;
