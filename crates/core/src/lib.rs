@@ -10,6 +10,7 @@ pub mod coalesce;
 pub mod deadline;
 pub mod early;
 pub mod epoch;
+pub mod health;
 pub mod lease;
 pub mod limit;
 pub mod pace;
