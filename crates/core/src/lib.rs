@@ -11,6 +11,7 @@ pub mod deadline;
 pub mod early;
 pub mod epoch;
 pub mod health;
+pub mod histogram;
 pub mod lease;
 pub mod limit;
 pub mod pace;
