@@ -56,3 +56,53 @@ impl Pace {
         self.next
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_pace_holds_when_it_is_asked_late() {
+        // Asked every 7 ms for one permit each 10 ms: the grid makes up for the lateness.
+        let mut pace = Pace::new(100.0);
+        let taken = (0..1_000_u64)
+            .filter(|poll| pace.take(Time::ZERO + Span::millis(poll * 7)))
+            .count();
+        assert_eq!(taken, 700);
+    }
+
+    #[test]
+    fn no_pace_is_no_permit() {
+        for per_second in [0.0, -1.0, f64::NAN] {
+            let mut pace = Pace::new(per_second);
+            assert!(!pace.take(Time::ZERO + Span::secs(1_000_000)));
+            assert_eq!(pace.next(), Time::NEVER);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn permits_never_exceed_one_a_gap_and_one(waits in prop::collection::vec(0_u64..40, 1..300)) {
+            let mut pace = Pace::new(100.0);
+            let mut taken: Vec<u64> = Vec::new();
+            let mut now_ms = 0;
+            for wait in waits {
+                now_ms += wait;
+                let now = Time::ZERO + Span::millis(now_ms);
+                let due = pace.next() <= now;
+                prop_assert_eq!(pace.take(now), due);
+                prop_assert!(pace.next() > now);
+                taken.extend(due.then_some(now_ms));
+            }
+            // Over every stretch, not only from the start.
+            for (index, first) in taken.iter().enumerate() {
+                for (more, last) in taken[index..].iter().enumerate() {
+                    prop_assert!(more as u64 <= 1 + (last - first) / 10);
+                }
+            }
+        }
+    }
+}
