@@ -15,6 +15,7 @@
 //! assert!(sketch.is_hot(1_000_000) && !sketch.is_hot(299));
 //! ```
 
+use crate::rng::mix;
 use crate::time::{Span, Time};
 
 mod summary;
@@ -84,18 +85,21 @@ impl Sketch {
     /// Counts one read of `key`.
     pub fn record(&mut self, now: Time, key: u64) {
         self.slide(now);
-        self.present.add(key);
+        self.present.add(key, mix(key));
     }
 
     /// Whether `key` brought at least the share that is hot, of the reads in the window up to the last record.
     ///
     /// A key that did is never missed; one that did not may be named when it came within the error.
     pub fn is_hot(&self, key: u64) -> bool {
-        let (present, before) = (self.present.slot_of(key), self.before.slot_of(key));
-        if present.is_none() && before.is_none() {
-            return false;
+        let hash = mix(key);
+        match (self.present.count(key, hash), self.before.count(key, hash)) {
+            (None, None) => false,
+            (present, before) => {
+                let floor = |half: &Summary, count: Option<u64>| count.unwrap_or_else(|| half.floor());
+                self.is_hot_at(floor(&self.present, present) + floor(&self.before, before))
+            }
         }
-        self.is_hot_at(self.present.estimate(present) + self.before.estimate(before))
     }
 
     /// The keys that are counted, with (an upper bound of) the share of the reads that each brings, greatest first.
@@ -104,7 +108,7 @@ impl Sketch {
         let only_before = self
             .before
             .keys()
-            .filter(|key| self.present.slot_of(*key).is_none());
+            .filter(|key| self.present.count(*key, mix(*key)).is_none());
         let mut top: Vec<(u64, f64)> = self
             .present
             .keys()
@@ -127,7 +131,7 @@ impl Sketch {
 
     /// Reads in the window, up to the last record.
     pub fn reads(&self) -> u64 {
-        self.present.total + self.before.total
+        self.present.total() + self.before.total()
     }
 
     /// By how many reads an estimate may be too high, at most.
@@ -143,7 +147,9 @@ impl Sketch {
 
     /// An upper bound of the reads of `key` in the window.
     fn count(&self, key: u64) -> u64 {
-        self.present.estimate(self.present.slot_of(key)) + self.before.estimate(self.before.slot_of(key))
+        let hash = mix(key);
+        let bound = |half: &Summary| half.count(key, hash).unwrap_or_else(|| half.floor());
+        bound(&self.present) + bound(&self.before)
     }
 
     fn is_hot_at(&self, count: u64) -> bool {

@@ -1,32 +1,59 @@
 //! One half of the window: the Space-Saving summary itself, with its counters and the table that finds them.
 
-use crate::rng::mix;
-
-/// Space-Saving: counters in a heap with the least on top, and a table that finds the counter of a key.
+/// Space-Saving in constant time a read.
+///
+/// The counters lie in order of their counts, so those of one count lie together, in a run. To count one more, a
+/// counter changes places with the last of its run and joins the run behind it; the least counter is the first.
 #[derive(Clone, Debug)]
 pub(super) struct Summary {
-    /// A binary heap by count; at most `capacity` of them.
+    /// At most `capacity` of them, the least count first.
     counters: Vec<Counter>,
-    /// Open addressing with linear probing: one more than a counter's place in the heap, 0 when free.
+    /// At most one more than counters; those that are free are in `runs_free`.
+    runs: Vec<Run>,
+    runs_free: Vec<u32>,
+    /// Open addressing with linear probing: one more than a counter's slot, 0 when free. At most a quarter is in
+    /// use, so searches are short.
     table: Vec<u32>,
     capacity: usize,
     /// All that was added.
-    pub(super) total: u64,
+    total: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Counter {
     key: u64,
-    count: u64,
+    run: u32,
     /// Where the table points at this counter.
     cell: u32,
+    /// Where a search for it begins.
+    home: u32,
+}
+
+/// Counters of equal count, from one slot to another.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    count: u64,
+    first: u32,
+    last: u32,
+}
+
+impl Run {
+    fn new(count: u64, slot: u32) -> Run {
+        Run {
+            count,
+            first: slot,
+            last: slot,
+        }
+    }
 }
 
 impl Summary {
     pub(super) fn new(capacity: usize) -> Summary {
         Summary {
             counters: Vec::with_capacity(capacity),
-            table: vec![0; (capacity * 2).next_power_of_two()],
+            runs: Vec::with_capacity(capacity + 1),
+            runs_free: Vec::with_capacity(capacity + 1),
+            table: vec![0; (capacity * 4).next_power_of_two()],
             capacity,
             total: 0,
         }
@@ -34,10 +61,17 @@ impl Summary {
 
     pub(super) fn clear(&mut self) {
         self.counters.clear();
+        self.runs.clear();
+        self.runs_free.clear();
         self.table.fill(0);
         self.total = 0;
     }
 
+    pub(super) fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// The keys that have a counter.
     pub(super) fn keys(&self) -> impl Iterator<Item = u64> + '_ {
         self.counters.iter().map(|counter| counter.key)
     }
@@ -47,53 +81,110 @@ impl Summary {
         if self.counters.len() < self.capacity {
             0
         } else {
-            self.counters[0].count
+            self.count_at(0)
         }
     }
 
-    pub(super) fn estimate(&self, slot: Option<usize>) -> u64 {
-        slot.map_or(self.floor(), |slot| self.counters[slot].count)
-    }
-
-    pub(super) fn slot_of(&self, key: u64) -> Option<usize> {
-        match self.table[self.cell_of(key)] {
+    /// The count of the key with this hash, if it has a counter.
+    pub(super) fn count(&self, key: u64, hash: u64) -> Option<u64> {
+        match self.table[self.cell_of(key, hash)] {
             0 => None,
-            slot => Some(slot as usize - 1),
+            slot => Some(self.count_at(slot as usize - 1)),
         }
     }
 
-    pub(super) fn add(&mut self, key: u64) {
+    /// Counts one more of the key with this hash.
+    pub(super) fn add(&mut self, key: u64, hash: u64) {
         self.total += 1;
-        let cell = self.cell_of(key);
-        let slot = match self.table[cell] {
-            0 if self.counters.len() < self.capacity => {
-                let slot = self.counters.len();
-                self.counters.push(Counter {
-                    key,
-                    count: 0,
-                    cell: cell as u32,
-                });
-                self.table[cell] = slot as u32 + 1;
-                self.sift_up(slot)
-            }
+        let cell = self.cell_of(key, hash);
+        match self.table[cell] {
+            0 if self.counters.len() < self.capacity => self.insert(key, hash, cell),
             0 => {
                 // The least counter goes to the new key with its count: that is the error.
-                self.free(self.counters[0].cell as usize);
-                let cell = self.cell_of(key);
+                self.vacate(self.counters[0].cell as usize);
+                let cell = self.cell_of(key, hash);
                 self.counters[0].key = key;
+                self.counters[0].home = self.home(hash);
                 self.point(cell, 0);
-                0
+                self.increment(0);
             }
-            slot => slot as usize - 1,
-        };
-        self.counters[slot].count += 1;
-        self.sift_down(slot);
+            slot => self.increment(slot as usize - 1),
+        }
     }
 
-    /// The cell of `key`, or the free one where it would go. The table is at most half full, so there is one.
-    fn cell_of(&self, key: u64) -> usize {
+    /// A counter for a new key. Its count is the least there is, so it goes to the front: each run before it makes
+    /// room by moving its first counter behind its last.
+    fn insert(&mut self, key: u64, hash: u64, cell: usize) {
+        let mut slot = self.counters.len();
+        let run = self.new_run(0, slot);
+        self.counters.push(Counter {
+            key,
+            run,
+            cell: cell as u32,
+            home: self.home(hash),
+        });
+        self.point(cell, slot);
+        while slot > 0 {
+            let before = &mut self.runs[self.counters[slot - 1].run as usize];
+            let first = before.first as usize;
+            before.first += 1;
+            before.last += 1;
+            self.swap(first, slot);
+            slot = first;
+        }
+        self.runs[run as usize] = Run::new(0, 0);
+        self.increment(0);
+    }
+
+    fn increment(&mut self, slot: usize) {
+        let run = self.counters[slot].run;
+        let Run { count, first, last } = self.runs[run as usize];
+        let alone = first == last;
+        let place = last as usize;
+        if slot != place {
+            self.swap(slot, place);
+        }
+        let next = self.counters.get(place + 1).map(|next| next.run);
+        if let Some(next) = next.filter(|next| self.runs[*next as usize].count == count + 1) {
+            self.runs[next as usize].first = last;
+            self.counters[place].run = next;
+            if alone {
+                self.runs_free.push(run);
+            } else {
+                self.runs[run as usize].last = last - 1;
+            }
+        } else if alone {
+            self.runs[run as usize].count = count + 1;
+        } else {
+            self.runs[run as usize].last = last - 1;
+            self.counters[place].run = self.new_run(count + 1, place);
+        }
+    }
+
+    /// A run of the one counter at `slot`.
+    fn new_run(&mut self, count: u64, slot: usize) -> u32 {
+        let run = Run::new(count, slot as u32);
+        if let Some(free) = self.runs_free.pop() {
+            self.runs[free as usize] = run;
+            free
+        } else {
+            self.runs.push(run);
+            self.runs.len() as u32 - 1
+        }
+    }
+
+    fn count_at(&self, slot: usize) -> u64 {
+        self.runs[self.counters[slot].run as usize].count
+    }
+
+    fn home(&self, hash: u64) -> u32 {
+        hash as u32 & (self.table.len() as u32 - 1)
+    }
+
+    /// The cell of a key, or the free one where it would go.
+    fn cell_of(&self, key: u64, hash: u64) -> usize {
         let mask = self.table.len() - 1;
-        let mut cell = mix(key) as usize & mask;
+        let mut cell = self.home(hash) as usize;
         while let Some(slot) = (self.table[cell] as usize).checked_sub(1) {
             if self.counters[slot].key == key {
                 break;
@@ -104,11 +195,11 @@ impl Summary {
     }
 
     /// Frees a cell and moves up what had to step over it, so that no search stops short.
-    fn free(&mut self, mut hole: usize) {
+    fn vacate(&mut self, mut hole: usize) {
         let mask = self.table.len() - 1;
         let mut cell = (hole + 1) & mask;
         while let Some(slot) = (self.table[cell] as usize).checked_sub(1) {
-            let wanted = mix(self.counters[slot].key) as usize & mask;
+            let wanted = self.counters[slot].home as usize;
             if (cell.wrapping_sub(wanted) & mask) >= (cell.wrapping_sub(hole) & mask) {
                 self.point(hole, slot);
                 hole = cell;
@@ -129,49 +220,30 @@ impl Summary {
         self.table[self.counters[b].cell as usize] = b as u32 + 1;
     }
 
-    fn sift_up(&mut self, mut slot: usize) -> usize {
-        while slot > 0 && self.counters[slot].count < self.counters[(slot - 1) / 2].count {
-            self.swap(slot, (slot - 1) / 2);
-            slot = (slot - 1) / 2;
-        }
-        slot
-    }
-
-    fn sift_down(&mut self, mut slot: usize) {
-        loop {
-            let left = 2 * slot + 1;
-            if left >= self.counters.len() {
-                return;
-            }
-            let right = left + 1;
-            let less =
-                if right < self.counters.len() && self.counters[right].count < self.counters[left].count {
-                    right
-                } else {
-                    left
-                };
-            if self.counters[slot].count <= self.counters[less].count {
-                return;
-            }
-            self.swap(slot, less);
-            slot = less;
-        }
-    }
-
     pub(super) fn invariants(&self) {
+        let counts = || (0..self.counters.len()).map(|slot| self.count_at(slot));
         debug_assert!(self.counters.len() <= self.capacity, "more counters than allowed");
+        debug_assert!(counts().is_sorted(), "counters out of order");
+        debug_assert_eq!(counts().sum::<u64>(), self.total, "a read was lost");
         debug_assert!(
-            (1..self.counters.len())
-                .all(|slot| self.counters[(slot - 1) / 2].count <= self.counters[slot].count),
-            "the heap is out of order"
+            (0..self.counters.len()).all(|slot| {
+                let Run { count, first, last } = self.runs[self.counters[slot].run as usize];
+                (first..=last).contains(&(slot as u32))
+                    && (slot as u32 == last)
+                        == (slot + 1 == self.counters.len() || self.count_at(slot + 1) > count)
+            }),
+            "the runs do not cover the counters"
         );
         debug_assert!(
-            (0..self.counters.len()).all(|slot| self.slot_of(self.counters[slot].key) == Some(slot)),
+            self.runs.len() <= self.capacity + 1,
+            "more runs than there can be counts"
+        );
+        debug_assert!(
+            self.counters.iter().enumerate().all(|(slot, counter)| {
+                self.table[counter.cell as usize] as usize == slot + 1
+                    && self.cell_of(counter.key, u64::from(counter.home)) == counter.cell as usize
+            }),
             "the table lost a key"
-        );
-        debug_assert_eq!(
-            self.counters.iter().map(|counter| counter.count).sum::<u64>(),
-            self.total
         );
     }
 }
