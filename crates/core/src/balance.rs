@@ -49,6 +49,13 @@ impl Balancer {
         }
     }
 
+    /// Goes on with other copies: some were added or removed at the end.
+    pub fn resize(&mut self, copies: usize) {
+        self.copies = copies;
+        self.turn = self.turn.checked_rem(copies).unwrap_or(0);
+        self.invariants();
+    }
+
     /// The copy for the next call among those that are up; `None` when none is.
     ///
     /// `in_flight` has the calls inside each copy; one that is missing counts as idle. The better of two is drawn
@@ -116,6 +123,14 @@ impl Default for Ejection {
     }
 }
 
+impl Ejection {
+    /// How many of so many copies may be out.
+    fn out_max(&self, copies: usize) -> usize {
+        let share = (copies as f64 * self.share_max.clamp(0.0, 1.0)) as usize;
+        share.max(1).min(copies.saturating_sub(1))
+    }
+}
+
 /// Leaves out copies that keep failing (outlier ejection).
 #[derive(Clone, Debug)]
 pub struct Ejector {
@@ -136,13 +151,29 @@ struct Standing {
 impl Ejector {
     /// All of the copies `0..copies` are in.
     pub fn new(settings: &Ejection, copies: usize) -> Ejector {
-        let share = (copies as f64 * settings.share_max.clamp(0.0, 1.0)) as usize;
         Ejector {
             settings: settings.clone(),
             copies: vec![Standing::default(); copies],
-            out_max: share.max(1).min(copies.saturating_sub(1)),
+            out_max: settings.out_max(copies),
             latest: Time::ZERO,
         }
+    }
+
+    /// Goes on with other settings, and other copies: some were added or removed at the end.
+    ///
+    /// Those that are out stay out, but for what is over the cap now: of those the first that would come back.
+    pub fn retune(&mut self, now: Time, settings: &Ejection, copies: usize) {
+        self.latest = self.latest.max(now);
+        self.settings = settings.clone();
+        self.copies.resize(copies, Standing::default());
+        self.out_max = settings.out_max(copies);
+        while self.out(self.latest) > self.out_max {
+            let out = self.copies.iter_mut().filter(|copy| self.latest < copy.out_until);
+            if let Some(first) = out.min_by_key(|copy| copy.out_until) {
+                first.out_until = self.latest;
+            }
+        }
+        self.invariants();
     }
 
     /// Takes note of how a call of `copy` ended. Whether this ejected it.
@@ -287,6 +318,33 @@ mod tests {
             }
             assert_eq!(ejector.out(Time::ZERO), out, "{copies} copies, {share_max}");
         }
+    }
+
+    #[test]
+    fn with_fewer_copies_fewer_may_be_out() {
+        let at = |secs| Time::ZERO + Span::secs(secs);
+        let settings = Ejection {
+            failures: 1,
+            share_max: 1.0,
+            ..Ejection::default()
+        };
+        let mut ejector = Ejector::new(&settings, 4);
+        (0..3).for_each(|copy| assert!(ejector.record(at(copy as u64), copy, false)));
+        ejector.retune(at(5), &settings, 2);
+        assert!(ejector.is_in(at(5), 0), "the first that would come back");
+        assert!(!ejector.is_in(at(5), 1));
+        assert!(!ejector.is_in(at(5), 2), "it is no more");
+        let mut balancer = Balancer::new(Strategy::RoundRobin, 4);
+        let mut rng = Seed(1).stream("balance", 0);
+        let mut pick = |balancer: &mut Balancer| balancer.pick(&mut rng, &[], |_| true);
+        assert_eq!(
+            [0; 4].map(|_| pick(&mut balancer)),
+            [Some(0), Some(1), Some(2), Some(3)]
+        );
+        balancer.resize(0);
+        assert_eq!(pick(&mut balancer), None);
+        balancer.resize(2);
+        assert_eq!([0; 3].map(|_| pick(&mut balancer)), [Some(0), Some(1), Some(0)]);
     }
 
     proptest! {
