@@ -110,7 +110,7 @@ impl Leases {
         }
         self.granted += 1;
         let token = Token(self.granted);
-        // Instants that go backwards (they should not) must not break the order in which leases end.
+        // Leases end in the order in which they were granted, also when a shorter hold was set in between.
         let until = (now + self.hold).max(self.ends.back().map_or(Time::ZERO, |(until, ..)| *until));
         self.held.insert(key, Held { owner, token, until });
         self.ends.push_back((until, key, token));
@@ -129,6 +129,11 @@ impl Leases {
         }
         self.invariants();
         holds
+    }
+
+    /// Later leases are held for as long as other settings say; those that are out keep their end.
+    pub fn retune(&mut self, settings: &Settings) {
+        self.hold = settings.hold;
     }
 
     /// Leases that are out, those included that have ended since the last call.
@@ -281,6 +286,27 @@ mod tests {
         assert_eq!(leases.len(), 3);
         assert!(!leases.give_back(at(5), 0, tokens[0]));
         assert!(leases.give_back(at(5), 1, tokens[1]));
+    }
+
+    #[test]
+    fn what_was_given_back_takes_no_memory() {
+        let mut leases = Leases::new(&Settings::default(), 10);
+        for round in 0..10_000 {
+            let token = token(leases.take(at(0), round % 3, 0));
+            assert!(leases.give_back(at(0), round % 3, token));
+            leases.invariants();
+        }
+        assert!(leases.ends.len() <= SLACK + 1);
+    }
+
+    #[test]
+    fn a_store_that_restarts_empty_grants_anew() {
+        let mut leases = Leases::new(&Settings::default(), 10);
+        let lost = token(leases.take(at(0), 1, 100));
+        leases.clear();
+        let granted = token(leases.take(at(1), 1, 200));
+        assert!(!leases.give_back(at(2), 1, lost));
+        assert!(leases.give_back(at(2), 1, granted));
     }
 
     #[test]

@@ -34,6 +34,13 @@ impl Pace {
         }
     }
 
+    /// Goes on at another pace; the permit that is next keeps its instant, or comes sooner.
+    pub fn retune(&mut self, now: Time, per_second: f64) {
+        let pace = Pace::new(per_second);
+        self.next = pace.next.max(self.next.min(now + pace.gap));
+        self.gap = pace.gap;
+    }
+
     /// Takes the permit that is due, if one is.
     ///
     /// Who comes late by less than a gap loses nothing (the permits lie on a grid); who comes later than that starts
@@ -79,6 +86,21 @@ mod tests {
             assert!(!pace.take(Time::ZERO + Span::secs(1_000_000)));
             assert_eq!(pace.next(), Time::NEVER);
         }
+    }
+
+    #[test]
+    fn a_new_pace_holds_at_once_and_hands_out_nothing_extra() {
+        let at = |ms| Time::ZERO + Span::millis(ms);
+        let mut pace = Pace::new(0.1);
+        assert!(pace.take(at(0)));
+        pace.retune(at(1_000), 10.0);
+        assert_eq!(pace.next(), at(1_100));
+        pace.retune(at(1_050), 0.1);
+        assert_eq!(pace.next(), at(1_100), "slower from the next one on");
+        pace.retune(at(1_050), 0.0);
+        assert!(!pace.take(at(9_000)));
+        pace.retune(at(10_000), 10.0);
+        assert_eq!(pace.next(), at(10_100));
     }
 
     proptest! {

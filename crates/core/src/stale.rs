@@ -68,6 +68,11 @@ impl Bounds {
         }
     }
 
+    /// Judges by other settings from now on; what was purged stays purged.
+    pub fn retune(&mut self, settings: &Settings) {
+        self.settings = settings.clone();
+    }
+
     /// Everything whose load began at `now` or before is gone, however fresh or stale.
     ///
     /// The bound is on when a load *began*: one that was under way at the purge may carry the old value.
@@ -148,13 +153,15 @@ mod tests {
             assert_eq!(bounds.judge(at(now), at(10), at(60)), Age::Gone);
             assert_ne!(bounds.judge(at(now), at(11), at(60)), Age::Gone);
         }
+        bounds.retune(&Settings::default());
         bounds.purge(at(3));
         assert!(bounds.purged(at(5)), "an earlier purge does not undo a later one");
     }
 
     #[test]
     fn bounds_of_nothing_serve_nothing_stale() {
-        let bounds = Bounds::new(&Settings {
+        let mut bounds = Bounds::new(&Settings::default());
+        bounds.retune(&Settings {
             while_revalidating: Span::ZERO,
             on_error: Span::ZERO,
             ..Settings::default()

@@ -56,6 +56,7 @@ pub struct Plan {
     begun: usize,
     pace: Pace,
     paused: bool,
+    abandoned: bool,
 }
 
 impl Plan {
@@ -66,6 +67,7 @@ impl Plan {
             begun: 0,
             pace: Pace::new(settings.pace),
             paused: false,
+            abandoned: false,
         }
     }
 
@@ -91,7 +93,7 @@ impl Plan {
 
     /// Whether every key was handed out, or the plan was abandoned.
     pub fn done(&self) -> bool {
-        self.begun >= self.keys.len()
+        self.abandoned || self.begun >= self.keys.len()
     }
 
     /// How far it has come.
@@ -114,7 +116,13 @@ impl Plan {
 
     /// Hands out nothing more, for good; what was begun stays begun.
     pub fn abandon(&mut self) {
-        self.keys.truncate(self.begun);
+        self.abandoned = true;
+        self.invariants();
+    }
+
+    /// Goes on at the pace of other settings, with the same keys.
+    pub fn retune(&mut self, now: Time, settings: &Settings) {
+        self.pace.retune(now, settings.pace);
         self.invariants();
     }
 
@@ -209,7 +217,21 @@ mod tests {
         plan.abandon();
         assert!(plan.done());
         assert_eq!(plan.poll(Time::ZERO + Span::secs(9)), None);
+        assert_eq!(plan.progress(), Progress { begun: 1, total: 100 });
         assert_eq!(plan.next(), Time::NEVER);
+    }
+
+    #[test]
+    fn a_plan_that_was_retuned_goes_on_where_it_was() {
+        let mut plan = plan(0.01, 100);
+        assert_eq!(plan.poll(Time::ZERO), Some(0));
+        let settings = Settings {
+            pace: 10.0,
+            ..Settings::default()
+        };
+        plan.retune(Time::ZERO + Span::secs(1), &settings);
+        assert_eq!(plan.next(), Time::ZERO + Span::millis(1_100));
+        assert_eq!(plan.poll(plan.next()), Some(1));
     }
 
     #[test]
@@ -253,8 +275,7 @@ mod tests {
                 handed += u64::from(due);
                 prop_assert!(handed <= 1 + now.as_nanos() / Span::millis(50).as_nanos());
             }
-            plan.abandon();
-            prop_assert_eq!(plan.progress(), Progress { begun: handed as usize, total: handed as usize });
+            prop_assert_eq!(plan.progress(), Progress { begun: handed as usize, total: 60 });
         }
     }
 }
