@@ -300,6 +300,21 @@ mod tests {
     }
 
     #[test]
+    fn a_shorter_hold_does_not_end_leases_out_of_order() {
+        let mut leases = Leases::new(&Settings::default(), 10);
+        let long = token(leases.take(at(0), 1, 0));
+        leases.retune(&Settings {
+            hold: Span::millis(10),
+            ..Settings::default()
+        });
+        let short = token(leases.take(at(0), 2, 0));
+        assert_eq!(leases.take(at(0), 2, 1), Grant::Held { until: at(5_000) });
+        assert!(leases.give_back(at(4_999), 2, short) && leases.give_back(at(4_999), 1, long));
+        token(leases.take(at(6_000), 2, 0));
+        token(leases.take(at(6_010), 2, 1));
+    }
+
+    #[test]
     fn a_store_that_restarts_empty_grants_anew() {
         let mut leases = Leases::new(&Settings::default(), 10);
         let lost = token(leases.take(at(0), 1, 100));

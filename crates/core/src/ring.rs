@@ -326,6 +326,13 @@ mod tests {
     }
 
     #[test]
+    fn a_ring_is_never_larger_than_its_limit() {
+        let ring = Placement::new(Sharding::Ring, 40_000, 1_000);
+        ring.invariants();
+        assert_eq!(ring.ring.points.len(), 40_000 * 26);
+    }
+
+    #[test]
     fn a_hot_key_overflows_to_the_next_nodes() {
         let ring = Placement::new(Sharding::Ring, 4, 160);
         let mut load = [0_u32; 4];
@@ -404,6 +411,7 @@ mod tests {
             let ring = Ring::new(nodes, vnodes);
             let searched = ring.points.partition_point(|point| point.hash < hash) % ring.points.len();
             prop_assert_eq!(ring.place(hash), searched);
+            prop_assert_eq!(ring.place(u64::MAX), 0, "past the last point comes the first");
             let last = ring.points[ring.points.len() - 1].hash;
             prop_assert_eq!(ring.place(last), ring.points.partition_point(|point| point.hash < last));
         }

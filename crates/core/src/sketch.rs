@@ -265,6 +265,8 @@ mod tests {
         assert_eq!(sketch.reads(), 2);
         sketch.record(at(60_000), 1);
         assert_eq!(sketch.reads(), 1, "a long rest forgets both halves");
+        sketch.record(at(64_999), 1);
+        assert_eq!(sketch.present.total(), 2, "and the next half begins on time");
     }
 
     #[test]

@@ -182,6 +182,20 @@ mod tests {
     }
 
     #[test]
+    fn jitter_of_more_than_the_ttl_is_jitter_of_all_of_it() {
+        for jitter in [Jitter::Share(3.0), Jitter::Up(Span::secs(1_000))] {
+            let ttl = Ttl::new(&Settings {
+                jitter: Some(jitter),
+                ..Settings::default()
+            });
+            let mut rng = rng();
+            let lives = (0..10_000).map(|_| ttl.keep(Class::Regular, MINUTE, &mut rng).fresh.as_secs_f64());
+            let mean = lives.sum::<f64>() / 10_000.0;
+            assert!((mean - 30.0).abs() < 0.9, "{jitter:?}: {mean}");
+        }
+    }
+
+    #[test]
     fn stagger_refreshes_in_the_last_part_of_a_life() {
         let ttl = Ttl::new(&Settings {
             stagger: Some(Span::secs(10)),
