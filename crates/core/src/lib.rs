@@ -9,6 +9,7 @@ pub mod breaker;
 pub mod coalesce;
 pub mod deadline;
 pub mod early;
+pub mod gate;
 pub mod lease;
 pub mod limit;
 pub mod policies;
