@@ -144,6 +144,32 @@ fn codel_drops_ever_faster() {
 }
 
 #[test]
+fn codel_goes_on_where_it_was_when_the_queue_stands_again() {
+    let codel = Codel {
+        target: Span::millis(5),
+        interval: Span::millis(100),
+    };
+    let mut control = codel::Control::default();
+    let mut drops = |from: u64, to: u64, waited: u64| {
+        let waited = Span::millis(waited);
+        (from..to)
+            .filter(|now| control.drops(&codel, at(*now), waited, 9))
+            .count()
+    };
+    let first = drops(0, 2_000, 50);
+    assert_eq!(drops(2_000, 2_100, 1), 0);
+    let again = drops(2_100, 2_500, 50);
+    let fresh = codel::Control::default();
+    control = fresh;
+    let mut drops = |from: u64, to: u64| {
+        (from..to)
+            .filter(|now| control.drops(&codel, at(*now), Span::millis(50), 9))
+            .count()
+    };
+    assert!(again > 2 * drops(2_100, 2_500), "{first} drops, then {again}");
+}
+
+#[test]
 fn codel_forgets_a_queue_that_emptied_by_timeouts() {
     let codel = Codel {
         target: Span::millis(5),
