@@ -10,6 +10,7 @@ pub mod coalesce;
 pub mod deadline;
 pub mod early;
 pub mod epoch;
+pub mod gate;
 pub mod health;
 pub mod histogram;
 pub mod lease;
