@@ -10,6 +10,8 @@ pub mod coalesce;
 pub mod deadline;
 pub mod early;
 pub mod gate;
+pub mod guard;
+pub mod keymap;
 pub mod lease;
 pub mod limit;
 pub mod policies;
