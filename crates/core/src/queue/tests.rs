@@ -145,7 +145,10 @@ fn codel_drops_ever_faster() {
 
 #[test]
 fn codel_forgets_a_queue_that_emptied_by_timeouts() {
-    let codel = Codel { target: Span::millis(5), interval: Span::millis(100) };
+    let codel = Codel {
+        target: Span::millis(5),
+        interval: Span::millis(100),
+    };
     let mut queue = Queue::new(Settings {
         codel: Some(codel),
         ..settings(10, 50, Order::Fifo)
@@ -159,7 +162,11 @@ fn codel_forgets_a_queue_that_emptied_by_timeouts() {
         queue.push(at(200), item).unwrap();
     }
     assert!(queue.pop(at(210)).is_some());
-    assert_eq!(queue.expire(at(210)), None, "this queue has stood for 10 ms, not for 200 ms");
+    assert_eq!(
+        queue.expire(at(210)),
+        None,
+        "this queue has stood for 10 ms, not for 200 ms"
+    );
 }
 
 #[test]
