@@ -11,11 +11,12 @@ mod counters;
 mod request;
 mod step;
 
+pub use crate::coalesce::LoadId;
 pub use counters::Counters;
 pub use request::Request;
 pub use step::{
-    CacheFault, Call, Effect, Entry, Kind, LoadId, LoadReply, LoadStep, OriginFault, Outcome, Reply, Setup,
-    Source, Step, TIERS_MAX, Tier,
+    CacheFault, Call, Effect, Entry, Kind, LoadReply, LoadStep, OriginFault, Outcome, Reply, Setup, Source,
+    Step, TIERS_MAX, Tier,
 };
 
 use std::collections::VecDeque;

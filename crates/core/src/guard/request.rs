@@ -1,6 +1,8 @@
 //! A request on its way through the guard.
 
-use super::step::{Call, LoadId};
+use crate::coalesce::LoadId;
+
+use super::step::Call;
 
 /// A call that was begun. The driver keeps it between steps.
 #[derive(Clone, Copy, Debug)]

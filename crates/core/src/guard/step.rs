@@ -1,5 +1,6 @@
 //! The words of the conversation between a [`Guard`](super::Guard) and its driver.
 
+use crate::coalesce::LoadId;
 use crate::gate::Reason;
 use crate::policies::Policies;
 use crate::ring::Sharding;
@@ -104,7 +105,7 @@ pub enum Reply {
 /// What a store keeps beside a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// When the load that brought it was answered.
+    /// When the call to the origin that brought it began: it may be as old as this.
     pub stored: Time,
     /// Until when it is fresh.
     pub fresh_until: Time,
@@ -201,20 +202,6 @@ pub enum Kind {
     Stale,
     /// "There is no such thing", within its freshness.
     Negative,
-}
-
-/// A load: one stay at the origin for one key, detached from those who wait for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct LoadId {
-    pub(crate) index: u32,
-    pub(crate) generation: u32,
-}
-
-impl LoadId {
-    /// The load's place; given to another load when this one is over, so a driver's table by it stays small.
-    pub const fn index(self) -> u32 {
-        self.index
-    }
 }
 
 /// What the driver does beside the step, at once.
