@@ -69,6 +69,11 @@ impl Epochs {
         self.since = now;
     }
 
+    /// Refreshes at another pace from now on.
+    pub fn retune(&mut self, now: Time, refreshes_per_second: f64) {
+        self.pace.retune(now, refreshes_per_second);
+    }
+
     /// Judges an entry that is asked for. [`Judged::Refresh`] takes a turn of the pace: who gets it must refresh.
     pub fn judge(&mut self, now: Time, entry: Epoch) -> Judged {
         if entry >= self.current {
@@ -109,6 +114,17 @@ mod tests {
             epochs.judge(Time::ZERO + Span::secs(12), epochs.current()),
             Judged::Current
         );
+    }
+
+    #[test]
+    fn retuning_changes_the_pace_and_not_the_epoch() {
+        let mut epochs = Epochs::new(0.0);
+        let old = epochs.current();
+        epochs.bump(Time::ZERO);
+        assert_eq!(epochs.judge(Time::ZERO, old), Judged::ServeOld);
+        epochs.retune(Time::ZERO, 10.0);
+        assert_eq!(epochs.current(), Epoch(1));
+        assert_eq!(epochs.judge(Time::ZERO + Span::millis(100), old), Judged::Refresh);
     }
 
     #[test]

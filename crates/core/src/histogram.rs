@@ -1,6 +1,6 @@
 //! Durations counted in buckets of about 1%, in fixed memory.
 //!
-//! Log-linear, as in HdrHistogram (Tene): each power of two of nanoseconds is cut into 64 equal buckets, so a
+//! Log-linear, as in `HdrHistogram` (Tene): each power of two of nanoseconds is cut into 64 equal buckets, so a
 //! quantile is off by less than 1/128 of itself. The mean is exact. Two histograms add up to the histogram of both.
 //! It keeps no order of events and no window: whoever wants one clears it.
 //!
@@ -24,7 +24,7 @@ const BUCKETS: usize = ((u64::BITS - SUB_BITS + 1) << SUB_BITS) as usize;
 /// A histogram of spans of any length, from a nanosecond to for ever: 30 kB.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Histogram {
-    buckets: Box<[u64; BUCKETS]>,
+    buckets: Box<[u64]>,
     count: u64,
     sum: u128,
 }
@@ -39,7 +39,7 @@ impl Histogram {
     /// An empty one.
     pub fn new() -> Histogram {
         Histogram {
-            buckets: Box::new([0; BUCKETS]),
+            buckets: vec![0; BUCKETS].into_boxed_slice(),
             count: 0,
             sum: 0,
         }
@@ -151,9 +151,9 @@ mod tests {
         let mut histogram = Histogram::new();
         // From a nanosecond to an hour, even on a log scale.
         let mut spans: Vec<u64> = (0..20_000).map(|_| libm::exp(rng.unit() * 28.9) as u64).collect();
-        spans
-            .iter()
-            .for_each(|nanos| histogram.record(Span::nanos(*nanos)));
+        for nanos in &spans {
+            histogram.record(Span::nanos(*nanos));
+        }
         histogram.invariants();
         for q in [0.0, 0.01, 0.5, 0.9, 0.99, 0.999, 1.0] {
             let (found, true_one) = (

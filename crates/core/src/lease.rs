@@ -110,7 +110,7 @@ impl Leases {
         }
         self.granted += 1;
         let token = Token(self.granted);
-        // Instants that go backwards (they should not) must not break the order in which leases end.
+        // Leases end in the order in which they were granted, also when a shorter hold was set in between.
         let until = (now + self.hold).max(self.ends.back().map_or(Time::ZERO, |(until, ..)| *until));
         self.held.insert(key, Held { owner, token, until });
         self.ends.push_back((until, key, token));
@@ -129,6 +129,11 @@ impl Leases {
         }
         self.invariants();
         holds
+    }
+
+    /// Later leases are held for as long as other settings say; those that are out keep their end.
+    pub fn retune(&mut self, settings: &Settings) {
+        self.hold = settings.hold;
     }
 
     /// Leases that are out, those included that have ended since the last call.
@@ -236,6 +241,161 @@ impl Contender {
                     .min(self.wait_end),
             },
             Grant::Granted(_) | Grant::Held { .. } => Step::Load,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn at(ms: u64) -> Time {
+        Time::ZERO + Span::millis(ms)
+    }
+
+    fn token(grant: Grant) -> Token {
+        match grant {
+            Grant::Granted(token) => token,
+            Grant::Held { until } => panic!("held until {until}"),
+        }
+    }
+
+    #[test]
+    fn one_owner_at_a_time_until_it_gives_back_or_the_lease_ends() {
+        let mut leases = Leases::new(&Settings::default(), 10);
+        let first = token(leases.take(at(0), 1, 100));
+        assert_eq!(leases.take(at(1), 1, 200), Grant::Held { until: at(5_000) });
+        assert_eq!(token(leases.take(at(1), 1, 100)), first, "the same owner again");
+        assert!(leases.give_back(at(10), 1, first));
+        let second = token(leases.take(at(10), 1, 200));
+        assert!(second > first);
+        let third = token(leases.take(at(5_010), 1, 300));
+        assert!(
+            !leases.give_back(at(5_011), 1, second),
+            "a slow load may not store over a newer one"
+        );
+        assert!(leases.give_back(at(5_011), 1, third));
+        assert!(leases.is_empty());
+    }
+
+    #[test]
+    fn the_oldest_lease_ends_when_there_are_too_many() {
+        let mut leases = Leases::new(&Settings::default(), 3);
+        let tokens: Vec<Token> = (0..4).map(|key| token(leases.take(at(key), key, 0))).collect();
+        assert_eq!(leases.len(), 3);
+        assert!(!leases.give_back(at(5), 0, tokens[0]));
+        assert!(leases.give_back(at(5), 1, tokens[1]));
+    }
+
+    #[test]
+    fn what_was_given_back_takes_no_memory() {
+        let mut leases = Leases::new(&Settings::default(), 10);
+        for round in 0..10_000 {
+            let token = token(leases.take(at(0), round % 3, 0));
+            assert!(leases.give_back(at(0), round % 3, token));
+            leases.invariants();
+        }
+        assert!(leases.ends.len() <= SLACK + 1);
+    }
+
+    #[test]
+    fn a_shorter_hold_does_not_end_leases_out_of_order() {
+        let mut leases = Leases::new(&Settings::default(), 10);
+        let long = token(leases.take(at(0), 1, 0));
+        leases.retune(&Settings {
+            hold: Span::millis(10),
+            ..Settings::default()
+        });
+        let short = token(leases.take(at(0), 2, 0));
+        assert_eq!(leases.take(at(0), 2, 1), Grant::Held { until: at(5_000) });
+        assert!(leases.give_back(at(4_999), 2, short) && leases.give_back(at(4_999), 1, long));
+        token(leases.take(at(6_000), 2, 0));
+        token(leases.take(at(6_010), 2, 1));
+    }
+
+    #[test]
+    fn a_store_that_restarts_empty_grants_anew() {
+        let mut leases = Leases::new(&Settings::default(), 10);
+        let lost = token(leases.take(at(0), 1, 100));
+        leases.clear();
+        let granted = token(leases.take(at(1), 1, 200));
+        assert!(!leases.give_back(at(2), 1, lost));
+        assert!(leases.give_back(at(2), 1, granted));
+    }
+
+    #[test]
+    fn a_fleet_loads_a_key_once() {
+        let settings = Settings::default();
+        let mut leases = Leases::new(&settings, 10);
+        let loads = (0..100).filter(|owner| {
+            let grant = leases.take(at(0), 1, *owner);
+            Contender::new(&settings, at(0)).step(at(0), grant) == Step::Load
+        });
+        assert_eq!(loads.count(), 1);
+    }
+
+    #[test]
+    fn waiting_ends_with_the_lease_or_with_patience() {
+        let settings = Settings::default();
+        let contender = Contender::new(&settings, at(0));
+        let step = |now, until| contender.step(at(now), Grant::Held { until: at(until) });
+        assert_eq!(step(0, 5_000), Step::LookAgain { at: at(50) });
+        assert_eq!(step(0, 20), Step::LookAgain { at: at(20) });
+        assert_eq!(step(1_990, 5_000), Step::LookAgain { at: at(2_000) });
+        assert_eq!(step(2_000, 5_000), Step::Load);
+        // Whatever the settings and the store say, time moves on.
+        let hasty = Contender::new(
+            &Settings {
+                poll: Span::ZERO,
+                ..settings
+            },
+            at(0),
+        );
+        for until in [0, 5_000] {
+            let Step::LookAgain { at: again } = hasty.step(at(10), Grant::Held { until: at(until) }) else {
+                panic!("it should wait");
+            };
+            assert!(again > at(10));
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_key_has_one_holder(
+            held_max in 1_usize..6,
+            steps in prop::collection::vec((0_u64..40, 0_u64..8, 0_u64..3, any::<bool>()), 1..300),
+        ) {
+            let settings = Settings { hold: Span::millis(200), ..Settings::default() };
+            let mut leases = Leases::new(&settings, held_max);
+            let mut now = Time::ZERO;
+            // What each owner believes, and when it was told.
+            let mut held: BTreeMap<(u64, u64), Token> = BTreeMap::new();
+            for (wait_ms, key, owner, give_back) in steps {
+                now += Span::millis(wait_ms);
+                if give_back {
+                    if let Some(token) = held.remove(&(key, owner)) {
+                        let newest = held.iter().filter(|((other, _), _)| *other == key).all(|(_, t)| *t < token);
+                        prop_assert!(!leases.give_back(now, key, token) || newest);
+                        prop_assert!(!leases.give_back(now, key, token), "given back twice");
+                    }
+                } else {
+                    match leases.take(now, key, owner) {
+                        Grant::Granted(token) => {
+                            let known = held.insert((key, owner), token);
+                            prop_assert!(held.values().filter(|t| **t == token).count() == 1);
+                            prop_assert!(known.is_none_or(|known| known <= token));
+                        }
+                        Grant::Held { until } => prop_assert!(until > now && until <= now + settings.hold),
+                    }
+                }
+                leases.invariants();
+            }
+            prop_assert!(leases.len() <= held_max);
+            leases.take(now + settings.hold, 99, 0);
+            prop_assert_eq!(leases.len(), 1, "all others have ended");
         }
     }
 }

@@ -161,10 +161,10 @@ impl Ring {
         let vnodes = usize::from(vnodes).min((POINTS_MAX / usize::from(nodes)).max(1)) as u64;
         let mut points = Vec::with_capacity(usize::from(nodes) * vnodes as usize);
         for node in 0..nodes {
-            // Hashed twice and apart from keys, so that a key never sits on a point by construction.
+            // Not symmetric in node and vnode: else two nodes share points, and the lower one wins them all.
             let own = mix(!u64::from(node));
             points.extend((0..vnodes).map(|vnode| Point {
-                hash: mix(own ^ mix(!vnode)),
+                hash: mix(own.wrapping_add(vnode)),
                 node,
             }));
         }
@@ -203,4 +203,217 @@ fn jump(mut hash: u64, nodes: u16) -> u16 {
         next = ((node + 1) as f64 * (RANGE / ((hash >> 33) + 1) as f64)) as u64;
     }
     node as u16
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const KEYS: u64 = 50_000;
+
+    fn loads(placement: &Placement) -> Vec<f64> {
+        let mut loads = vec![0.0; usize::from(placement.nodes())];
+        (0..KEYS).for_each(|key| loads[usize::from(placement.node(key))] += 1.0);
+        loads
+    }
+
+    /// The standard deviation of the loads over their mean.
+    fn unevenness(placement: &Placement) -> f64 {
+        let loads = loads(placement);
+        let mean = KEYS as f64 / loads.len() as f64;
+        let variance = loads
+            .iter()
+            .map(|load| (load - mean) * (load - mean))
+            .sum::<f64>()
+            / loads.len() as f64;
+        libm::sqrt(variance) / mean
+    }
+
+    #[test]
+    fn loads_are_as_even_as_each_way_promises() {
+        for nodes in [2, 10, 50] {
+            assert!(unevenness(&Placement::new(Sharding::Modulo, nodes, 0)) < 0.001);
+            // Multinomial noise alone.
+            assert!(unevenness(&Placement::new(Sharding::Jump, nodes, 0)) < 0.05);
+        }
+        // One over the root of 160 is 7.9% (and the keys bring 3% of noise), over rings of many sizes.
+        let squares = (2..=50).map(|nodes| {
+            let uneven = unevenness(&Placement::new(Sharding::Ring, nodes, 160));
+            assert!(uneven < 0.12, "{nodes} nodes: {uneven}");
+            uneven * uneven
+        });
+        let uneven = libm::sqrt(squares.sum::<f64>() / 49.0);
+        assert!((0.07..0.10).contains(&uneven), "{uneven}");
+        let (few, many) = (
+            Placement::new(Sharding::Ring, 10, 4),
+            Placement::new(Sharding::Ring, 10, 1_000),
+        );
+        assert!(unevenness(&many) < 0.05 && unevenness(&few) > 0.15);
+    }
+
+    #[test]
+    fn a_new_node_takes_its_part_and_nothing_else_moves() {
+        for sharding in [Sharding::Jump, Sharding::Ring] {
+            for nodes in [1_u16, 4, 10, 33] {
+                let (before, after) = (
+                    Placement::new(sharding, nodes, 160),
+                    Placement::new(sharding, nodes + 1, 160),
+                );
+                let mut moved = 0.0;
+                for key in 0..KEYS {
+                    let (from, to) = (before.node(key), after.node(key));
+                    assert!(from == to || to == nodes, "{sharding:?}: moved between old nodes");
+                    moved += f64::from(u8::from(from != to));
+                }
+                let part = moved / KEYS as f64 * f64::from(nodes + 1);
+                assert!(
+                    (0.75..1.25).contains(&part),
+                    "{sharding:?}, {nodes}: {part} of its part"
+                );
+            }
+        }
+        let (ten, eleven) = (
+            Placement::new(Sharding::Modulo, 10, 0),
+            Placement::new(Sharding::Modulo, 11, 0),
+        );
+        let moved = (0..KEYS)
+            .filter(|key| ten.node(*key) != eleven.node(*key))
+            .count();
+        assert!(moved as u64 > KEYS * 9 / 10);
+    }
+
+    #[test]
+    fn jump_hash_gives_the_published_values() {
+        let cases = [
+            (1, 1, 0),
+            (42, 57, 43),
+            (0xdead_10cc, 1, 0),
+            (0xdead_10cc, 666, 361),
+            (256, 1024, 520),
+        ];
+        for (hash, nodes, node) in cases {
+            assert_eq!(jump(hash, nodes), node, "{hash} over {nodes}");
+        }
+    }
+
+    #[test]
+    fn a_lost_node_is_spread_over_the_others_on_a_ring_only() {
+        let ring = Placement::new(Sharding::Ring, 10, 160);
+        let mut gutters = [0_u32; 10];
+        for key in 0..KEYS {
+            let own = ring.node(key);
+            let stand_in = ring.node_up(key, |node| node != 3).expect("nine are up");
+            assert!(own == stand_in || own == 3);
+            if own == 3 {
+                gutters[usize::from(stand_in)] += 1;
+            }
+        }
+        assert!(
+            gutters
+                .iter()
+                .enumerate()
+                .all(|(node, keys)| (*keys > 100) == (node != 3)),
+            "{gutters:?}"
+        );
+        assert_eq!(ring.node_up(1, |_| false), None);
+        for sharding in [Sharding::Modulo, Sharding::Jump] {
+            let placement = Placement::new(sharding, 10, 0);
+            let own = placement.node(7);
+            assert_eq!(placement.node_up(7, |node| node != own), None);
+            assert_eq!(placement.node_up(7, |node| node == own), Some(own));
+        }
+    }
+
+    #[test]
+    fn a_ring_is_never_larger_than_its_limit() {
+        let ring = Placement::new(Sharding::Ring, 40_000, 1_000);
+        ring.invariants();
+        assert_eq!(ring.ring.points.len(), 40_000 * 26);
+    }
+
+    #[test]
+    fn a_hot_key_overflows_to_the_next_nodes() {
+        let ring = Placement::new(Sharding::Ring, 4, 160);
+        let mut load = [0_u32; 4];
+        for _ in 0..400 {
+            let node = ring.node_bounded(9, &load, 0.25).expect("all are in service");
+            load[usize::from(node)] += 1;
+        }
+        assert_eq!(load.iter().max(), Some(&125));
+        assert_eq!(load[usize::from(ring.node(9))], 125);
+        assert_eq!(ring.node_bounded(9, &[u32::MAX; 4], 0.25), None);
+        assert_eq!(
+            ring.node_bounded(9, &[0], 0.25),
+            Some(0),
+            "the others are missing"
+        );
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn no_node_goes_over_its_bound(
+            sharding in prop::sample::select(vec![Sharding::Modulo, Sharding::Jump, Sharding::Ring]),
+            nodes in 1_u16..12,
+            vnodes in 0_u16..20,
+            epsilon in 0.0..1.0_f64,
+            out in any::<u16>(),
+            keys in prop::collection::vec((any::<u64>(), any::<bool>()), 1..200),
+        ) {
+            let placement = Placement::new(sharding, nodes, vnodes);
+            placement.invariants();
+            let mut load: Vec<u32> = (0..nodes).map(|node| if out >> node & 1 == 1 { u32::MAX } else { 0 }).collect();
+            let in_service: Vec<u16> = (0..nodes).filter(|node| out >> node & 1 == 0).collect();
+            for (key, ends) in keys {
+                let node = placement.node_bounded(key, &load, epsilon);
+                prop_assert!(node.is_none_or(|node| in_service.contains(&node)));
+                if sharding == Sharding::Ring {
+                    prop_assert_eq!(node.is_none(), in_service.is_empty());
+                }
+                let Some(node) = node else { continue };
+                let calls: u32 = 1 + in_service.iter().map(|node| load[usize::from(*node)]).sum::<u32>();
+                let bound = ((1.0 + epsilon) * f64::from(calls) / in_service.len() as f64).ceil();
+                load[usize::from(node)] += 1;
+                if sharding == Sharding::Ring {
+                    prop_assert!(f64::from(load[usize::from(node)]) <= bound);
+                }
+                if ends {
+                    load[usize::from(node)] -= 1;
+                }
+            }
+        }
+
+        #[test]
+        fn replicas_are_different_nodes_and_the_own_one_comes_first(
+            sharding in prop::sample::select(vec![Sharding::Modulo, Sharding::Jump, Sharding::Ring]),
+            nodes in 1_u16..12,
+            count in 0_u16..14,
+            key in any::<u64>(),
+        ) {
+            let placement = Placement::new(sharding, nodes, 10);
+            let replicas = placement.replicas(key, count);
+            prop_assert_eq!(replicas.len(), usize::from(count.min(nodes)));
+            prop_assert!(replicas.first().is_none_or(|first| *first == placement.node(key)));
+            let mut distinct = replicas.clone();
+            distinct.sort_unstable();
+            distinct.dedup();
+            prop_assert_eq!(distinct.len(), replicas.len());
+            prop_assert!(distinct.last().is_none_or(|last| *last < nodes));
+            if sharding == Sharding::Ring && count > 1 && nodes > 1 {
+                prop_assert_eq!(placement.node_up(key, |node| node != replicas[0]), Some(replicas[1]));
+            }
+        }
+
+        #[test]
+        fn the_index_finds_what_a_search_finds(nodes in 1_u16..40, vnodes in 1_u16..40, hash in any::<u64>()) {
+            let ring = Ring::new(nodes, vnodes);
+            let searched = ring.points.partition_point(|point| point.hash < hash) % ring.points.len();
+            prop_assert_eq!(ring.place(hash), searched);
+            prop_assert_eq!(ring.place(u64::MAX), 0, "past the last point comes the first");
+            let last = ring.points[ring.points.len() - 1].hash;
+            prop_assert_eq!(ring.place(last), ring.points.partition_point(|point| point.hash < last));
+        }
+    }
 }

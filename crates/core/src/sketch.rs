@@ -18,6 +18,10 @@
 use crate::rng::mix;
 use crate::time::{Span, Time};
 
+mod summary;
+
+use summary::Summary;
+
 /// What counts as hot, and what is done about it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -81,18 +85,21 @@ impl Sketch {
     /// Counts one read of `key`.
     pub fn record(&mut self, now: Time, key: u64) {
         self.slide(now);
-        self.present.add(key);
+        self.present.add(key, mix(key));
     }
 
     /// Whether `key` brought at least the share that is hot, of the reads in the window up to the last record.
     ///
     /// A key that did is never missed; one that did not may be named when it came within the error.
     pub fn is_hot(&self, key: u64) -> bool {
-        let (present, before) = (self.present.slot_of(key), self.before.slot_of(key));
-        if present.is_none() && before.is_none() {
-            return false;
+        let hash = mix(key);
+        match (self.present.count(key, hash), self.before.count(key, hash)) {
+            (None, None) => false,
+            (present, before) => {
+                let floor = |half: &Summary, count: Option<u64>| count.unwrap_or_else(|| half.floor());
+                self.is_hot_at(floor(&self.present, present) + floor(&self.before, before))
+            }
         }
-        self.is_hot_at(self.present.estimate(present) + self.before.estimate(before))
     }
 
     /// The keys that are counted, with (an upper bound of) the share of the reads that each brings, greatest first.
@@ -101,7 +108,7 @@ impl Sketch {
         let only_before = self
             .before
             .keys()
-            .filter(|key| self.present.slot_of(*key).is_none());
+            .filter(|key| self.present.count(*key, mix(*key)).is_none());
         let mut top: Vec<(u64, f64)> = self
             .present
             .keys()
@@ -124,7 +131,7 @@ impl Sketch {
 
     /// Reads in the window, up to the last record.
     pub fn reads(&self) -> u64 {
-        self.present.total + self.before.total
+        self.present.total() + self.before.total()
     }
 
     /// By how many reads an estimate may be too high, at most.
@@ -140,7 +147,9 @@ impl Sketch {
 
     /// An upper bound of the reads of `key` in the window.
     fn count(&self, key: u64) -> u64 {
-        self.present.estimate(self.present.slot_of(key)) + self.before.estimate(self.before.slot_of(key))
+        let hash = mix(key);
+        let bound = |half: &Summary| half.count(key, hash).unwrap_or_else(|| half.floor());
+        bound(&self.present) + bound(&self.before)
     }
 
     fn is_hot_at(&self, count: u64) -> bool {
@@ -163,175 +172,148 @@ impl Sketch {
     }
 }
 
-/// Space-Saving: counters in a heap with the least on top, and a table that finds the counter of a key.
-#[derive(Clone, Debug)]
-struct Summary {
-    /// A binary heap by count; at most `capacity` of them.
-    counters: Vec<Counter>,
-    /// Open addressing with linear probing: one more than a counter's place in the heap, 0 when free.
-    table: Vec<u32>,
-    capacity: usize,
-    total: u64,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::{Seed, Stream};
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
 
-#[derive(Clone, Copy, Debug)]
-struct Counter {
-    key: u64,
-    count: u64,
-    /// Where the table points at this counter.
-    cell: u32,
-}
+    /// Draws keys `1..=keys` with weights `1 / keyˢ`.
+    struct Zipf(Vec<f64>);
 
-impl Summary {
-    fn new(capacity: usize) -> Summary {
-        Summary {
-            counters: Vec::with_capacity(capacity),
-            table: vec![0; (capacity * 2).next_power_of_two()],
-            capacity,
-            total: 0,
+    impl Zipf {
+        fn new(keys: u64, s: f64) -> Zipf {
+            let mut sum = 0.0;
+            let weights = (1..=keys).map(|key| libm::pow(key as f64, -s));
+            Zipf(
+                weights
+                    .map(|weight| {
+                        sum += weight;
+                        sum
+                    })
+                    .collect(),
+            )
+        }
+
+        fn draw(&self, rng: &mut Stream) -> u64 {
+            let at = rng.unit() * self.0[self.0.len() - 1];
+            self.0.partition_point(|sum| *sum <= at) as u64 + 1
         }
     }
 
-    fn clear(&mut self) {
-        self.counters.clear();
-        self.table.fill(0);
-        self.total = 0;
+    fn at(ms: u64) -> Time {
+        Time::ZERO + Span::millis(ms)
     }
 
-    fn keys(&self) -> impl Iterator<Item = u64> + '_ {
-        self.counters.iter().map(|counter| counter.key)
-    }
-
-    /// What a key that has no counter may have been counted at most.
-    fn floor(&self) -> u64 {
-        if self.counters.len() < self.capacity {
-            0
-        } else {
-            self.counters[0].count
-        }
-    }
-
-    fn estimate(&self, slot: Option<usize>) -> u64 {
-        slot.map_or(self.floor(), |slot| self.counters[slot].count)
-    }
-
-    fn slot_of(&self, key: u64) -> Option<usize> {
-        match self.table[self.cell_of(key)] {
-            0 => None,
-            slot => Some(slot as usize - 1),
-        }
-    }
-
-    fn add(&mut self, key: u64) {
-        self.total += 1;
-        let cell = self.cell_of(key);
-        let slot = match self.table[cell] {
-            0 if self.counters.len() < self.capacity => {
-                let slot = self.counters.len();
-                self.counters.push(Counter {
-                    key,
-                    count: 0,
-                    cell: cell as u32,
-                });
-                self.table[cell] = slot as u32 + 1;
-                self.sift_up(slot)
+    #[test]
+    fn estimates_of_zipf_draws_keep_their_bounds_and_no_hot_key_is_missed() {
+        for s in [0.6, 0.9, 1.2] {
+            let zipf = Zipf::new(20_000, s);
+            let mut rng = Seed(8).stream("sketch", 0);
+            let settings = Settings {
+                share: 0.01,
+                ..Settings::default()
+            };
+            let mut sketch = Sketch::new(&settings);
+            let mut exact: BTreeMap<u64, u64> = BTreeMap::new();
+            for read in 0..100_000_u64 {
+                let key = zipf.draw(&mut rng);
+                *exact.entry(key).or_default() += 1;
+                // Both halves of the window, and no slide out of it.
+                sketch.record(at(read / 11), key);
             }
-            0 => {
-                // The least counter goes to the new key with its count: that is the error.
-                self.free(self.counters[0].cell as usize);
-                let cell = self.cell_of(key);
-                self.counters[0].key = key;
-                self.point(cell, 0);
-                0
+            sketch.invariants();
+            assert_eq!(sketch.reads(), 100_000);
+            assert!(sketch.error_max() <= sketch.reads() / 800);
+            for (key, share) in sketch.top() {
+                let (estimate, real) = (
+                    (share * 1e5).round() as u64,
+                    exact.get(&key).copied().unwrap_or(0),
+                );
+                assert!(
+                    real <= estimate && estimate <= real + sketch.error_max(),
+                    "{key}: {estimate} for {real}"
+                );
             }
-            slot => slot as usize - 1,
+            for (key, real) in &exact {
+                assert!(*real < 1_000 || sketch.is_hot(*key), "{key} was missed");
+                assert!(*real > 875 || !sketch.is_hot(*key), "{key} is not hot");
+            }
+            let hot: Vec<u64> = sketch.hot().collect();
+            assert_eq!(hot.first(), (s > 0.8).then_some(&1));
+        }
+    }
+
+    #[test]
+    fn what_was_hot_cools_down() {
+        let settings = Settings {
+            share: 0.1,
+            window: Span::secs(10),
+            ..Settings::default()
         };
-        self.counters[slot].count += 1;
-        self.sift_down(slot);
-    }
-
-    /// The cell of `key`, or the free one where it would go. The table is at most half full, so there is one.
-    fn cell_of(&self, key: u64) -> usize {
-        let mask = self.table.len() - 1;
-        let mut cell = mix(key) as usize & mask;
-        while let Some(slot) = (self.table[cell] as usize).checked_sub(1) {
-            if self.counters[slot].key == key {
-                break;
-            }
-            cell = (cell + 1) & mask;
+        let mut sketch = Sketch::new(&settings);
+        for read in 0..1_000 {
+            sketch.record(at(0), 7);
+            sketch.record(at(0), 1_000 + read);
         }
-        cell
+        assert!(sketch.is_hot(7));
+        sketch.record(at(5_000), 1);
+        assert!(sketch.is_hot(7), "the half before still counts");
+        sketch.record(at(10_000), 1);
+        assert!(!sketch.is_hot(7));
+        assert_eq!(sketch.reads(), 2);
+        sketch.record(at(60_000), 1);
+        assert_eq!(sketch.reads(), 1, "a long rest forgets both halves");
+        sketch.record(at(64_999), 1);
+        assert_eq!(sketch.present.total(), 2, "and the next half begins on time");
     }
 
-    /// Frees a cell and moves up what had to step over it, so that no search stops short.
-    fn free(&mut self, mut hole: usize) {
-        let mask = self.table.len() - 1;
-        let mut cell = (hole + 1) & mask;
-        while let Some(slot) = (self.table[cell] as usize).checked_sub(1) {
-            let home = mix(self.counters[slot].key) as usize & mask;
-            if (cell.wrapping_sub(home) & mask) >= (cell.wrapping_sub(hole) & mask) {
-                self.point(hole, slot);
-                hole = cell;
+    #[test]
+    fn the_first_reads_of_all_are_not_hot() {
+        let mut sketch = Sketch::new(&Settings::default());
+        (0..READS_MIN - 1).for_each(|_| sketch.record(at(0), 7));
+        assert!(!sketch.is_hot(7));
+        sketch.record(at(0), 7);
+        assert!(sketch.is_hot(7));
+    }
+
+    #[test]
+    fn even_traffic_has_no_hot_key() {
+        let mut sketch = Sketch::new(&Settings::default());
+        (0..100_000).for_each(|read| sketch.record(at(0), read % 1_000));
+        assert_eq!(sketch.hot().count(), 0);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn counts_are_bounded_from_both_sides(
+            counters in 1_usize..12,
+            reads in prop::collection::vec((0_u64..30, 0_u64..40), 1..400),
+        ) {
+            let settings = Settings { window: Span::millis(1_000), ..Settings::default() };
+            let mut sketch = Sketch::with_counters(&settings, counters);
+            let mut now_ms = 0;
+            let mut log: Vec<(u64, u64)> = Vec::new();
+            for (wait_ms, key) in reads {
+                now_ms += wait_ms;
+                sketch.record(at(now_ms), key);
+                sketch.invariants();
+                // The window is the present half second and the one before.
+                let start = (now_ms / 500).saturating_sub(1) * 500;
+                log.push((now_ms, key));
+                log.retain(|(ms, _)| *ms >= start);
+                prop_assert_eq!(sketch.reads(), log.len() as u64);
+                prop_assert!(sketch.error_max() <= sketch.reads() / counters as u64);
+                for key in 0..40 {
+                    let real = log.iter().filter(|(_, read)| *read == key).count() as u64;
+                    let estimate = sketch.count(key);
+                    prop_assert!(real <= estimate && estimate <= real + sketch.error_max());
+                }
             }
-            cell = (cell + 1) & mask;
+            prop_assert!(sketch.top().len() <= 2 * counters);
         }
-        self.table[hole] = 0;
-    }
-
-    fn point(&mut self, cell: usize, slot: usize) {
-        self.table[cell] = slot as u32 + 1;
-        self.counters[slot].cell = cell as u32;
-    }
-
-    fn swap(&mut self, a: usize, b: usize) {
-        self.counters.swap(a, b);
-        self.table[self.counters[a].cell as usize] = a as u32 + 1;
-        self.table[self.counters[b].cell as usize] = b as u32 + 1;
-    }
-
-    fn sift_up(&mut self, mut slot: usize) -> usize {
-        while slot > 0 && self.counters[slot].count < self.counters[(slot - 1) / 2].count {
-            self.swap(slot, (slot - 1) / 2);
-            slot = (slot - 1) / 2;
-        }
-        slot
-    }
-
-    fn sift_down(&mut self, mut slot: usize) {
-        loop {
-            let left = 2 * slot + 1;
-            if left >= self.counters.len() {
-                return;
-            }
-            let right = left + 1;
-            let less =
-                if right < self.counters.len() && self.counters[right].count < self.counters[left].count {
-                    right
-                } else {
-                    left
-                };
-            if self.counters[slot].count <= self.counters[less].count {
-                return;
-            }
-            self.swap(slot, less);
-            slot = less;
-        }
-    }
-
-    fn invariants(&self) {
-        debug_assert!(self.counters.len() <= self.capacity, "more counters than allowed");
-        debug_assert!(
-            (1..self.counters.len())
-                .all(|slot| self.counters[(slot - 1) / 2].count <= self.counters[slot].count),
-            "the heap is out of order"
-        );
-        debug_assert!(
-            (0..self.counters.len()).all(|slot| self.slot_of(self.counters[slot].key) == Some(slot)),
-            "the table lost a key"
-        );
-        debug_assert_eq!(
-            self.counters.iter().map(|counter| counter.count).sum::<u64>(),
-            self.total
-        );
     }
 }

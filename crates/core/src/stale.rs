@@ -68,6 +68,11 @@ impl Bounds {
         }
     }
 
+    /// Judges by other settings from now on; what was purged stays purged.
+    pub fn retune(&mut self, settings: &Settings) {
+        self.settings = settings.clone();
+    }
+
     /// Everything whose load began at `now` or before is gone, however fresh or stale.
     ///
     /// The bound is on when a load *began*: one that was under way at the purge may carry the old value.
@@ -96,7 +101,6 @@ impl Bounds {
     }
 
     /// Whether the entry is fresh. Knows of no purge: see [`Bounds::judge`].
-    #[expect(clippy::unused_self, reason = "one of three questions that are asked alike")]
     pub fn fresh(&self, now: Time, fresh_until: Time) -> bool {
         now < fresh_until
     }
@@ -114,5 +118,84 @@ impl Bounds {
     /// How long past its freshness a store has to keep an entry: the longer bound.
     pub fn keep_extra(&self) -> Span {
         self.settings.while_revalidating.max(self.settings.on_error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        Age::{Fresh, Gone, LastResort, Stale},
+        *,
+    };
+    use proptest::prelude::*;
+
+    fn at(secs: u64) -> Time {
+        Time::ZERO + Span::secs(secs)
+    }
+
+    #[test]
+    fn an_entry_ages_in_steps() {
+        let bounds = Bounds::new(&Settings::default());
+        let ages: Vec<Age> = [0, 59, 60, 89, 90, 359, 360]
+            .map(|secs| bounds.judge(at(secs), Time::ZERO, at(60)))
+            .into();
+        assert_eq!(ages, [Fresh, Fresh, Stale, Stale, LastResort, LastResort, Gone]);
+        assert_eq!(bounds.keep_extra(), Span::secs(300));
+    }
+
+    #[test]
+    fn a_purge_beats_freshness_and_every_staleness() {
+        let mut bounds = Bounds::new(&Settings::default());
+        bounds.purge(at(10));
+        for now in [11, 70, 200] {
+            assert_eq!(bounds.judge(at(now), at(5), at(60)), Age::Gone);
+            // A load that was under way at the purge brings the old value back.
+            assert_eq!(bounds.judge(at(now), at(10), at(60)), Age::Gone);
+            assert_ne!(bounds.judge(at(now), at(11), at(60)), Age::Gone);
+        }
+        bounds.retune(&Settings::default());
+        bounds.purge(at(3));
+        assert!(bounds.purged(at(5)), "an earlier purge does not undo a later one");
+    }
+
+    #[test]
+    fn bounds_of_nothing_serve_nothing_stale() {
+        let mut bounds = Bounds::new(&Settings::default());
+        bounds.retune(&Settings {
+            while_revalidating: Span::ZERO,
+            on_error: Span::ZERO,
+            ..Settings::default()
+        });
+        assert_eq!(bounds.judge(at(60), Time::ZERO, at(60)), Age::Gone);
+        assert_eq!(bounds.keep_extra(), Span::ZERO);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn an_entry_only_grows_older(
+            revalidating in 0_u64..100,
+            on_error in 0_u64..100,
+            steps in prop::collection::vec((0_u64..20, prop::bool::weighted(0.05)), 1..100),
+        ) {
+            let mut bounds = Bounds::new(&Settings {
+                while_revalidating: Span::secs(revalidating),
+                on_error: Span::secs(on_error),
+                ..Settings::default()
+            });
+            let (mut now, mut age) = (at(1), Age::Fresh);
+            for (wait, purge) in steps {
+                now += Span::secs(wait);
+                if purge {
+                    bounds.purge(now);
+                }
+                let judged = bounds.judge(now, at(1), at(60));
+                prop_assert!(judged >= age);
+                prop_assert!(!bounds.purged(at(1)) || judged == Age::Gone);
+                prop_assert!(judged == Age::Gone || now < at(60) + bounds.keep_extra());
+                age = judged;
+            }
+        }
     }
 }

@@ -115,3 +115,127 @@ impl Ttl {
         ttl.saturating_sub(cut_max.scaled(rng.unit()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Seed;
+    use proptest::prelude::*;
+
+    const MINUTE: Span = Span::secs(60);
+
+    fn rng() -> Stream {
+        Seed(4).stream("ttl", 0)
+    }
+
+    #[test]
+    fn a_class_has_its_own_ttl_then_the_common_one_then_that_of_the_cache() {
+        let mut settings = Settings {
+            critical: Some(Span::secs(3_600)),
+            ..Settings::default()
+        };
+        let fresh = |settings: &Settings, class| Ttl::new(settings).keep(class, MINUTE, &mut rng()).fresh;
+        assert_eq!(fresh(&settings, Class::Critical), Span::secs(3_600));
+        assert_eq!(fresh(&settings, Class::Important), MINUTE);
+        settings.ttl = Some(Span::secs(5));
+        assert_eq!(fresh(&settings, Class::Important), Span::secs(5));
+        assert_eq!(fresh(&settings, Class::Critical), Span::secs(3_600));
+    }
+
+    #[test]
+    fn nothing_is_drawn_when_there_is_nothing_to_draw() {
+        let (mut drawn, mut untouched) = (rng(), rng());
+        let ttl = Ttl::new(&Settings {
+            negative: Some(MINUTE),
+            ..Settings::default()
+        });
+        let kept = ttl.keep(Class::Regular, MINUTE, &mut drawn);
+        assert_eq!((kept.fresh, kept.refresh_after), (MINUTE, MINUTE));
+        assert_eq!(ttl.negative(&mut drawn), Some(MINUTE));
+        assert_eq!(drawn.bits(), untouched.bits());
+    }
+
+    #[test]
+    fn jitter_spreads_what_was_stored_together_evenly() {
+        for jitter in [Jitter::Share(0.5), Jitter::Up(Span::secs(30))] {
+            let ttl = Ttl::new(&Settings {
+                jitter: Some(jitter),
+                negative: Some(MINUTE),
+                ..Settings::default()
+            });
+            let mut rng = rng();
+            let mut tenths = [0_u32; 10];
+            for _ in 0..10_000 {
+                let fresh = ttl.keep(Class::Regular, MINUTE, &mut rng).fresh;
+                tenths[((60.0 - fresh.as_secs_f64()) / 3.0) as usize] += 1;
+            }
+            assert!(
+                tenths.iter().all(|count| (880..1_120).contains(count)),
+                "{tenths:?}"
+            );
+            assert!(
+                ttl.negative(&mut rng)
+                    .is_some_and(|kept| kept < MINUTE && kept > Span::secs(30))
+            );
+        }
+        assert_eq!(Ttl::new(&Settings::default()).negative(&mut rng()), None);
+    }
+
+    #[test]
+    fn jitter_of_more_than_the_ttl_is_jitter_of_all_of_it() {
+        for jitter in [Jitter::Share(3.0), Jitter::Up(Span::secs(1_000))] {
+            let ttl = Ttl::new(&Settings {
+                jitter: Some(jitter),
+                ..Settings::default()
+            });
+            let mut rng = rng();
+            let lives = (0..10_000).map(|_| ttl.keep(Class::Regular, MINUTE, &mut rng).fresh.as_secs_f64());
+            let mean = lives.sum::<f64>() / 10_000.0;
+            assert!((mean - 30.0).abs() < 0.9, "{jitter:?}: {mean}");
+        }
+    }
+
+    #[test]
+    fn stagger_refreshes_in_the_last_part_of_a_life() {
+        let ttl = Ttl::new(&Settings {
+            stagger: Some(Span::secs(10)),
+            ..Settings::default()
+        });
+        let mut rng = rng();
+        let mean = (0..10_000)
+            .map(|_| ttl.keep(Class::Regular, MINUTE, &mut rng))
+            .inspect(|kept| assert!(kept.fresh == MINUTE && kept.refresh_after >= Span::secs(50)))
+            .map(|kept| kept.refresh_after.as_secs_f64())
+            .sum::<f64>()
+            / 10_000.0;
+        assert!((mean - 55.0).abs() < 0.15, "{mean}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn no_life_is_longer_than_its_ttl(
+            ttl_ns in prop_oneof![Just(0), Just(u64::MAX), any::<u64>(), 0..100_000_u64],
+            share in -1.0..3.0_f64,
+            up_ns in any::<u64>(),
+            stagger_ns in any::<u64>(),
+            seed in any::<u64>(),
+        ) {
+            let mut rng = Seed(seed).stream("ttl", 0);
+            let promised = Span::nanos(ttl_ns);
+            for jitter in [Jitter::Share(share), Jitter::Up(Span::nanos(up_ns))] {
+                let ttl = Ttl::new(&Settings {
+                    jitter: Some(jitter),
+                    stagger: Some(Span::nanos(stagger_ns)),
+                    negative: Some(promised),
+                    ..Settings::default()
+                });
+                let kept = ttl.keep(Class::Regular, promised, &mut rng);
+                prop_assert!(kept.fresh <= promised);
+                prop_assert!(kept.refresh_after <= kept.fresh);
+                prop_assert!(ttl.negative(&mut rng).is_some_and(|kept| kept <= promised));
+            }
+        }
+    }
+}

@@ -56,6 +56,7 @@ pub struct Plan {
     begun: usize,
     pace: Pace,
     paused: bool,
+    abandoned: bool,
 }
 
 impl Plan {
@@ -66,6 +67,7 @@ impl Plan {
             begun: 0,
             pace: Pace::new(settings.pace),
             paused: false,
+            abandoned: false,
         }
     }
 
@@ -91,7 +93,7 @@ impl Plan {
 
     /// Whether every key was handed out, or the plan was abandoned.
     pub fn done(&self) -> bool {
-        self.begun >= self.keys.len()
+        self.abandoned || self.begun >= self.keys.len()
     }
 
     /// How far it has come.
@@ -114,7 +116,13 @@ impl Plan {
 
     /// Hands out nothing more, for good; what was begun stays begun.
     pub fn abandon(&mut self) {
-        self.keys.truncate(self.begun);
+        self.abandoned = true;
+        self.invariants();
+    }
+
+    /// Goes on at the pace of other settings, with the same keys.
+    pub fn retune(&mut self, now: Time, settings: &Settings) {
+        self.pace.retune(now, settings.pace);
         self.invariants();
     }
 
@@ -147,4 +155,127 @@ pub fn by_popularity(counts: &[(u64, f64)], threshold: f64) -> Vec<u64> {
         keys.push(key);
     }
     keys
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn plan(pace: f64, keys: u64) -> Plan {
+        let settings = Settings {
+            pace,
+            ..Settings::default()
+        };
+        Plan::new(&settings, (0..keys).collect())
+    }
+
+    /// Drives a plan by its own alarm.
+    fn drive(plan: &mut Plan, mut now: Time) -> (Vec<u64>, Time) {
+        let mut keys = Vec::new();
+        while plan.next() != Time::NEVER {
+            now = now.max(plan.next());
+            keys.extend(plan.poll(now));
+        }
+        (keys, now)
+    }
+
+    #[test]
+    fn as_many_loads_take_as_long_as_the_pace_says() {
+        let mut plan = plan(250.0, 1_001);
+        let (keys, end) = drive(&mut plan, Time::ZERO);
+        assert_eq!(keys, (0..1_001).collect::<Vec<_>>());
+        assert_eq!(end, Time::ZERO + Span::secs(4));
+        assert!(plan.done());
+        assert_eq!(
+            plan.progress(),
+            Progress {
+                begun: 1_001,
+                total: 1_001
+            }
+        );
+    }
+
+    #[test]
+    fn a_pause_is_not_caught_up() {
+        let mut plan = plan(10.0, 100);
+        assert_eq!(plan.poll(Time::ZERO), Some(0));
+        plan.pause();
+        let later = Time::ZERO + Span::secs(60);
+        assert_eq!((plan.poll(later), plan.next()), (None, Time::NEVER));
+        plan.unpause();
+        let burst = (0..50)
+            .filter_map(|ms| plan.poll(later + Span::millis(ms)))
+            .count();
+        assert_eq!(burst, 1);
+    }
+
+    #[test]
+    fn an_abandoned_plan_is_over() {
+        let mut plan = plan(10.0, 100);
+        assert_eq!(plan.poll(Time::ZERO), Some(0));
+        plan.abandon();
+        assert!(plan.done());
+        assert_eq!(plan.poll(Time::ZERO + Span::secs(9)), None);
+        assert_eq!(plan.progress(), Progress { begun: 1, total: 100 });
+        assert_eq!(plan.next(), Time::NEVER);
+    }
+
+    #[test]
+    fn a_plan_that_was_retuned_goes_on_where_it_was() {
+        let mut plan = plan(0.01, 100);
+        assert_eq!(plan.poll(Time::ZERO), Some(0));
+        let settings = Settings {
+            pace: 10.0,
+            ..Settings::default()
+        };
+        plan.retune(Time::ZERO + Span::secs(1), &settings);
+        assert_eq!(plan.next(), Time::ZERO + Span::millis(1_100));
+        assert_eq!(plan.poll(plan.next()), Some(1));
+    }
+
+    #[test]
+    fn popularity_takes_the_fewest_keys_that_bring_the_share() {
+        let counts = [
+            (5, 10.0),
+            (1, 50.0),
+            (2, 20.0),
+            (4, 10.0),
+            (3, 10.0),
+            (6, 0.0),
+            (7, f64::NAN),
+        ];
+        assert_eq!(by_popularity(&counts, 0.7), [1, 2]);
+        assert_eq!(by_popularity(&counts, 0.71), [1, 2, 3]);
+        assert_eq!(by_popularity(&counts, 1.0), [1, 2, 3, 4, 5]);
+        assert_eq!(by_popularity(&counts, 0.0), [0; 0]);
+        assert_eq!(by_popularity(&[], 0.8), [0; 0]);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn every_key_comes_once_in_order_and_at_the_pace(
+            steps in prop::collection::vec((0_u64..150, 0_u8..10), 1..200),
+        ) {
+            let mut plan = plan(20.0, 60);
+            let (mut now, mut handed) = (Time::ZERO, 0);
+            for (wait_ms, act) in steps {
+                now += Span::millis(wait_ms);
+                match act {
+                    0 => plan.pause(),
+                    1 | 2 => plan.unpause(),
+                    _ => {}
+                }
+                let due = plan.next() <= now;
+                let key = plan.poll(now);
+                plan.invariants();
+                prop_assert_eq!(key, due.then_some(handed));
+                handed += u64::from(due);
+                prop_assert!(handed <= 1 + now.as_nanos() / Span::millis(50).as_nanos());
+            }
+            prop_assert_eq!(plan.progress(), Progress { begun: handed as usize, total: 60 });
+        }
+    }
 }
