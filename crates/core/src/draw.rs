@@ -26,7 +26,7 @@ const EXPONENTIAL_EDGE: f64 = 7.697_117_470_131_05;
 const EXPONENTIAL_AREA: f64 = 0.003_949_659_822_581_557;
 
 /// The same of the normal ziggurat.
-const NORMAL_EDGE: f64 = 3.654_152_885_361_008_8;
+const NORMAL_EDGE: f64 = 3.654_152_885_361_009;
 const NORMAL_AREA: f64 = 0.004_928_673_233_974_658;
 
 /// Below this mean, counting up from nothing is the shorter way.
@@ -190,25 +190,25 @@ pub fn binomial(trials: u64, probability: f64, rng: &mut Stream) -> u64 {
 fn binomial_rejection(trials: u64, probability: f64, rng: &mut Stream) -> u64 {
     let n = trials as f64;
     let deviation = libm::sqrt(n * probability * (1.0 - probability));
-    let b = 1.15 + 2.53 * deviation;
-    let a = -0.087_3 + 0.024_8 * b + 0.01 * probability;
+    let spread = 1.15 + 2.53 * deviation;
+    let slope = -0.087_3 + 0.024_8 * spread + 0.01 * probability;
     let centre = n * probability + 0.5;
-    let squeeze = 0.92 - 4.2 / b;
-    let alpha = (2.83 + 5.1 / b) * deviation;
+    let squeeze = 0.92 - 4.2 / spread;
+    let alpha = (2.83 + 5.1 / spread) * deviation;
     let odds = probability / (1.0 - probability);
     let mode = libm::floor((n + 1.0) * probability);
     loop {
         let u = rng.unit() - 0.5;
         let v = 1.0 - rng.unit();
         let edge = 0.5 - u.abs();
-        let count = libm::floor((2.0 * a / edge + b) * u + centre);
+        let count = libm::floor((2.0 * slope / edge + spread) * u + centre);
         if edge >= 0.07 && v <= squeeze {
             return count as u64;
         }
         if count < 0.0 || count > n {
             continue;
         }
-        let height = libm::log(v * alpha / (a / (edge * edge) + b));
+        let height = libm::log(v * alpha / (slope / (edge * edge) + spread));
         let bound = (mode + 0.5) * libm::log((mode + 1.0) / (odds * (n - mode + 1.0)))
             + (n + 1.0) * libm::log((n - mode + 1.0) / (n - count + 1.0))
             + (count + 0.5) * libm::log(odds * (n - count + 1.0) / (count + 1.0))
