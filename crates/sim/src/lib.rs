@@ -8,18 +8,18 @@
 //!
 //! Same scenario and same [`Options`], same [`Run`], to the byte. Threads are used across runs, never inside one.
 
-mod agenda;
+pub mod agenda;
 mod caches;
 mod clients;
 mod databases;
 mod meter;
 mod plan;
-mod processor;
+pub mod processor;
 mod sample;
 mod services;
-mod slab;
-mod station;
-mod store;
+pub mod slab;
+pub mod station;
+pub mod store;
 mod timeline;
 mod world;
 
