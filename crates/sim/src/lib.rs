@@ -1,5 +1,7 @@
 //! Engines that run a scenario in virtual time, and the kernels that they stand on.
 
 pub mod agenda;
+pub mod processor;
 pub mod slab;
+pub mod station;
 pub mod store;
