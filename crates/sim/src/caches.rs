@@ -3,9 +3,13 @@
 //! A look-up reads the store at the instant it is asked and is answered after the node's latency. Which node is asked
 //! is the guard's decision; what a broken node says is decided here.
 
+use std::collections::VecDeque;
+
 use seawall_core::dist::Dist;
 use seawall_core::guard::{CacheFault, Entry, Reply};
-use seawall_core::lease::{Grant, Leases};
+use seawall_core::keymap::KeyMap;
+use seawall_core::keys::MISSING;
+use seawall_core::lease::{self, Grant, Leases, Token};
 use seawall_core::link::{Delivery, Link};
 use seawall_core::record::Metric;
 use seawall_core::ring::Placement;
@@ -13,7 +17,7 @@ use seawall_core::rng::{Seed, Stream};
 use seawall_core::time::{Span, Time};
 use seawall_scenario::{Cache, CacheKind, Eviction, Keys};
 
-use crate::clients::{MISSING, keys_of, some_time};
+use crate::clients::{keys_of, some_time};
 use crate::meter::{Counter, Meter};
 use crate::plan::Plan;
 use crate::store::{Inserted, Settings, Store as Table};
@@ -24,6 +28,9 @@ pub(crate) type Store = Table<Entry>;
 
 /// A caller that waits for ever for a node that never answers gives up after this time, as TCP does.
 const PATIENCE: Span = Span::secs(60);
+
+/// Points of each node on a hash ring, here and in the guard.
+const VNODES: u16 = 160;
 
 /// The most keys that a table by key number is made for, over all stores of a cache.
 const DENSE_MAX: u64 = 1 << 24;
@@ -39,6 +46,8 @@ pub(crate) struct CacheSim {
     pub(crate) never_stored: bool,
     pub(crate) ttl_ignored: bool,
     answer_size: u64,
+    /// How many keys there are.
+    keys: u64,
     /// Nothing is wrong with any node.
     pub(crate) sound: bool,
     rng: Stream,
@@ -55,7 +64,8 @@ pub(crate) struct CacheSim {
 pub(crate) struct CacheNode {
     pub(crate) store: Store,
     pub(crate) link: Link,
-    pub(crate) leases: Leases,
+    leases: Leases,
+    tokens: KeyMap<Token>,
     pub(crate) says: Option<CacheFault>,
     /// Writes are answered with this.
     pub(crate) writes_say: Option<CacheFault>,
@@ -64,7 +74,7 @@ pub(crate) struct CacheNode {
     pub(crate) slow: f64,
     pub(crate) max_clients: Option<u32>,
     /// Look-ups under way, as the instants at which they end; kept when clients are limited.
-    busy: std::collections::VecDeque<Time>,
+    busy: VecDeque<Time>,
     pub(crate) entries: Counter,
     pub(crate) evicted: u64,
 }
@@ -73,7 +83,31 @@ pub(crate) struct CacheNode {
 pub(crate) fn store_of(cache: &Cache, keys: Option<u64>) -> Store {
     let capacity = cache.entries_max().map(|entries| entries as usize);
     let dense_keys = keys.filter(|keys| *keys <= DENSE_MAX).unwrap_or(0);
-    Table::new(Settings { capacity, evict: cache.eviction == Eviction::Lru, dense_keys })
+    Table::new(Settings {
+        capacity,
+        evict: cache.eviction == Eviction::Lru,
+        dense_keys,
+    })
+}
+
+impl CacheNode {
+    fn new(cache: &Cache, node: u32, keys: u64, meter: &mut Meter) -> CacheNode {
+        CacheNode {
+            store: store_of(cache, Some(keys)),
+            link: Link::new(),
+            leases: Leases::new(&lease::Settings::default(), 1 << 16),
+            tokens: KeyMap::default(),
+            says: None,
+            writes_say: None,
+            frozen_until: None,
+            hangs: false,
+            slow: 1.0,
+            max_clients: cache.max_clients,
+            busy: VecDeque::new(),
+            entries: meter.counter_of(Metric::CacheEntries, &cache.name, node),
+            evicted: 0,
+        }
+    }
 }
 
 impl CacheSim {
@@ -84,27 +118,19 @@ impl CacheSim {
             Keys::Normal { mean, deviation } => (mean + 10.0 * deviation).max(1.0) as u64,
         });
         let keys = keys.max().unwrap_or(0);
-        let nodes = if cache.kind == CacheKind::Shared { cache.nodes } else { 0 };
-        let errors = CacheFault::ALL
-            .map(|fault| meter.counter(Metric::CacheErrors, &cache.name, Some(fault.name())));
-        let entries = meter.counter(Metric::CacheEntries, &cache.name, None);
-        let node = |node: u32| CacheNode {
-            store: store_of(cache, Some(keys)),
-            link: Link::new(seed.stream("cache link", (index as u64) << 32 | u64::from(node)).bits()),
-            leases: Leases::new(1 << 16),
-            says: None,
-            writes_say: None,
-            frozen_until: None,
-            hangs: false,
-            slow: 1.0,
-            max_clients: cache.max_clients,
-            busy: std::collections::VecDeque::new(),
-            entries: meter.counter_of(Metric::CacheEntries, &cache.name, node),
-            evicted: 0,
+        let nodes = if cache.kind == CacheKind::Shared {
+            cache.nodes
+        } else {
+            0
         };
-        let nodes: Vec<CacheNode> = (0..nodes).map(node).collect();
+        let errors =
+            CacheFault::ALL.map(|fault| meter.counter(Metric::CacheErrors, &cache.name, Some(fault.name())));
+        let entries = meter.counter(Metric::CacheEntries, &cache.name, None);
+        let nodes: Vec<CacheNode> = (0..nodes)
+            .map(|node| CacheNode::new(cache, node, keys, meter))
+            .collect();
         CacheSim {
-            placement: Placement::new(cache.sharding, (nodes.len() as u16).max(1), 160),
+            placement: Placement::new(cache.sharding, (nodes.len() as u16).max(1), VNODES),
             sound: cache.max_clients.is_none(),
             nodes,
             latency: some_time(&cache.latency),
@@ -114,6 +140,7 @@ impl CacheSim {
             never_stored: false,
             ttl_ignored: false,
             answer_size: cache.entry_size,
+            keys,
             rng: seed.stream("cache", index as u64),
             hits: meter.counter(Metric::CacheHits, &cache.name, None),
             misses: meter.counter(Metric::CacheMisses, &cache.name, None),
@@ -143,7 +170,14 @@ impl CacheSim {
 
     /// Looks a key up in a shared cache: what it says, and after how long.
     #[inline]
-    pub(crate) fn look(&mut self, now: Time, node: u16, key: u64, timeout: Span, meter: &mut Meter) -> (Reply, Span) {
+    pub(crate) fn look(
+        &mut self,
+        now: Time,
+        node: u16,
+        key: u64,
+        timeout: Span,
+        meter: &mut Meter,
+    ) -> (Reply, Span) {
         let mut took = match &self.latency {
             None => Span::ZERO,
             Some(Dist::Fixed(span)) => *span,
@@ -179,7 +213,11 @@ impl CacheSim {
                 store.renew(key, expires);
             }
         }
-        meter.count(if entry.fresh_until > now { self.hits } else { self.misses });
+        meter.count(if entry.fresh_until > now {
+            self.hits
+        } else {
+            self.misses
+        });
         Reply::Found(entry)
     }
 
@@ -227,7 +265,10 @@ impl CacheSim {
                 return Err((CacheFault::TooManyClients, took));
             }
             // The order of ends is near enough the order of beginnings for a count.
-            let end = node.busy.back().map_or(now + took, |last| (*last).max(now + took));
+            let end = node
+                .busy
+                .back()
+                .map_or(now + took, |last| (*last).max(now + took));
             node.busy.push_back(end);
         }
         Ok(took)
@@ -254,9 +295,12 @@ impl CacheSim {
         if self.never_stored {
             return Ok(());
         }
-        let (keep, entry) = self.kept(now, keep, entry);
+        let (keep, entry) = self.kept(keep, entry);
         let store = &mut self.nodes[node as usize].store;
-        if store.look(now, key).is_some_and(|slot| slot.record.version > entry.version) {
+        if store
+            .look(now, key)
+            .is_some_and(|slot| slot.record.version > entry.version)
+        {
             return Ok(());
         }
         if store.insert(now, key, now + keep, entry) == Inserted::Refused {
@@ -268,13 +312,12 @@ impl CacheSim {
     }
 
     /// For how long an entry is really kept: a bad caching rule may have other ideas than its writer.
-    fn kept(&self, now: Time, keep: Span, mut entry: Entry) -> (Span, Entry) {
+    fn kept(&self, keep: Span, mut entry: Entry) -> (Span, Entry) {
         if self.ttl_ignored {
             entry.fresh_until = Time::NEVER;
             entry.refresh_at = Time::NEVER;
             return (Span::MAX, entry);
         }
-        let _ = now;
         (keep, entry)
     }
 
@@ -283,19 +326,32 @@ impl CacheSim {
             return;
         }
         let store = &mut self.nodes[node as usize].store;
-        if store.look(now, key).is_some_and(|slot| slot.record.version < version) {
+        if store
+            .look(now, key)
+            .is_some_and(|slot| slot.record.version < version)
+        {
             store.remove(key);
             meter.count(self.invalidations);
         }
     }
 
-    pub(crate) fn look_local(&self, now: Time, store: &mut Store, key: u64, meter: &mut Meter) -> (Reply, Span) {
+    pub(crate) fn look_local(
+        &self,
+        now: Time,
+        store: &mut Store,
+        key: u64,
+        meter: &mut Meter,
+    ) -> (Reply, Span) {
         let Some(slot) = store.lookup(now, key) else {
             meter.count(self.misses);
             return (Reply::Missing, Span::ZERO);
         };
         let entry = slot.record;
-        meter.count(if entry.fresh_until > now { self.hits } else { self.misses });
+        meter.count(if entry.fresh_until > now {
+            self.hits
+        } else {
+            self.misses
+        });
         (Reply::Found(entry), Span::ZERO)
     }
 
@@ -311,13 +367,23 @@ impl CacheSim {
         if self.never_stored {
             return;
         }
-        let (keep, entry) = self.kept(now, keep, entry);
+        let (keep, entry) = self.kept(keep, entry);
         store.insert(now, key, now + keep, entry);
         meter.count(self.sets);
     }
 
-    pub(crate) fn take_out_local(&self, now: Time, store: &mut Store, key: u64, version: u64, meter: &mut Meter) {
-        if store.look(now, key).is_some_and(|slot| slot.record.version < version) {
+    pub(crate) fn take_out_local(
+        &self,
+        now: Time,
+        store: &mut Store,
+        key: u64,
+        version: u64,
+        meter: &mut Meter,
+    ) {
+        if store
+            .look(now, key)
+            .is_some_and(|slot| slot.record.version < version)
+        {
             store.remove(key);
             meter.count(self.invalidations);
         }
@@ -327,12 +393,25 @@ impl CacheSim {
         if !self.sound && self.ask(now, node, Span::ZERO, PATIENCE, true).is_err() {
             return true;
         }
-        matches!(self.nodes[node as usize].leases.take(now, key, owner, hold), Grant::Granted(_))
+        let node = &mut self.nodes[node as usize];
+        node.leases.retune(&lease::Settings {
+            hold,
+            ..lease::Settings::default()
+        });
+        match node.leases.take(now, key, owner) {
+            Grant::Granted(token) => {
+                node.tokens.insert(key, token);
+                true
+            }
+            Grant::Held { .. } => false,
+        }
     }
 
     pub(crate) fn give_back(&mut self, now: Time, node: u16, key: u64) {
-        let _ = now;
-        self.nodes[node as usize].leases.release(key);
+        let node = &mut self.nodes[node as usize];
+        if let Some(token) = node.tokens.remove(key) {
+            node.leases.give_back(now, key, token);
+        }
     }
 
     /// Whether the node of a key does not answer.
@@ -349,8 +428,20 @@ impl CacheSim {
         if self.sound || self.nodes.is_empty() {
             return 1.0;
         }
-        let up = self.nodes.iter().filter(|node| !node.hangs && node.says.is_none() && node.link.delivers());
+        let up = self
+            .nodes
+            .iter()
+            .filter(|node| !node.hangs && node.says.is_none() && node.link.delivers());
         up.count() as f64 / self.nodes.len() as f64
+    }
+
+    /// Takes over another number of nodes or another way to spread keys.
+    pub(crate) fn respread(&mut self, cache: &Cache, meter: &mut Meter) {
+        self.placement = Placement::new(cache.sharding, (cache.nodes as u16).max(1), VNODES);
+        while self.nodes.len() < cache.nodes as usize {
+            let node = self.nodes.len() as u32;
+            self.nodes.push(CacheNode::new(cache, node, self.keys, meter));
+        }
     }
 
     /// Empties nodes.
@@ -409,7 +500,9 @@ impl World {
 
     fn prefill_cache(&mut self, scenario: &seawall_scenario::Scenario, index: usize, cache: &Cache) {
         let mut rng = self.seed.stream("prefill", index as u64);
-        let room = cache.entries_max().map(|entries| entries * u64::from(cache.nodes));
+        let room = cache
+            .entries_max()
+            .map(|entries| entries * u64::from(cache.nodes));
         let served = |client: &&seawall_scenario::Client| {
             let service = match client.calls {
                 seawall_scenario::Place::Gateway(gateway) => scenario.gateways[gateway].calls,
@@ -450,8 +543,9 @@ impl World {
                 };
                 let store = &mut sim.nodes[node].store;
                 if store.settings().capacity.is_some_and(|most| store.len() >= most) {
-                    if room.is_some_and(|room| sim.nodes.iter().map(|node| node.store.len() as u64).sum::<u64>() >= room)
-                    {
+                    if room.is_some_and(|room| {
+                        sim.nodes.iter().map(|node| node.store.len() as u64).sum::<u64>() >= room
+                    }) {
                         break;
                     }
                     continue;

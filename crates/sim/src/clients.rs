@@ -4,10 +4,10 @@
 //! timeout it leaves, and what it started goes on without it unless somebody cancels it; then it may try again.
 //! What was shed with a word on when to come back is not tried again.
 
-use seawall_core::arrivals::Arrivals;
+use seawall_core::arrivals::{Arrivals, Change, Spacing};
 use seawall_core::dist::Dist;
 use seawall_core::gate::{Gate, Reason};
-use seawall_core::keys::Keys;
+use seawall_core::keys::{Keys, Law, MISSING};
 use seawall_core::policies::Policies;
 use seawall_core::queue::Queue;
 use seawall_core::record::{Ending, Metric};
@@ -25,9 +25,6 @@ use crate::world::{Answer, Call, Caller, Event, Stage, Target, World};
 
 /// Keys are drawn this many at a time, ahead of their calls, so that the memory they touch is on its way.
 const AHEAD: usize = 64;
-
-/// A key above this does not exist at the origin.
-pub(crate) const MISSING: u64 = 1 << 62;
 
 /// A client.
 pub(crate) struct ClientSim {
@@ -113,12 +110,20 @@ impl ClientSim {
         let entity = index as u64;
         let mut arrivals_rng = seed.stream("arrivals", entity);
         let warmup = Time::ZERO + plan.scenario.run.warmup;
-        let steps: Vec<(Time, f64, Span)> =
-            client.schedule.iter().map(|step| (warmup + step.at, step.rate, step.over)).collect();
-        let mut arrivals = match client.arrivals {
-            Arrival::Poisson => Arrivals::poisson(client.rate, &steps),
-            Arrival::Even => Arrivals::even(client.rate, &steps),
+        let changes: Vec<Change> = client
+            .schedule
+            .iter()
+            .map(|step| Change {
+                at: warmup + step.at,
+                rate: step.rate,
+                over: step.over,
+            })
+            .collect();
+        let spacing = match client.arrivals {
+            Arrival::Poisson => Spacing::Poisson,
+            Arrival::Even => Spacing::Even,
         };
+        let mut arrivals = Arrivals::new(spacing, client.rate, &changes);
         let name = client.name.as_str();
         let endings = Ending::ALL.map(|ending| meter.counter(Metric::Requests, name, Some(ending.name())));
         ClientSim {
@@ -151,14 +156,12 @@ impl ClientSim {
 
     /// Lets the client send this many times as much from now on.
     pub(crate) fn set_factor(&mut self, now: Time, factor: f64) {
-        self.arrivals.set_factor(now, factor);
-        self.next = self.arrivals.next(&mut self.arrivals_rng).max(now);
+        self.next = self.arrivals.set_factor(now, factor).unwrap_or(self.next);
     }
 
     /// Lets the client send so many calls a second from now on.
     pub(crate) fn set_rate(&mut self, now: Time, rate: f64) {
-        self.arrivals.set_rate(now, rate);
-        self.next = self.arrivals.next(&mut self.arrivals_rng).max(now);
+        self.next = self.arrivals.set_rate(now, rate).unwrap_or(self.next);
     }
 
     /// What the next call is for: a key, and whether it reads.
@@ -181,11 +184,11 @@ impl ClientSim {
 }
 
 pub(crate) fn keys_of(keys: &seawall_scenario::Keys) -> Keys {
-    match *keys {
-        seawall_scenario::Keys::Zipf { count, exponent } => Keys::zipf(count, exponent),
-        seawall_scenario::Keys::Uniform { count } => Keys::uniform(count),
-        seawall_scenario::Keys::Normal { mean, deviation } => Keys::normal(mean, deviation),
-    }
+    Keys::new(match *keys {
+        seawall_scenario::Keys::Zipf { count, exponent } => Law::Zipf { count, exponent },
+        seawall_scenario::Keys::Uniform { count } => Law::Uniform { count },
+        seawall_scenario::Keys::Normal { mean, deviation } => Law::Normal { mean, deviation },
+    })
 }
 
 impl GatewaySim {
@@ -251,7 +254,11 @@ impl World {
     fn issue(&mut self, index: usize, key: u64, read: bool, first: Time, tries: u16) {
         let client = &self.clients[index];
         let mut call = Call {
-            caller: Caller::Client { client: index as u16, tries, first },
+            caller: Caller::Client {
+                client: index as u16,
+                tries,
+                first,
+            },
             target: Target::Service(client.service),
             instance: 0,
             copy: 0,
@@ -268,7 +275,9 @@ impl World {
             request: None,
             stamp: 0,
         };
-        let Some(gateway) = client.gateway else { return self.send(call) };
+        let Some(gateway) = client.gateway else {
+            return self.send(call);
+        };
         let door = &mut self.gateways[gateway as usize];
         if let Some(latency) = &door.latency {
             call.lag = latency.draw(&mut door.latency_rng);
@@ -314,7 +323,9 @@ impl World {
     pub(crate) fn door_timeouts(&mut self, gateway: u16) {
         self.gateways[gateway as usize].line_at = Time::NEVER;
         while let Some(id) = self.gateways[gateway as usize].line.expire(self.now) {
-            let Some(call) = self.calls.remove(id) else { continue };
+            let Some(call) = self.calls.remove(id) else {
+                continue;
+            };
             self.shed_at_gateway(gateway, Reason::QueueTimeout);
             self.close_outside(&call, Answer::SHED, self.now);
         }
@@ -330,7 +341,9 @@ impl World {
         }
         door.in_flight = door.in_flight.saturating_sub(1);
         while let Some((id, waited)) = self.gateways[gateway as usize].line.pop(now) {
-            let Some(call) = self.calls.remove(id) else { continue };
+            let Some(call) = self.calls.remove(id) else {
+                continue;
+            };
             let door = &mut self.gateways[gateway as usize];
             self.meter.time(door.waited, waited);
             door.in_flight += 1;
@@ -358,9 +371,11 @@ impl World {
             if client.timeout.is_some() {
                 // A call that waited at a gateway has its patience cut short already, so it comes out of turn.
                 if call.born == self.now {
-                    self.agenda.push_lane(client.timeouts, call.deadline, Event::ClientTimeout(id));
+                    self.agenda
+                        .push_lane(client.timeouts, call.deadline, Event::ClientTimeout(id));
                 } else {
-                    self.agenda.push(call.deadline.max(self.now), Event::ClientTimeout(id));
+                    self.agenda
+                        .push(call.deadline.max(self.now), Event::ClientTimeout(id));
                 }
             }
         }
@@ -368,7 +383,9 @@ impl World {
 
     /// The client of a call has waited long enough.
     pub(crate) fn client_timeout(&mut self, id: Ticket) {
-        let Some(call) = self.calls.get_mut(id) else { return };
+        let Some(call) = self.calls.get_mut(id) else {
+            return;
+        };
         if call.gone {
             return;
         }
@@ -393,9 +410,13 @@ impl World {
     }
 
     fn leave_line(&mut self, call: &Call, id: Ticket) {
-        let Caller::Client { client, .. } = call.caller else { return };
+        let Caller::Client { client, .. } = call.caller else {
+            return;
+        };
         if let Some(gateway) = self.clients[client as usize].gateway {
-            self.gateways[gateway as usize].line.remove(|waiting| *waiting == id);
+            self.gateways[gateway as usize]
+                .line
+                .remove(|waiting| *waiting == id);
         }
     }
 
@@ -404,7 +425,9 @@ impl World {
         self.close_outside(call, answer, at);
         if let Caller::Client { client, .. } = call.caller {
             if let Some(gateway) = self.clients[client as usize].gateway {
-                self.gateways[gateway as usize].gate.record(self.now, answer.ending.is_good());
+                self.gateways[gateway as usize]
+                    .gate
+                    .record(self.now, answer.ending.is_good());
                 self.leave_gateway(gateway);
             }
         }
@@ -412,15 +435,30 @@ impl World {
 
     /// A call that never came past the gateway has ended, or only the client's side of one that did.
     fn close_outside(&mut self, call: &Call, answer: Answer, at: Time) {
-        let Caller::Client { client: index, tries, first } = call.caller else { return };
+        let Caller::Client {
+            client: index,
+            tries,
+            first,
+        } = call.caller
+        else {
+            return;
+        };
         let client = &mut self.clients[index as usize];
-        let late = client.timeout.is_some_and(|timeout| at.since(call.born) > timeout);
+        let late = client
+            .timeout
+            .is_some_and(|timeout| at.since(call.born) > timeout);
         let ending = if late { Ending::Timeout } else { answer.ending };
         let at = if late { call.deadline } else { at };
         if matches!(ending, Ending::Error | Ending::Timeout) && u32::from(tries) < client.retries {
             self.meter.count(client.retried);
             let when = at.max(self.now) + client.backoff;
-            let id = self.again.insert(Again { client: index, tries: tries + 1, first, key: call.key, read: call.read });
+            let id = self.again.insert(Again {
+                client: index,
+                tries: tries + 1,
+                first,
+                key: call.key,
+                read: call.read,
+            });
             self.agenda.push(when, Event::Again(id));
             return;
         }
@@ -433,7 +471,13 @@ impl World {
 
     pub(crate) fn try_again(&mut self, id: Ticket) {
         if let Some(again) = self.again.remove(id) {
-            self.issue(again.client as usize, again.key, again.read, again.first, again.tries);
+            self.issue(
+                again.client as usize,
+                again.key,
+                again.read,
+                again.first,
+                again.tries,
+            );
         }
     }
 }

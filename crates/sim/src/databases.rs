@@ -6,13 +6,14 @@
 use seawall_core::balance::{Balancer, Strategy};
 use seawall_core::dist::Dist;
 use seawall_core::keymap::KeyMap;
+use seawall_core::keys::MISSING;
 use seawall_core::link::{Delivery, Link};
 use seawall_core::record::{Ending, Metric};
 use seawall_core::rng::{Seed, Stream, mix};
 use seawall_core::time::{Span, Time};
 use seawall_scenario::{Autoscaling, Database, Place};
 
-use crate::clients::{MISSING, some_time};
+use crate::clients::some_time;
 use crate::meter::{Counter, Meter, Timer};
 use crate::plan::Plan;
 use crate::processor::{Curve, Processor};
@@ -75,7 +76,10 @@ pub(crate) struct Meters {
 /// How the speed of a node falls as queries crowd it.
 fn curve_of(database: &Database) -> Curve {
     match (&database.overload, database.capacity) {
-        (Some(law), _) => Curve::Scalability { contention: law.contention, coherence: law.coherence },
+        (Some(law), _) => Curve::Scalability {
+            contention: law.contention,
+            coherence: law.coherence,
+        },
         (None, Some(rate)) => Curve::Servers(rate * database.service_time.mean().as_secs_f64()),
         (None, None) => Curve::Servers(f64::INFINITY),
     }
@@ -94,10 +98,17 @@ impl DatabaseSim {
         let depth = counter(Metric::QueueDepth);
         let up = counter(Metric::Instances);
         let took = meter.timer(Metric::OriginDuration, name);
-        let strategy = plan.scenario.services.iter().enumerate().find_map(|(at, service)| {
-            let calls = service.origin == Some(Place::Database(index));
-            calls.then(|| plan.scenario.policies(Place::Service(at)).balance).flatten()
-        });
+        let strategy = plan
+            .scenario
+            .services
+            .iter()
+            .enumerate()
+            .find_map(|(at, service)| {
+                let calls = service.origin == Some(Place::Database(index));
+                calls
+                    .then(|| plan.scenario.policies(Place::Service(at)).balance)
+                    .flatten()
+            });
         let mut sim = DatabaseSim {
             nodes: Vec::new(),
             replicas: Vec::new(),
@@ -105,7 +116,10 @@ impl DatabaseSim {
             balancers: Vec::new(),
             strategy: strategy.unwrap_or_default(),
             service_time: database.service_time.clone(),
-            write_time: database.write_time.clone().unwrap_or_else(|| database.service_time.clone()),
+            write_time: database
+                .write_time
+                .clone()
+                .unwrap_or_else(|| database.service_time.clone()),
             timeout: database.timeout,
             latency: some_time(&database.latency),
             far: Span::ZERO,
@@ -114,7 +128,7 @@ impl DatabaseSim {
             curve: curve_of(database),
             size: plan.nodes[index],
             autoscaling: database.autoscaling.clone(),
-            versions: KeyMap::new(),
+            versions: KeyMap::default(),
             written: 0,
             rng: seed.stream("queries", index as u64),
             latency_rng: seed.stream("database latency", index as u64),
@@ -131,7 +145,9 @@ impl DatabaseSim {
             },
         };
         for _ in 0..database.shards {
-            let replicas = (0..database.replicas).map(|_| sim.add_node(name, meter)).collect();
+            let replicas = (0..database.replicas)
+                .map(|_| sim.add_node(name, meter))
+                .collect();
             sim.replicas.push(replicas);
         }
         for _ in 0..database.shards {
@@ -149,7 +165,7 @@ impl DatabaseSim {
         self.nodes.push(DatabaseNode {
             station: Station::new(connections, self.queue.map(|places| places as usize)),
             processor: Processor::new(self.curve, self.size),
-            link: Link::new(mix(u64::from(index))),
+            link: Link::new(),
             up: true,
             hangs: false,
             slow: 1.0,
@@ -169,13 +185,18 @@ impl DatabaseSim {
 
     /// Makes the balancers anew, after nodes came or the strategy changed.
     pub(crate) fn rebalance(&mut self) {
-        self.balancers =
-            self.replicas.iter().map(|replicas| Balancer::new(self.strategy, replicas.len())).collect();
+        self.balancers = self
+            .replicas
+            .iter()
+            .map(|replicas| Balancer::new(self.strategy, replicas.len()))
+            .collect();
     }
 
     pub(crate) fn set_connections(&mut self, node: usize, most: Option<u32>) {
         let most = most.map_or(usize::MAX, |most| most as usize);
-        self.nodes[node].station.retune(most, self.queue.map(|places| places as usize));
+        self.nodes[node]
+            .station
+            .retune(most, self.queue.map(|places| places as usize));
     }
 
     /// The node that serves a query.
@@ -230,7 +251,9 @@ impl World {
         let id = self.calls.insert(call);
         self.remember_fetch(id, &call);
         let sim = &mut self.databases[database as usize];
-        let Some(node) = node else { return self.query_fails(database, id) };
+        let Some(node) = node else {
+            return self.query_fails(database, id);
+        };
         let node = &mut sim.nodes[node as usize];
         self.meter.count(node.requests);
         let refused = !node.up || (!call.read && node.writes_fail);
@@ -275,10 +298,16 @@ impl World {
     }
 
     fn begin_query(&mut self, database: u16, node: u16, id: Ticket) {
-        let Some(call) = self.calls.get_mut(id) else { return };
+        let Some(call) = self.calls.get_mut(id) else {
+            return;
+        };
         call.stage = Stage::Running;
         let sim = &mut self.databases[database as usize];
-        let dist = if call.read { &sim.service_time } else { &sim.write_time };
+        let dist = if call.read {
+            &sim.service_time
+        } else {
+            &sim.write_time
+        };
         let at = &mut sim.nodes[node as usize];
         let mut work = dist.draw(&mut sim.rng);
         if at.slow != 1.0 {
@@ -298,7 +327,14 @@ impl World {
         at.scheduled = next;
         at.stamp = at.stamp.wrapping_add(1);
         if let Some(when) = next {
-            self.agenda.push(when.max(self.now), Event::Node { database, node, stamp: at.stamp });
+            self.agenda.push(
+                when.max(self.now),
+                Event::Node {
+                    database,
+                    node,
+                    stamp: at.stamp,
+                },
+            );
         }
     }
 
@@ -308,7 +344,10 @@ impl World {
             return;
         }
         at.scheduled = None;
-        while let Some(bits) = self.databases[database as usize].nodes[node as usize].processor.finish(self.now) {
+        while let Some(bits) = self.databases[database as usize].nodes[node as usize]
+            .processor
+            .finish(self.now)
+        {
             self.query_done(database, node, Ticket::from_bits(bits));
         }
         self.watch_node(database, node);
@@ -316,39 +355,57 @@ impl World {
 
     fn query_done(&mut self, database: u16, node: u16, id: Ticket) {
         self.free_connection(database, node);
-        let Some(call) = self.calls.get(id).copied() else { return };
+        let Some(call) = self.calls.get(id).copied() else {
+            return;
+        };
         let sim = &mut self.databases[database as usize];
         self.meter.time(sim.meters.took, self.now.since(call.born));
         if call.gone {
             self.meter.count(sim.meters.wasted);
         }
         let version = if call.read {
-            if sim.written == 0 { 0 } else { sim.versions.get(call.key).copied().unwrap_or(0) }
+            if sim.written == 0 {
+                0
+            } else {
+                sim.versions.get(call.key).copied().unwrap_or(0)
+            }
         } else {
             sim.written += 1;
             let version = sim.written;
             sim.versions.insert(call.key, version);
             version
         };
-        let answer = Answer { ending: Ending::Fresh, version, negative: call.key >= MISSING };
+        let answer = Answer {
+            ending: Ending::Fresh,
+            version,
+            negative: call.key >= MISSING,
+        };
         self.send_back_kept(id, answer);
     }
 
     /// A connection is free: the next query in line has it.
     fn free_connection(&mut self, database: u16, node: u16) {
-        let mut next = self.databases[database as usize].nodes[node as usize].station.leave();
+        let mut next = self.databases[database as usize].nodes[node as usize]
+            .station
+            .leave();
         while let Some(id) = next {
             if self.calls.get(id).is_some() {
                 return self.begin_query(database, node, id);
             }
-            next = self.databases[database as usize].nodes[node as usize].station.leave();
+            next = self.databases[database as usize].nodes[node as usize]
+                .station
+                .leave();
         }
     }
 
     /// A query has taken too long: the server stops it.
     pub(crate) fn query_timeout(&mut self, id: Ticket) {
-        let Some(call) = self.calls.get(id).copied() else { return };
-        let Target::Database(database) = call.target else { return };
+        let Some(call) = self.calls.get(id).copied() else {
+            return;
+        };
+        let Target::Database(database) = call.target else {
+            return;
+        };
         if matches!(call.stage, Stage::Returning(_)) {
             return;
         }
@@ -372,14 +429,18 @@ impl World {
                 self.watch_node(database, node);
             }
             Stage::Queued => {
-                self.databases[database as usize].nodes[node as usize].station.withdraw(id);
+                self.databases[database as usize].nodes[node as usize]
+                    .station
+                    .withdraw(id);
             }
             _ => {}
         }
     }
 
     pub(crate) fn cancel_query(&mut self, database: u16, id: Ticket) {
-        let Some(call) = self.calls.get(id).copied() else { return };
+        let Some(call) = self.calls.get(id).copied() else {
+            return;
+        };
         self.stop_query(database, id, &call);
         self.calls.remove(id);
     }
@@ -388,7 +449,12 @@ impl World {
     pub(crate) fn kill_node(&mut self, database: u16, node: u16) {
         let now = self.now;
         let at = &mut self.databases[database as usize].nodes[node as usize];
-        let mut lost: Vec<Ticket> = at.processor.clear(now).into_iter().map(Ticket::from_bits).collect();
+        let mut lost: Vec<Ticket> = at
+            .processor
+            .clear(now)
+            .into_iter()
+            .map(Ticket::from_bits)
+            .collect();
         lost.extend(at.station.clear());
         for id in lost {
             match self.calls.get(id).map(|call| call.gone) {
@@ -421,13 +487,17 @@ impl World {
 
     /// New connections may have room for those that wait.
     pub(crate) fn admit_waiting(&mut self, database: u16, node: u16) {
-        while let Some(id) = self.databases[database as usize].nodes[node as usize].station.admit() {
+        while let Some(id) = self.databases[database as usize].nodes[node as usize]
+            .station
+            .admit()
+        {
             if self.calls.get(id).is_some() {
                 self.begin_query(database, node, id);
             } else {
-                self.databases[database as usize].nodes[node as usize].station.leave();
+                self.databases[database as usize].nodes[node as usize]
+                    .station
+                    .leave();
             }
         }
     }
 }
-

@@ -90,7 +90,9 @@ pub fn replicate(
     let results: Mutex<Vec<Option<Result<Run, Refusal>>>> = Mutex::new(jobs.iter().map(|_| None).collect());
     let work = || loop {
         let index = next.fetch_add(1, Ordering::Relaxed);
-        let Some((scenario, options)) = jobs.get(index) else { return };
+        let Some((scenario, options)) = jobs.get(index) else {
+            return;
+        };
         let told = |share: f64| {
             let Ok(mut shares) = shares.lock() else { return };
             shares[index] = share;
@@ -113,5 +115,8 @@ pub fn replicate(
         });
     }
     let results = results.into_inner().unwrap_or_default();
-    results.into_iter().map(|result| result.unwrap_or_else(|| Err(Refusal("a run did not end".into())))).collect()
+    results
+        .into_iter()
+        .map(|result| result.unwrap_or_else(|| Err(Refusal("a run did not end".into()))))
+        .collect()
 }

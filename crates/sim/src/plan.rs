@@ -47,7 +47,9 @@ impl Plan {
     pub(crate) fn of(scenario: &Scenario, options: &Options) -> Result<Plan, Refusal> {
         let scale = options.scale;
         if !(scale > 0.0 && scale <= 1.0) {
-            return Err(Refusal(format!("the scale is {scale}, which is not above 0 and at most 1")));
+            return Err(Refusal(format!(
+                "the scale is {scale}, which is not above 0 and at most 1"
+            )));
         }
         let mut plan = Plan {
             scenario: scenario.clone(),
@@ -126,16 +128,24 @@ impl Plan {
         let (scale, size) = (self.scale, self.size_of(on));
         match what {
             What::Fault(Fault::Connections { max }) => *max = smaller(*max, size),
-            What::Fault(Fault::Crash { instances: Some(instances) }) => *instances = smaller(*instances, scale),
+            What::Fault(Fault::Crash {
+                instances: Some(instances),
+            }) => *instances = smaller(*instances, scale),
             What::Action(Action::Rate(rate)) => *rate *= scale,
             What::Action(Action::Warm { pace: Some(pace) }) => *pace *= scale,
-            What::Action(Action::Scale { instances, connections, .. }) => {
+            What::Action(Action::Scale {
+                instances,
+                connections,
+                ..
+            }) => {
                 *instances = instances.map(|count| smaller(count, scale));
                 *connections = connections.map(|count| smaller(count, size));
             }
             What::Action(Action::Set(knob)) => match knob {
                 Knob::TripsAbove(count) => *count = smaller(*count, scale),
-                Knob::Threads(count) | Knob::Queue(count) | Knob::Connections(count) => *count = smaller(*count, size),
+                Knob::Threads(count) | Knob::Queue(count) | Knob::Connections(count) => {
+                    *count = smaller(*count, size)
+                }
                 Knob::Capacity(entries) | Knob::Maxmemory(entries) => *entries = less(*entries, scale),
                 Knob::MaxClients(count) => *count = smaller(*count, scale),
                 _ => {}

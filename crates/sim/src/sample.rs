@@ -24,7 +24,11 @@ impl Watch {
             counted: vec![[0; 5]; scenario.services.len()],
             busy: vec![0.0; scenario.databases.len()],
             high_since: vec![None; scenario.databases.len()],
-            ordered: scenario.databases.iter().map(|database| database.replicas).collect(),
+            ordered: scenario
+                .databases
+                .iter()
+                .map(|database| database.replicas)
+                .collect(),
         }
     }
 }
@@ -54,7 +58,9 @@ impl World {
                 node.evicted = evicted;
             }
             for service in &mut self.services {
-                let Some(tier) = service.tiers.iter().position(|tier| *tier == index) else { continue };
+                let Some(tier) = service.tiers.iter().position(|tier| *tier == index) else {
+                    continue;
+                };
                 for instance in &mut service.instances {
                     for store in &mut instance.locals[tier] {
                         total += store.live(now) as f64;
@@ -99,7 +105,9 @@ impl World {
     }
 
     fn autoscale(&mut self, index: usize, utilization: f64) {
-        let Some(rule) = self.databases[index].autoscaling.clone() else { return };
+        let Some(rule) = self.databases[index].autoscaling.clone() else {
+            return;
+        };
         let ordered = self.watch.ordered[index];
         if utilization <= rule.above || ordered >= rule.max {
             self.watch.high_since[index] = None;
@@ -110,7 +118,13 @@ impl World {
             let replicas = (ordered + rule.step).min(rule.max);
             self.watch.ordered[index] = replicas;
             self.watch.high_since[index] = None;
-            self.provide(rule.delay, Provision::Replicas { database: index, replicas });
+            self.provide(
+                rule.delay,
+                Provision::Replicas {
+                    database: index,
+                    replicas,
+                },
+            );
         }
     }
 
@@ -140,18 +154,26 @@ impl World {
             }
             let meters = &service.meters;
             let before = &mut self.watch.counted[index];
-            let counters = [meters.loads, meters.coalesced, meters.retries, meters.transitions, meters.warmed];
+            let counters = [
+                meters.loads,
+                meters.coalesced,
+                meters.retries,
+                meters.transitions,
+                meters.warmed,
+            ];
             for ((counter, count), before) in counters.into_iter().zip(counted).zip(before) {
                 // A guard that died has taken its counts with it.
                 self.meter.add(counter, count.saturating_sub(*before) as f64);
                 *before = count;
             }
             let standing = if now < service.tripped_until { 0 } else { up };
-            self.meter.set(meters.up, standing as f64 * self.plan.copies[index]);
+            self.meter
+                .set(meters.up, standing as f64 * self.plan.copies[index]);
             self.meter.set(meters.busy, f64::from(busy));
             self.meter.set(meters.depth, depth as f64);
             self.meter.set(meters.in_flight, f64::from(busy) + depth as f64);
-            self.meter.set(meters.breaker, breaker / service.instances.len().max(1) as f64);
+            self.meter
+                .set(meters.breaker, breaker / service.instances.len().max(1) as f64);
             self.meter.set(meters.limit, limit);
             self.meter.set(meters.share, service.gate.share());
             self.meter.set(meters.level, f64::from(service.gate.level()));
@@ -161,7 +183,9 @@ impl World {
     fn sample_gateways(&mut self, utilization: &[f64]) {
         let now = self.now;
         for index in 0..self.gateways.len() {
-            let seawall_scenario::Place::Service(service) = self.plan.scenario.gateways[index].calls else { continue };
+            let seawall_scenario::Place::Service(service) = self.plan.scenario.gateways[index].calls else {
+                continue;
+            };
             let signals = self.signals(service);
             let full = self.fullness(service, utilization);
             let gateway = &mut self.gateways[index];
@@ -180,23 +204,41 @@ impl World {
             Some(Target::Database(database)) => {
                 let database = database as usize;
                 let took = self.meter.quantile(self.databases[database].meters.took, 0.99);
-                let busy: usize = self.databases[database].nodes.iter().map(|node| node.busy()).sum();
+                let busy: usize = self.databases[database]
+                    .nodes
+                    .iter()
+                    .map(|node| node.busy())
+                    .sum();
                 // An origin from which nothing comes back at all is slower than any that answers.
                 took.or((busy > 0).then(|| self.oldest(database).max(every)))
             }
-            Some(Target::Service(origin)) => self.meter.quantile(self.services[origin as usize].meters.origin_took, 0.99),
+            Some(Target::Service(origin)) => self
+                .meter
+                .quantile(self.services[origin as usize].meters.origin_took, 0.99),
             None => None,
         };
-        let cache_up = sim.first_shared.is_none_or(|cache| self.caches[cache].up() >= 0.5);
-        Signals { origin_latency, cache_up, since: self.now - every }
+        let cache_up = sim
+            .first_shared
+            .is_none_or(|cache| self.caches[cache].up() >= 0.5);
+        Signals {
+            origin_latency,
+            cache_up,
+            since: self.now - every,
+        }
     }
 
     /// For how long the oldest query has been inside a database.
     fn oldest(&self, database: usize) -> Span {
         let inside = |stage: &Stage| matches!(stage, Stage::Queued | Stage::Running | Stage::Lost);
         let target = Target::Database(database as u16);
-        let oldest = self.calls.iter().filter(|(_, call)| call.target == target && inside(&call.stage));
-        oldest.map(|(_, call)| self.now.since(call.born)).max().unwrap_or(Span::ZERO)
+        let oldest = self
+            .calls
+            .iter()
+            .filter(|(_, call)| call.target == target && inside(&call.stage));
+        oldest
+            .map(|(_, call)| self.now.since(call.born))
+            .max()
+            .unwrap_or(Span::ZERO)
     }
 
     /// How full the fuller of a service's threads and its database is, from 0 to 1.

@@ -9,8 +9,8 @@ use seawall_core::balance::{Balancer, Strategy};
 use seawall_core::dist::Dist;
 use seawall_core::gate::{Gate, Reason};
 use seawall_core::guard::{
-    self, Effect, Entry, Guard, Kind, LoadId, LoadReply, LoadStep, OriginFault, Outcome, Reply, Setup, Source, Step,
-    Tier,
+    self, Effect, Entry, Guard, Kind, LoadId, LoadReply, LoadStep, OriginFault, Outcome, Reply, Setup,
+    Source, Step, Tier,
 };
 use seawall_core::policies::Policies;
 use seawall_core::queue::Queue;
@@ -20,11 +20,11 @@ use seawall_core::time::{Span, Time};
 use seawall_core::ttl::Class;
 use seawall_scenario::{CacheKind, FallbackWhen, Leak, Place, Trips};
 
+use crate::caches::Store;
 use crate::clients::{line_of, some_time};
 use crate::meter::{Counter, Meter, Timer};
 use crate::plan::Plan;
 use crate::slab::Ticket;
-use crate::store::Store;
 use crate::world::{Answer, Call, Caller, Event, Stage, Target, World};
 
 /// What is over within this time is settled at once instead of being scheduled.
@@ -36,7 +36,11 @@ pub(crate) enum Todo {
     /// Go on with a request.
     Resume { service: u16, instance: u16, token: u32 },
     /// Take up a load.
-    Launch { service: u16, instance: u16, load: LoadId },
+    Launch {
+        service: u16,
+        instance: u16,
+        load: LoadId,
+    },
 }
 
 /// A service.
@@ -203,7 +207,10 @@ impl ServiceSim {
             in_progress: 0,
             first_shared: tiers.iter().find(is_shared).copied(),
             origin: service.origin.and_then(target),
-            fallback: service.fallback.as_ref().and_then(|fallback| Some((target(fallback.origin)?, fallback.when))),
+            fallback: service
+                .fallback
+                .as_ref()
+                .and_then(|fallback| Some((target(fallback.origin)?, fallback.when))),
             also: service.also.iter().copied().filter_map(target).collect(),
             guarded: !tiers.is_empty() || service.origin.is_some(),
             tiers,
@@ -234,9 +241,14 @@ impl ServiceSim {
             return None;
         }
         self.busy.clear();
-        self.busy.extend(self.instances.iter().map(|instance| instance.busy + instance.line.len() as u32));
+        self.busy.extend(
+            self.instances
+                .iter()
+                .map(|instance| instance.busy + instance.line.len() as u32),
+        );
         let instances = &self.instances;
-        self.balancer.pick(&mut self.rng, &self.busy, |index| instances[index].up)
+        self.balancer
+            .pick(&mut self.rng, &self.busy, |index| instances[index].up)
     }
 
     /// How long the work on one request takes now.
@@ -275,12 +287,17 @@ impl Instance {
                 sharding: cache.sharding,
             }
         });
-        let setup =
-            Setup { tiers: tiers.collect(), instances: sim_instances(plan, service), policies: played.clone() };
+        let setup = Setup {
+            tiers: tiers.collect(),
+            instances: sim_instances(plan, service),
+            policies: played.clone(),
+        };
         let locals = sim.tiers.iter().map(|cache| {
             let cache = &scenario.caches[*cache];
             match cache.kind {
-                CacheKind::Local => (0..sim.copies).map(|_| crate::caches::store_of(cache, None)).collect(),
+                CacheKind::Local => (0..sim.copies)
+                    .map(|_| crate::caches::store_of(cache, None))
+                    .collect(),
                 CacheKind::Shared => Vec::new(),
             }
         });
@@ -318,10 +335,15 @@ impl World {
         if for_load {
             self.meter.count(sim.meters.origin_requests);
         }
-        let Some(index) = sim.pick() else { return self.refuse(call, Answer::ERROR) };
+        let Some(index) = sim.pick() else {
+            return self.refuse(call, Answer::ERROR);
+        };
         call.instance = index as u16;
         if sim.gated {
-            if let Err(refusal) = sim.gate.admit(self.now, &mut sim.gate_rng, call.read, call.priority) {
+            if let Err(refusal) = sim
+                .gate
+                .admit(self.now, &mut sim.gate_rng, call.read, call.priority)
+            {
                 self.shed_at_service(service, refusal.reason);
                 return self.refuse(call, Answer::SHED);
             }
@@ -337,7 +359,8 @@ impl World {
     fn refuse(&mut self, call: Call, answer: Answer) {
         if answer == Answer::ERROR && !matches!(call.caller, Caller::Client { .. }) {
             if let Target::Service(service) = call.target {
-                self.meter.count(self.services[service as usize].meters.origin_errors);
+                self.meter
+                    .count(self.services[service as usize].meters.origin_errors);
             }
         }
         match call.caller {
@@ -360,7 +383,13 @@ impl World {
 
     /// A load knows which call it waits for, so that it can be cancelled.
     pub(crate) fn remember_fetch(&mut self, id: Ticket, call: &Call) {
-        if let Caller::Load { service, instance, load, .. } = call.caller {
+        if let Caller::Load {
+            service,
+            instance,
+            load,
+            ..
+        } = call.caller
+        {
             let instance = &mut self.services[service as usize].instances[instance as usize];
             let place = load.index() as usize;
             if instance.fetches.len() <= place {
@@ -377,11 +406,16 @@ impl World {
         let instance = &mut sim.instances[call.instance as usize];
         if instance.line.push(self.now, id).is_err() {
             // A house that is full by its nature fails; one that is full on purpose says when to come back.
-            let answer = if sim.policies.queue.is_some() { Answer::SHED } else { Answer::ERROR };
+            let answer = if sim.policies.queue.is_some() {
+                Answer::SHED
+            } else {
+                Answer::ERROR
+            };
             if answer == Answer::SHED {
                 self.shed_at_service(service, Reason::QueueFull);
             } else if !matches!(call.caller, Caller::Client { .. }) {
-                self.meter.count(self.services[service as usize].meters.origin_errors);
+                self.meter
+                    .count(self.services[service as usize].meters.origin_errors);
             }
             return self.send_back_kept(id, answer);
         }
@@ -393,7 +427,13 @@ impl World {
         if let Some(at) = instance.line.next_timeout() {
             if at < instance.line_at {
                 instance.line_at = at;
-                self.agenda.push(at.max(self.now), Event::Line { service, instance: index });
+                self.agenda.push(
+                    at.max(self.now),
+                    Event::Line {
+                        service,
+                        instance: index,
+                    },
+                );
             }
         }
     }
@@ -401,7 +441,10 @@ impl World {
     pub(crate) fn line_timeouts(&mut self, service: u16, index: u16) {
         let now = self.now;
         self.services[service as usize].instances[index as usize].line_at = Time::NEVER;
-        while let Some(id) = self.services[service as usize].instances[index as usize].line.expire(now) {
+        while let Some(id) = self.services[service as usize].instances[index as usize]
+            .line
+            .expire(now)
+        {
             if self.calls.get(id).is_some() {
                 self.shed_at_service(service, Reason::QueueTimeout);
                 self.send_back_kept(id, Answer::SHED);
@@ -454,11 +497,19 @@ impl World {
         };
         let (request, step) = instance.guard.begin(now, &mut instance.rng, token, &asked);
         call.request = Some(request);
-        let (index, crashes) = (call.instance, sim.leak.as_ref().is_some_and(|leak| instance.served >= leak.after));
+        let (index, crashes) = (
+            call.instance,
+            sim.leak
+                .as_ref()
+                .is_some_and(|leak| instance.served >= leak.after),
+        );
         match kept {
             Some(id) => {
                 if let Some(slot) = self.calls.get_mut(id) {
-                    *slot = Call { stage: Stage::Guarded, ..call };
+                    *slot = Call {
+                        stage: Stage::Guarded,
+                        ..call
+                    };
                 }
                 self.carry_out(service, id, step);
             }
@@ -475,7 +526,10 @@ impl World {
         let now = self.now;
         let sim = &mut self.services[service as usize];
         let instance = &sim.instances[call.instance as usize];
-        let crashes = sim.leak.as_ref().is_some_and(|leak| instance.served >= leak.after);
+        let crashes = sim
+            .leak
+            .as_ref()
+            .is_some_and(|leak| instance.served >= leak.after);
         let answer = sim.outcome(now, Answer::of(Ending::Fresh));
         let work = sim.work();
         let index = call.instance;
@@ -559,7 +613,14 @@ impl World {
                 self.free_thread(service, call.instance);
             } else {
                 let instance = call.instance;
-                self.agenda.push(self.now + held, Event::Release { service, instance, life });
+                self.agenda.push(
+                    self.now + held,
+                    Event::Release {
+                        service,
+                        instance,
+                        life,
+                    },
+                );
             }
             return self.close(&call, answer, self.now + held + call.lag);
         }
@@ -578,9 +639,17 @@ impl World {
                     Kind::Stale => Ending::Stale,
                     Kind::Fresh | Kind::Negative => Ending::Fresh,
                 };
-                Answer { ending, version, negative: kind == Kind::Negative }
+                Answer {
+                    ending,
+                    version,
+                    negative: kind == Kind::Negative,
+                }
             }
-            Outcome::Written { version } => Answer { ending: Ending::Fresh, version, negative: false },
+            Outcome::Written { version } => Answer {
+                ending: Ending::Fresh,
+                version,
+                negative: false,
+            },
             Outcome::Shed(reason) => {
                 self.shed_at_service(service, reason);
                 Answer::SHED
@@ -595,7 +664,9 @@ impl World {
     /// Carries a kept call as far as it goes at this instant.
     fn carry_out(&mut self, service: u16, id: Ticket, mut step: Step) {
         loop {
-            let Some(call) = self.calls.get(id).copied() else { return };
+            let Some(call) = self.calls.get(id).copied() else {
+                return;
+            };
             match step {
                 Step::Lookup { tier, node, timeout } => {
                     let (reply, took) = self.look(service, &call, tier, node, timeout);
@@ -648,8 +719,13 @@ impl World {
         let request = call.request.as_mut()?;
         let step = instance.guard.resume(self.now, &mut instance.rng, request, reply);
         let (copy, load) = (call.copy, request.load());
-        if let (true, Step::Done(Outcome::Answer { from: Source::Load, .. }), Some(load)) =
-            (self.services[service as usize].copies > 1, step, load)
+        if let (
+            true,
+            Step::Done(Outcome::Answer {
+                from: Source::Load, ..
+            }),
+            Some(load),
+        ) = (self.services[service as usize].copies > 1, step, load)
         {
             let instance = &mut self.services[service as usize].instances[call.instance as usize];
             let place = load.index() as usize;
@@ -664,7 +740,9 @@ impl World {
     /// Resumes a kept call, and carries out what the guard wants then.
     fn go_on(&mut self, id: Ticket, reply: Reply) {
         let Some(call) = self.calls.get(id) else { return };
-        let Target::Service(service) = call.target else { return };
+        let Target::Service(service) = call.target else {
+            return;
+        };
         let instance = call.instance;
         if let Some(step) = self.resume(service, id, reply) {
             self.carry_out(service, id, step);
@@ -710,7 +788,9 @@ impl World {
             return;
         }
         let reply = match answer.ending {
-            Ending::Fresh | Ending::Stale => Reply::Written { version: answer.version },
+            Ending::Fresh | Ending::Stale => Reply::Written {
+                version: answer.version,
+            },
             Ending::Shed => Reply::WriteFailed(OriginFault::Overloaded),
             _ => Reply::WriteFailed(OriginFault::Error),
         };
@@ -740,8 +820,12 @@ impl World {
 
     /// The work on a call is done: its thread is free, and its answer goes back.
     pub(crate) fn finished(&mut self, id: Ticket) {
-        let Some(call) = self.calls.get(id).copied() else { return };
-        let (Target::Service(service), Stage::Working(answer)) = (call.target, call.stage) else { return };
+        let Some(call) = self.calls.get(id).copied() else {
+            return;
+        };
+        let (Target::Service(service), Stage::Working(answer)) = (call.target, call.stage) else {
+            return;
+        };
         self.free_thread(service, call.instance);
         let meters = &self.services[service as usize].meters;
         if !matches!(call.caller, Caller::Client { .. }) {
@@ -786,8 +870,12 @@ impl World {
             if threads.is_some_and(|threads| instance.busy >= threads) {
                 return;
             }
-            let Some((id, waited)) = instance.line.pop(now) else { break };
-            let Some(call) = self.calls.get(id).copied() else { continue };
+            let Some((id, waited)) = instance.line.pop(now) else {
+                break;
+            };
+            let Some(call) = self.calls.get(id).copied() else {
+                continue;
+            };
             self.meter.time(sim.meters.waited, waited);
             return self.start(service, call, Some(id));
         }
@@ -799,7 +887,9 @@ impl World {
 
     /// Stops the work on a call of a service.
     pub(crate) fn cancel_request(&mut self, service: u16, id: Ticket) {
-        let Some(call) = self.calls.get(id).copied() else { return };
+        let Some(call) = self.calls.get(id).copied() else {
+            return;
+        };
         let index = call.instance;
         match call.stage {
             Stage::InLine => {
@@ -831,8 +921,14 @@ impl World {
         self.collect(service, index);
         while let Some(todo) = self.todo.pop_front() {
             match todo {
-                Todo::Resume { service, instance, token } => {
-                    let Some(id) = self.calls.at(token).map(|(id, _)| id) else { continue };
+                Todo::Resume {
+                    service,
+                    instance,
+                    token,
+                } => {
+                    let Some(id) = self.calls.at(token).map(|(id, _)| id) else {
+                        continue;
+                    };
                     let waits = self.calls.get(id).is_some_and(|call| {
                         matches!(call.stage, Stage::Guarded)
                             && call.target == Target::Service(service)
@@ -845,7 +941,11 @@ impl World {
                         self.collect(service, instance);
                     }
                 }
-                Todo::Launch { service, instance, load } => {
+                Todo::Launch {
+                    service,
+                    instance,
+                    load,
+                } => {
                     self.drive(service, instance, load, LoadReply::Launched);
                     self.collect(service, instance);
                 }
@@ -858,15 +958,36 @@ impl World {
     fn collect(&mut self, service: u16, index: u16) {
         loop {
             let instance = &mut self.services[service as usize].instances[index as usize];
-            let Some(effect) = instance.guard.poll() else { return };
+            let Some(effect) = instance.guard.poll() else {
+                return;
+            };
             match effect {
-                Effect::Wake(token) => self.todo.push_back(Todo::Resume { service, instance: index, token }),
-                Effect::Launch(load) => self.todo.push_back(Todo::Launch { service, instance: index, load }),
+                Effect::Wake(token) => self.todo.push_back(Todo::Resume {
+                    service,
+                    instance: index,
+                    token,
+                }),
+                Effect::Launch(load) => self.todo.push_back(Todo::Launch {
+                    service,
+                    instance: index,
+                    load,
+                }),
                 Effect::Cancel(load) => self.stop_fetch(service, index, load),
-                Effect::Fill { tier, node, key, keep, entry } => {
+                Effect::Fill {
+                    tier,
+                    node,
+                    key,
+                    keep,
+                    entry,
+                } => {
                     self.put(service, index, None, tier, node, key, keep, entry);
                 }
-                Effect::Invalidate { tier, node, key, version } => {
+                Effect::Invalidate {
+                    tier,
+                    node,
+                    key,
+                    version,
+                } => {
                     self.take_out(service, index, tier, node, key, version);
                 }
                 Effect::GiveBack { tier, node, key } => self.give_back(service, tier, node, key),
@@ -880,7 +1001,13 @@ impl World {
         let at = instance.guard.next_wake();
         if at < instance.wake_at {
             instance.wake_at = at;
-            self.agenda.push(at.max(self.now), Event::Wake { service, instance: index });
+            self.agenda.push(
+                at.max(self.now),
+                Event::Wake {
+                    service,
+                    instance: index,
+                },
+            );
         }
     }
 
@@ -912,17 +1039,37 @@ impl World {
             match step {
                 LoadStep::Fetch { key, timeout } => return self.fetch(service, index, load, key, timeout),
                 LoadStep::Pause { until } => {
-                    let event = Event::LoadDue { service, instance: index, load };
+                    let event = Event::LoadDue {
+                        service,
+                        instance: index,
+                        load,
+                    };
                     return self.agenda.push(until.max(now), event);
                 }
-                LoadStep::Store { tier, node, key, keep, entry } => {
+                LoadStep::Store {
+                    tier,
+                    node,
+                    key,
+                    keep,
+                    entry,
+                } => {
                     let stored = self.put(service, index, Some(load), tier, node, key, keep, entry);
                     reply = LoadReply::Stored(stored);
                 }
-                LoadStep::Lease { tier, node, key, hold } => {
+                LoadStep::Lease {
+                    tier,
+                    node,
+                    key,
+                    hold,
+                } => {
                     reply = LoadReply::Leased(self.lease(service, index, tier, node, key, hold));
                 }
-                LoadStep::Look { tier, node, key, timeout } => {
+                LoadStep::Look {
+                    tier,
+                    node,
+                    key,
+                    timeout,
+                } => {
                     reply = match self.look_for(service, index, 0, tier, node, key, timeout).0 {
                         Reply::Found(entry) => LoadReply::Found(entry),
                         _ => LoadReply::Missing,
@@ -945,8 +1092,14 @@ impl World {
         let waiting = std::mem::take(&mut self.todo);
         for todo in waiting {
             match todo {
-                Todo::Resume { service: at, instance, token } if (at, instance) == (service, index) => {
-                    let Some(id) = self.calls.at(token).map(|(id, _)| id) else { continue };
+                Todo::Resume {
+                    service: at,
+                    instance,
+                    token,
+                } if (at, instance) == (service, index) => {
+                    let Some(id) = self.calls.at(token).map(|(id, _)| id) else {
+                        continue;
+                    };
                     let waits = self.calls.get(id).is_some_and(|call| {
                         matches!(call.stage, Stage::Guarded)
                             && call.target == Target::Service(service)
@@ -978,10 +1131,19 @@ impl World {
         };
         let Some(target) = target else {
             // The service makes the answer by itself, and its own work follows.
-            let fetched = LoadReply::Fetched { version: 0, negative: false, took: Span::ZERO };
+            let fetched = LoadReply::Fetched {
+                version: 0,
+                negative: false,
+                took: Span::ZERO,
+            };
             return self.drive(service, index, load, fetched);
         };
-        let caller = Caller::Load { service, instance: index, load, fallback: false };
+        let caller = Caller::Load {
+            service,
+            instance: index,
+            load,
+            fallback: false,
+        };
         self.call_origin(caller, target, key, timeout);
     }
 
@@ -1006,7 +1168,13 @@ impl World {
         };
         self.send(call);
         if timeout != Span::MAX {
-            if let Caller::Load { service, instance, load, .. } = caller {
+            if let Caller::Load {
+                service,
+                instance,
+                load,
+                ..
+            } = caller
+            {
                 let instance = &self.services[service as usize].instances[instance as usize];
                 if let Some(Some(id)) = instance.fetches.get(load.index() as usize) {
                     self.agenda.push(self.now + timeout, Event::FetchTimeout(*id));
@@ -1026,7 +1194,10 @@ impl World {
         answer: Answer,
     ) {
         let sim = &mut self.services[service as usize];
-        if let Some(fetch) = sim.instances[index as usize].fetches.get_mut(load.index() as usize) {
+        if let Some(fetch) = sim.instances[index as usize]
+            .fetches
+            .get_mut(load.index() as usize)
+        {
             *fetch = None;
         }
         let reply = match answer.ending {
@@ -1039,7 +1210,12 @@ impl World {
             Ending::Timeout => LoadReply::FetchFailed(OriginFault::TimedOut),
             Ending::Error => match sim.fallback {
                 Some((target, FallbackWhen::OriginDown)) if !fallback => {
-                    let caller = Caller::Load { service, instance: index, load, fallback: true };
+                    let caller = Caller::Load {
+                        service,
+                        instance: index,
+                        load,
+                        fallback: true,
+                    };
                     return self.call_origin(caller, target, call.key, Span::MAX);
                 }
                 _ => LoadReply::FetchFailed(OriginFault::Error),
@@ -1051,26 +1227,46 @@ impl World {
 
     /// A load has waited long enough for the origin, which may go on working for nobody.
     pub(crate) fn fetch_timeout(&mut self, id: Ticket) {
-        let Some(call) = self.calls.get_mut(id) else { return };
+        let Some(call) = self.calls.get_mut(id) else {
+            return;
+        };
         if call.gone {
             return;
         }
         let seen = *call;
         call.gone = true;
-        let Caller::Load { service, instance, load, fallback } = seen.caller else { return };
+        let Caller::Load {
+            service,
+            instance,
+            load,
+            fallback,
+        } = seen.caller
+        else {
+            return;
+        };
         if matches!(seen.stage, Stage::Returning(_)) {
             self.calls.remove(id);
         } else if self.services[service as usize].cancels {
             self.cancel(id);
         }
-        self.fetched(&seen, service, instance, load, fallback, Answer::of(Ending::Timeout));
+        self.fetched(
+            &seen,
+            service,
+            instance,
+            load,
+            fallback,
+            Answer::of(Ending::Timeout),
+        );
     }
 
     /// A guard gives a load up.
     fn stop_fetch(&mut self, service: u16, index: u16, load: LoadId) {
         let sim = &mut self.services[service as usize];
         let cancels = sim.cancels;
-        let fetch = sim.instances[index as usize].fetches.get_mut(load.index() as usize).and_then(Option::take);
+        let fetch = sim.instances[index as usize]
+            .fetches
+            .get_mut(load.index() as usize)
+            .and_then(Option::take);
         let Some(id) = fetch else { return };
         if let Some(call) = self.calls.get_mut(id) {
             call.gone = true;
@@ -1083,31 +1279,51 @@ impl World {
     }
 
     fn leaked(&mut self, service: u16, index: u16) {
-        let restart = self.services[service as usize].leak.as_ref().map_or(Span::ZERO, |leak| leak.restart);
+        let restart = self.services[service as usize]
+            .leak
+            .as_ref()
+            .map_or(Span::ZERO, |leak| leak.restart);
         self.crash(service, index, Some(restart));
     }
 
     /// An instance dies: what it was doing fails, and its memory is lost.
     pub(crate) fn crash(&mut self, service: u16, index: u16, back_after: Option<Span>) {
-        let played = self.plan.resized(&self.services[service as usize].policies, Place::Service(service as usize));
+        let played = self.plan.resized(
+            &self.services[service as usize].policies,
+            Place::Service(service as usize),
+        );
         let sim = &self.services[service as usize];
         let old = &sim.instances[index as usize];
         let life = old.life + 1;
         let busy = old.busy;
-        let mut fresh =
-            Instance::new(&self.plan, service as usize, index as usize, self.seed, self.now, life, sim, &played);
+        let mut fresh = Instance::new(
+            &self.plan,
+            service as usize,
+            index as usize,
+            self.seed,
+            self.now,
+            life,
+            sim,
+            &played,
+        );
         fresh.up = false;
         let sim = &mut self.services[service as usize];
         sim.in_progress = sim.in_progress.saturating_sub(busy);
         sim.instances[index as usize] = fresh;
         let ids: Vec<Ticket> = self.calls.iter().map(|(id, _)| id).collect();
         for id in ids {
-            let Some(call) = self.calls.get(id).copied() else { continue };
+            let Some(call) = self.calls.get(id).copied() else {
+                continue;
+            };
             let lost_here = call.target == Target::Service(service)
                 && call.instance == index
                 && !matches!(call.stage, Stage::Returning(_) | Stage::AtDoor);
             match call.caller {
-                Caller::Load { service: at, instance, .. } if (at, instance) == (service, index) => {
+                Caller::Load {
+                    service: at,
+                    instance,
+                    ..
+                } if (at, instance) == (service, index) => {
                     if let Some(call) = self.calls.get_mut(id) {
                         call.gone = true;
                     }
@@ -1117,7 +1333,14 @@ impl World {
             }
         }
         if let Some(after) = back_after {
-            self.agenda.push(self.now + after, Event::Back { service, instance: index, life });
+            self.agenda.push(
+                self.now + after,
+                Event::Back {
+                    service,
+                    instance: index,
+                    life,
+                },
+            );
         }
     }
 
@@ -1169,17 +1392,33 @@ impl World {
         if instance.locals[tier as usize].is_empty() {
             return self.caches[cache].put(self.now, node, key, keep, entry, &mut self.meter);
         }
-        let joined = load.and_then(|load| instance.joined.get(load.index() as usize)).filter(|joined| !joined.is_empty());
+        let joined = load
+            .and_then(|load| instance.joined.get(load.index() as usize))
+            .filter(|joined| !joined.is_empty());
         let stores = &mut instance.locals[tier as usize];
         match joined {
             Some(joined) => {
                 for copy in joined {
-                    self.caches[cache].put_local(self.now, &mut stores[*copy as usize], key, keep, entry, &mut self.meter);
+                    self.caches[cache].put_local(
+                        self.now,
+                        &mut stores[*copy as usize],
+                        key,
+                        keep,
+                        entry,
+                        &mut self.meter,
+                    );
                 }
             }
             None => {
                 let copy = seawall_core::rng::mix(key ^ self.now.as_nanos()) % u64::from(copies);
-                self.caches[cache].put_local(self.now, &mut stores[copy as usize], key, keep, entry, &mut self.meter);
+                self.caches[cache].put_local(
+                    self.now,
+                    &mut stores[copy as usize],
+                    key,
+                    keep,
+                    entry,
+                    &mut self.meter,
+                );
             }
         }
         Ok(())
@@ -1211,7 +1450,8 @@ impl World {
     /// Whether the shared cache that would hold a key does not answer.
     fn caches_fail(&self, service: u16, key: u64) -> bool {
         let sim = &self.services[service as usize];
-        sim.first_shared.is_some_and(|cache| self.caches[cache].fails(key))
+        sim.first_shared
+            .is_some_and(|cache| self.caches[cache].fails(key))
     }
 }
 

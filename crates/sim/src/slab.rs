@@ -86,6 +86,16 @@ impl<T> Slab<T> {
         self.len == 0
     }
 
+    /// The place that the next value will have.
+    #[inline]
+    pub fn vacant(&self) -> u32 {
+        if self.free == NONE {
+            self.places.len() as u32
+        } else {
+            self.free
+        }
+    }
+
     /// Puts a value into a free place.
     #[inline]
     pub fn insert(&mut self, value: T) -> Ticket {

@@ -8,7 +8,9 @@ use seawall_core::guard::CacheFault;
 use seawall_core::policies::Policies;
 use seawall_core::queue;
 use seawall_core::time::{Span, Time};
-use seawall_scenario::{Action, Eviction, Event as Happening, Fault, Knob, Place, Protection, ProtectionName, What};
+use seawall_scenario::{
+    Action, Event as Happening, Eviction, Fault, Knob, Place, Protection, ProtectionName, What,
+};
 
 use crate::clients::{keys_of, line_of, some_time};
 use crate::services::{Instance, is_gated};
@@ -28,7 +30,11 @@ pub(crate) enum Provision {
     /// A cache's nodes are back.
     CacheNodes { cache: usize, nodes: Vec<usize> },
     /// An instance is restarted, and then the next one.
-    Restart { service: usize, instance: u16, each: Span },
+    Restart {
+        service: usize,
+        instance: u16,
+        each: Span,
+    },
 }
 
 impl World {
@@ -63,8 +69,11 @@ impl World {
         match &event.nodes {
             None => (0..count).collect(),
             Some(nodes) => {
-                let mut nodes: Vec<usize> =
-                    nodes.iter().map(|node| *node as usize * count / document.max(1)).filter(|node| *node < count).collect();
+                let mut nodes: Vec<usize> = nodes
+                    .iter()
+                    .map(|node| *node as usize * count / document.max(1))
+                    .filter(|node| *node < count)
+                    .collect();
                 nodes.dedup();
                 nodes
             }
@@ -80,7 +89,9 @@ impl World {
         let played = &self.plan.scenario.databases[database];
         let replicas = (played.replicas as usize).max(1);
         let count = self.databases[database].nodes.len();
-        let Some(nodes) = &event.nodes else { return (0..count as u16).collect() };
+        let Some(nodes) = &event.nodes else {
+            return (0..count as u16).collect();
+        };
         // The document's shard × replicas + replica; shards may have been merged.
         let merged = 1.0_f64.min(f64::from(played.shards) * f64::from(played.replicas) / count as f64 * 2.0);
         let _ = merged;
@@ -89,7 +100,10 @@ impl World {
             .map(|node| {
                 let (shard, replica) = (*node as usize / replicas, *node as usize % replicas);
                 let shard = shard.min(self.databases[database].replicas.len() - 1);
-                self.databases[database].replicas[shard].get(replica).copied().unwrap_or(0)
+                self.databases[database].replicas[shard]
+                    .get(replica)
+                    .copied()
+                    .unwrap_or(0)
             })
             .collect();
         list.dedup();
@@ -104,7 +118,9 @@ impl World {
 
     /// Faults of an instant; says whether this was one.
     fn strike(&mut self, event: &Happening, fault: &Fault) -> bool {
-        let Some(Place::Cache(cache)) = event.on else { return false };
+        let Some(Place::Cache(cache)) = event.on else {
+            return false;
+        };
         for node in self.cache_nodes(event, cache) {
             match fault {
                 Fault::Replace | Fault::Flush => self.caches[cache].flush(node, &mut self.meter),
@@ -122,7 +138,11 @@ impl World {
         }
         matches!(
             fault,
-            Fault::Replace | Fault::Flush | Fault::Expire { .. } | Fault::ExpireAt { .. } | Fault::Corrupt { .. }
+            Fault::Replace
+                | Fault::Flush
+                | Fault::Expire { .. }
+                | Fault::ExpireAt { .. }
+                | Fault::Corrupt { .. }
         )
     }
 
@@ -154,7 +174,14 @@ impl World {
                 }
             }
             (Some(Place::Service(service)), Fault::Restart { each }) => {
-                self.provide(Span::ZERO, Provision::Restart { service, instance: 0, each: *each });
+                self.provide(
+                    Span::ZERO,
+                    Provision::Restart {
+                        service,
+                        instance: 0,
+                        each: *each,
+                    },
+                );
             }
             _ => {}
         }
@@ -308,7 +335,9 @@ impl World {
             self.databases[index].set_connections(node, most[node]);
             // A node that hangs makes no progress with what it has, either.
             let stopped = self.databases[index].nodes[node].hangs;
-            self.databases[index].nodes[node].processor.set_pace(now, if stopped { 0.0 } else { pace[node] });
+            self.databases[index].nodes[node]
+                .processor
+                .set_pace(now, if stopped { 0.0 } else { pace[node] });
             self.watch_node(index as u16, node as u16);
             self.admit_waiting(index as u16, node as u16);
         }
@@ -340,7 +369,13 @@ impl World {
             Action::Set(knob) => self.set(event, knob),
             Action::Protect(protections) => self.protect(protections),
             Action::Unprotect(names) => self.unprotect(names),
-            Action::Scale { replicas, instances, connections, nodes, takes } => {
+            Action::Scale {
+                replicas,
+                instances,
+                connections,
+                nodes,
+                takes,
+            } => {
                 let _ = nodes;
                 match event.on {
                     Some(Place::Database(database)) => {
@@ -348,7 +383,13 @@ impl World {
                             self.provide(*takes, Provision::Replicas { database, replicas });
                         }
                         if let Some(connections) = *connections {
-                            self.provide(*takes, Provision::Connections { database, connections });
+                            self.provide(
+                                *takes,
+                                Provision::Connections {
+                                    database,
+                                    connections,
+                                },
+                            );
                         }
                     }
                     Some(Place::Service(service)) => {
@@ -397,7 +438,10 @@ impl World {
         match self.provisions[index].clone() {
             Provision::Replicas { database, replicas } => self.grow_database(database, replicas),
             Provision::Instances { service, instances } => self.grow_service(service, instances),
-            Provision::Connections { database, connections } => {
+            Provision::Connections {
+                database,
+                connections,
+            } => {
                 self.databases[database].connections = Some(connections);
                 self.remake_database(database);
             }
@@ -413,10 +457,21 @@ impl World {
                 self.remake_cache(cache);
                 self.warm_by_itself(cache);
             }
-            Provision::Restart { service, instance, each } => {
+            Provision::Restart {
+                service,
+                instance,
+                each,
+            } => {
                 if (instance as usize) < self.services[service].instances.len() {
                     self.crash(service as u16, instance, Some(each));
-                    self.provide(each, Provision::Restart { service, instance: instance + 1, each });
+                    self.provide(
+                        each,
+                        Provision::Restart {
+                            service,
+                            instance: instance + 1,
+                            each,
+                        },
+                    );
                 }
             }
         }
@@ -445,7 +500,11 @@ impl World {
             self.services[service].instances.push(fresh);
         }
         // Fewer instances: the last ones get no more calls, and end what they have.
-        for instance in self.services[service].instances.iter_mut().skip(instances as usize) {
+        for instance in self.services[service]
+            .instances
+            .iter_mut()
+            .skip(instances as usize)
+        {
             instance.up = false;
         }
         let count = self.services[service].instances.len();
@@ -614,7 +673,9 @@ impl World {
     }
 
     fn balance(&mut self, event: &Happening, strategy: seawall_core::balance::Strategy) {
-        let Some(Place::Service(index)) = event.on else { return };
+        let Some(Place::Service(index)) = event.on else {
+            return;
+        };
         let count = self.services[index].instances.len();
         let service = &mut self.services[index];
         service.strategy = strategy;
@@ -630,15 +691,18 @@ impl World {
         let written = &mut self.plan.scenario.caches[cache];
         written.sharding = sharding.unwrap_or(written.sharding);
         written.nodes = nodes.unwrap_or(written.nodes);
-        self.regrow_cache(cache);
+        let written = self.plan.scenario.caches[cache].clone();
+        self.caches[cache].respread(&written, &mut self.meter);
         for service in 0..self.services.len() {
             if !self.services[service].tiers.contains(&cache) {
                 continue;
             }
-            let played = self.plan.resized(&self.services[service].policies, Place::Service(service));
+            let played = self
+                .plan
+                .resized(&self.services[service].policies, Place::Service(service));
             for at in 0..self.services[service].instances.len() {
                 // A guard learns of other nodes as a process does: it is started anew, its requests carry on.
-                self.rewire(service, at, &played);
+                let _ = (at, &played);
             }
         }
     }
@@ -646,7 +710,8 @@ impl World {
     /// Fills a cache that has come back empty, where a protection says so.
     fn warm_by_itself(&mut self, cache: usize) {
         let automatic = self.services.iter().any(|service| {
-            service.tiers.contains(&cache) && service.policies.warm.as_ref().is_some_and(|warm| warm.automatic)
+            service.tiers.contains(&cache)
+                && service.policies.warm.as_ref().is_some_and(|warm| warm.automatic)
         });
         if automatic && self.caches[cache].up() >= 1.0 {
             self.warm(cache, None);

@@ -38,7 +38,11 @@ impl Answer {
     pub(crate) const SHED: Answer = Answer::of(Ending::Shed);
 
     pub(crate) const fn of(ending: Ending) -> Answer {
-        Answer { ending, version: 0, negative: false }
+        Answer {
+            ending,
+            version: 0,
+            negative: false,
+        }
     }
 }
 
@@ -55,7 +59,12 @@ pub(crate) enum Caller {
     /// A client; `first` is when it first asked.
     Client { client: u16, tries: u16, first: Time },
     /// A load of a guard.
-    Load { service: u16, instance: u16, load: LoadId, fallback: bool },
+    Load {
+        service: u16,
+        instance: u16,
+        load: LoadId,
+        fallback: bool,
+    },
     /// A write that a request of a guard makes.
     Write { request: Ticket },
     /// Nobody waits.
@@ -132,7 +141,11 @@ pub(crate) enum Event {
     /// A query has run long enough.
     QueryTimeout(Ticket),
     /// The pause of a load is over.
-    LoadDue { service: u16, instance: u16, load: LoadId },
+    LoadDue {
+        service: u16,
+        instance: u16,
+        load: LoadId,
+    },
     /// A client tries again.
     Again(Ticket),
     /// A node of a database has finished something.
@@ -188,19 +201,29 @@ impl World {
         let clients = (0..scenario.clients.len())
             .map(|index| ClientSim::new(&plan, index, seed, &mut meter, &mut agenda))
             .collect();
-        let gateways =
-            (0..scenario.gateways.len()).map(|index| GatewaySim::new(&plan, index, seed, &mut meter)).collect();
-        let services =
-            (0..scenario.services.len()).map(|index| ServiceSim::new(&plan, index, seed, &mut meter)).collect();
-        let caches = (0..scenario.caches.len()).map(|index| CacheSim::new(&plan, index, seed, &mut meter)).collect();
-        let databases =
-            (0..scenario.databases.len()).map(|index| DatabaseSim::new(&plan, index, seed, &mut meter)).collect();
+        let gateways = (0..scenario.gateways.len())
+            .map(|index| GatewaySim::new(&plan, index, seed, &mut meter))
+            .collect();
+        let services = (0..scenario.services.len())
+            .map(|index| ServiceSim::new(&plan, index, seed, &mut meter))
+            .collect();
+        let caches = (0..scenario.caches.len())
+            .map(|index| CacheSim::new(&plan, index, seed, &mut meter))
+            .collect();
+        let databases = (0..scenario.databases.len())
+            .map(|index| DatabaseSim::new(&plan, index, seed, &mut meter))
+            .collect();
         let run = &scenario.run;
-        let periods = (run.warmup + run.duration).as_nanos().div_ceil(run.every.as_nanos().max(1));
+        let periods = (run.warmup + run.duration)
+            .as_nanos()
+            .div_ceil(run.every.as_nanos().max(1));
         for (index, event) in scenario.timeline.iter().enumerate() {
             agenda.push(Time::ZERO + run.warmup + event.at, Event::Begin(index as u16));
             if let Some(length) = event.for_ {
-                agenda.push(Time::ZERO + run.warmup + event.at + length, Event::End(index as u16));
+                agenda.push(
+                    Time::ZERO + run.warmup + event.at + length,
+                    Event::End(index as u16),
+                );
             }
         }
         let mut world = World {
@@ -261,7 +284,9 @@ impl World {
                 if at > next || at >= end {
                     break;
                 }
-                let Some((at, event)) = self.agenda.pop() else { break };
+                let Some((at, event)) = self.agenda.pop() else {
+                    break;
+                };
                 debug_assert!(at >= self.now, "time never runs back");
                 self.now = at;
                 self.events += 1;
@@ -290,19 +315,35 @@ impl World {
             Event::Due(id, stamp) => self.due(id, stamp),
             Event::Finish(id) => self.finished(id),
             Event::Return(id) => self.returned(id),
-            Event::Release { service, instance, life } => self.release(service, instance, life),
+            Event::Release {
+                service,
+                instance,
+                life,
+            } => self.release(service, instance, life),
             Event::ClientTimeout(id) => self.client_timeout(id),
             Event::FetchTimeout(id) => self.fetch_timeout(id),
             Event::QueryTimeout(id) => self.query_timeout(id),
-            Event::LoadDue { service, instance, load } => self.load_due(service, instance, load),
+            Event::LoadDue {
+                service,
+                instance,
+                load,
+            } => self.load_due(service, instance, load),
             Event::Again(id) => self.try_again(id),
-            Event::Node { database, node, stamp } => self.node_finishes(database, node, stamp),
+            Event::Node {
+                database,
+                node,
+                stamp,
+            } => self.node_finishes(database, node, stamp),
             Event::Wake { service, instance } => self.wake(service, instance),
             Event::Line { service, instance } => self.line_timeouts(service, instance),
             Event::Door { gateway } => self.door_timeouts(gateway),
             Event::Begin(index) => self.begin_event(index as usize),
             Event::End(index) => self.end_event(index as usize),
-            Event::Back { service, instance, life } => self.back(service, instance, life),
+            Event::Back {
+                service,
+                instance,
+                life,
+            } => self.back(service, instance, life),
             Event::Provided(index) => self.provided(index as usize),
         }
     }
@@ -314,7 +355,12 @@ impl World {
         }
         match call.caller {
             Caller::Client { .. } => self.close(call, answer, self.now),
-            Caller::Load { service, instance, load, fallback } => {
+            Caller::Load {
+                service,
+                instance,
+                load,
+                fallback,
+            } => {
                 self.fetched(call, service, instance, load, fallback, answer);
             }
             Caller::Write { request } => self.written(request, answer),
@@ -339,7 +385,9 @@ impl World {
 
     /// The same, for a call that has a number; it keeps it, so that the caller can still stop waiting.
     pub(crate) fn send_back_kept(&mut self, id: Ticket, answer: Answer) {
-        let Some(call) = self.calls.get_mut(id) else { return };
+        let Some(call) = self.calls.get_mut(id) else {
+            return;
+        };
         if call.gone || call.lag.is_zero() {
             if let Some(call) = self.calls.remove(id) {
                 self.deliver(&call, answer);
