@@ -153,6 +153,22 @@ fn it_tries_carefully_what_lies_beyond_a_share_that_was_too_much() {
 }
 
 #[test]
+fn steps_are_halved_up_to_a_share_that_was_too_much_and_doubled_beyond() {
+    let mut throttle = Throttle::new(at(0), Settings::default());
+    decide(&mut throttle, 8, 900, true);
+    decide(&mut throttle, 16, 10, true);
+    assert_eq!(decide(&mut throttle, 1, 900, true), [0.35], "0.45 was too much");
+    let mut shares = decide(&mut throttle, 20, 10, true);
+    shares.dedup();
+    assert_eq!(
+        shares,
+        [
+            0.35, 0.4, 0.425, 0.437, 0.444, 0.45, 0.462, 0.488, 0.538, 0.588, 0.638
+        ]
+    );
+}
+
+#[test]
 fn after_all_was_well_the_next_overload_is_met_with_the_factor() {
     let mut throttle = Throttle::new(at(0), Settings::default());
     decide(&mut throttle, 1, 900, true);
