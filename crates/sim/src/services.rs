@@ -13,7 +13,7 @@ use seawall_core::guard::{
     Source, Step, Tier,
 };
 use seawall_core::policies::Policies;
-use seawall_core::queue::Queue;
+use seawall_core::queue::{Cause, Queue};
 use seawall_core::record::{Ending, Metric};
 use seawall_core::rng::{Seed, Stream};
 use seawall_core::time::{Span, Time};
@@ -257,6 +257,14 @@ impl ServiceSim {
         let work = dist.draw(&mut self.rng);
         let factor = self.slow / self.processor;
         if factor == 1.0 { work } else { work.scaled(factor) }
+    }
+}
+
+/// Why somebody was taken out of a line, as a reason for shedding.
+pub(crate) fn reason_of(cause: Cause) -> Reason {
+    match cause {
+        Cause::Timeout => Reason::QueueTimeout,
+        Cause::Delay => Reason::QueueDelay,
     }
 }
 
@@ -868,21 +876,16 @@ impl World {
             let sim = &mut self.services[service as usize];
             let instance = &mut sim.instances[index as usize];
             if threads.is_some_and(|threads| instance.busy >= threads) {
-                return;
-            }
-            let Some((id, waited)) = instance.line.pop(now) else {
                 break;
-            };
-            let Some(call) = self.calls.get(id).copied() else {
-                continue;
-            };
+            }
+            let Some((id, waited)) = instance.line.pop(now) else { break };
+            let Some(call) = self.calls.get(id).copied() else { continue };
             self.meter.time(sim.meters.waited, waited);
-            return self.start(service, call, Some(id));
+            self.start(service, call, Some(id));
+            break;
         }
-        // What CoDel dropped on the way comes out with those that waited too long.
-        if self.services[service as usize].policies.queue.is_some() {
-            self.line_timeouts(service, index);
-        }
+        // What the line dropped on the way comes out on its own.
+        self.watch_line(service, index);
     }
 
     /// Stops the work on a call of a service.
