@@ -4,6 +4,7 @@
 //! [`rng::Stream`] are arguments. The simulator runs these machines in virtual time and the runtime runs the same
 //! code in real time, so what is predicted is what is deployed. Nothing here knows either of them.
 
+pub mod arrivals;
 pub mod balance;
 pub mod breaker;
 pub mod coalesce;
@@ -11,6 +12,7 @@ pub mod deadline;
 pub mod dist;
 pub mod draw;
 pub mod early;
+pub mod keys;
 pub mod lease;
 pub mod limit;
 pub mod policies;
