@@ -15,6 +15,7 @@ pub mod early;
 pub mod keys;
 pub mod lease;
 pub mod limit;
+pub mod link;
 pub mod policies;
 pub mod queue;
 pub mod rate;
