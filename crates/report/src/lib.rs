@@ -23,7 +23,25 @@
 //! assert!(seawall_report::text(&report, 80).contains("a calm day"));
 //! ```
 
+mod bucket;
+mod csv;
+pub mod digest;
+pub mod estimate;
+pub mod event;
+mod json;
+mod openmetrics;
+pub mod phase;
+mod story;
+mod table;
+mod text;
+mod wording;
+
 use seawall_core::record::Record;
+
+pub use csv::series_csv;
+pub use json::json;
+pub use openmetrics::{OPENMETRICS_EPOCH_S, openmetrics};
+pub use text::text;
 
 /// All that is told about one scenario: its variants side by side.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -137,6 +155,11 @@ pub enum ComponentKind {
 }
 
 impl Report {
+    /// Whether every expectation of every variant was met.
+    pub fn is_met(&self) -> bool {
+        self.variants.iter().all(Variant::is_met)
+    }
+
     /// The names of the components of a kind, in the order of the topology.
     pub fn names_of(&self, kind: ComponentKind) -> Vec<&str> {
         self.topology
@@ -146,10 +169,23 @@ impl Report {
             .collect()
     }
 
+    /// What a component can complete at best, per second, where that is known.
+    pub fn capacity_of(&self, name: &str) -> Option<f64> {
+        let component = self.topology.iter().find(|component| component.name == name)?;
+        component.capacity_per_s
+    }
+
     /// What was done in a variant, in the order of the clock.
     pub fn happenings_in(&self, variant: usize) -> impl Iterator<Item = &Happening> {
         self.happenings
             .iter()
             .filter(move |happening| happening.variant.is_none_or(|only| only == variant))
+    }
+}
+
+impl Variant {
+    /// Whether all of its expectations were met.
+    pub fn is_met(&self) -> bool {
+        self.judged.iter().all(|judged| judged.met)
     }
 }
