@@ -24,10 +24,12 @@
 //! ```
 
 mod bucket;
+mod chart;
 mod csv;
 pub mod digest;
 pub mod estimate;
 pub mod event;
+mod html;
 mod json;
 mod openmetrics;
 pub mod phase;
@@ -39,6 +41,7 @@ mod wording;
 use seawall_core::record::Record;
 
 pub use csv::series_csv;
+pub use html::html;
 pub use json::json;
 pub use openmetrics::{OPENMETRICS_EPOCH_S, openmetrics};
 pub use text::text;

@@ -3,7 +3,7 @@
 mod fixture;
 
 use seawall_core::time::Span;
-use seawall_report::{json, openmetrics, series_csv, text};
+use seawall_report::{html, json, openmetrics, series_csv, text};
 
 #[test]
 fn the_text_reads_well() {
@@ -83,4 +83,40 @@ fn openmetrics_keeps_families_together_and_ends() {
         .collect();
     assert!(values.len() == 100 && values.windows(2).all(|pair| pair[0] <= pair[1]));
     assert!(text.contains(" 978307200\n"), "zero is at 2001-01-01");
+}
+
+#[test]
+fn the_page_is_one_small_file_that_asks_for_nothing() {
+    let page = html(&fixture::redis_down(3, 1500));
+    assert!(page.len() < 1_500_000, "{} bytes", page.len());
+    for asks in ["src=", "href=", "url(http", "@import", "fetch(", "XMLHttpRequest"] {
+        assert!(!page.contains(asks), "{asks}");
+    }
+    assert_eq!(page, html(&fixture::redis_down(3, 1500)), "the same bytes");
+    // For a look at it: SEAWALL_PAGES=/tmp cargo test -p seawall-report
+    if let Ok(folder) = std::env::var("SEAWALL_PAGES") {
+        std::fs::write(format!("{folder}/page3.html"), &page).unwrap();
+        std::fs::write(
+            format!("{folder}/page1.html"),
+            html(&fixture::redis_down(1, 1500)),
+        )
+        .unwrap();
+    }
+}
+
+#[test]
+fn every_word_is_escaped() {
+    let mut report = fixture::redis_down(1, 100);
+    let evil = "</script><img onerror='x'>\"&";
+    report.title = evil.into();
+    report.variants[0].name = evil.into();
+    report.variants[1].judged[1].that = evil.into();
+    report.happenings[0].what = evil.into();
+    let page = html(&report);
+    assert!(!page.contains("<img"));
+    assert_eq!(
+        page.matches("</script>").count(),
+        2,
+        "only the page's own elements end"
+    );
 }
