@@ -22,13 +22,16 @@ const NUMBERS: usize = 150_000;
 /// The most nodes that get a curve each.
 const NODES: u32 = 12;
 
+/// The values of a curve in a record, one for each so many periods.
+type Values = dyn Fn(&Report, &Record, usize) -> Vec<f64>;
+
 /// One curve: where its numbers come from, and how it is drawn.
 struct Curve {
     name: String,
     /// The name of its colour and pattern.
     style: String,
     /// One value for each so many periods of a record; `NaN` where there is none.
-    values: Box<dyn Fn(&Report, &Record, usize) -> Vec<f64>>,
+    values: Box<Values>,
 }
 
 struct Chart {
@@ -147,7 +150,7 @@ fn is_alive(report: &Report, curve: &Curve) -> bool {
     report
         .variants
         .iter()
-        .flat_map(|variant| variant.records.first())
+        .filter_map(|variant| variant.records.first())
         .any(alive)
 }
 

@@ -90,7 +90,7 @@ fn card(story: &Story, index: usize, variant: &Variant) -> Markup {
         _ => "collapses",
     };
     html! {
-        article.card class=(fate) {
+        article class={ "card " (fate) } {
             h3 { (variant.name) }
             @if !variant.about.is_empty() { p.about { (variant.about) } }
             p.fate { (story.fate(index)) }

@@ -203,12 +203,8 @@ impl<'a> Story<'a> {
             if std::ptr::eq(variant, best) || !hurt || gain.is_nan() || gain < 0.03 {
                 continue;
             }
-            lines.push(format!(
-                "{}: {} ({})",
-                variant.name,
-                best.name,
-                compared(digest, figures).join("; ")
-            ));
+            let gains = compared(digest, figures).join("; ");
+            lines.push(format!("{} in place of {}: {gains}", best.name, variant.name));
         }
         lines
     }

@@ -133,7 +133,7 @@
       const at = y(hint.at).toFixed(1);
       out += `<path d="M${box.left} ${at}H${box.right}" stroke="var(--ink)" stroke-width="1.2" stroke-dasharray="8 3 2 3"/><text x="${box.right - 3}" y="${at - 4}" text-anchor="end" style="fill:var(--ink)">${escape(hint.text)}</text>`;
     }
-    if (!chart.data[variant].some((points) => points)) out += `<text class="none" x="${(box.left + box.right) / 2}" y="${(box.top + box.bottom) / 2}">none here</text>`;
+    if (!lanes && !chart.data[variant].some((points) => points)) out += `<text class="none" x="${(box.left + box.right) / 2}" y="${(box.top + box.bottom) / 2}">none here</text>`;
     out += `<rect class="pick" y="${box.top}" height="${box.bottom - box.top}" width="0"/><path class="cross" d="M0 ${box.top}V${box.bottom}" visibility="hidden"/>`;
     svg.innerHTML = out;
     panel.cross = svg.querySelector(".cross"); panel.pick = svg.querySelector(".pick");
