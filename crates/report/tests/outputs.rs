@@ -120,3 +120,30 @@ fn every_word_is_escaped() {
         "only the page's own elements end"
     );
 }
+
+/// Debian's promtool is the judge, where it is installed.
+#[test]
+fn prometheus_takes_it_in() {
+    let folder = std::env::temp_dir().join(format!("seawall-openmetrics-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("run.om");
+    let mut out = Vec::new();
+    openmetrics(&fixture::redis_down(1, 100), None, &mut out).unwrap();
+    std::fs::write(&file, out).unwrap();
+    let blocks = folder.join("blocks");
+    let run = std::process::Command::new("promtool")
+        .args(["tsdb", "create-blocks-from", "openmetrics"])
+        .args([&file, &blocks])
+        .output();
+    let taken = run.as_ref().map(|output| output.status.success());
+    let made = std::fs::read_dir(&blocks).map_or(0, Iterator::count);
+    std::fs::remove_dir_all(&folder).unwrap();
+    match taken {
+        Ok(taken) => assert!(taken && made > 0, "{run:?}"),
+        Err(error) => assert_eq!(
+            error.kind(),
+            std::io::ErrorKind::NotFound,
+            "promtool is not installed"
+        ),
+    }
+}

@@ -154,8 +154,8 @@
       out += `<path d="M${start.toFixed(1)} ${box.top - 5}V${box.bottom}" stroke="var(--${colour})" stroke-width="1.2"${window.fault ? "" : ' stroke-dasharray="5 2"'}/>`;
       if (window.to !== null) out += `<path d="M${x(window.to).toFixed(1)} ${box.top - 5}V${box.bottom}" stroke="var(--${colour})" stroke-width="0.8" opacity="0.7"/>`;
       const text = view.together ? window.tag : window.tag + " " + window.text, room = view.together ? 16 : text.length * 5.6 + 6;
-      const at = Math.max(start, box.left) + 2;
-      if (at < last) continue;
+      const at = Math.max(start, box.left, last) + 2;
+      if (at - start > 40) continue;
       last = at + room;
       out += `<text class="tag ${colour}" x="${at.toFixed(1)}" y="11">${escape(text)}</text>`;
     }
@@ -307,6 +307,7 @@
     });
     svg.addEventListener("pointermove", (event) => {
       view.at = at(event); view.chart = panel.index;
+      readout.classList.toggle("above", event.clientY > innerHeight * 0.55);
       if (began !== null) {
         const [a, b] = [panel.x(began), panel.x(view.at)].sort((p, q) => p - q);
         panel.pick.setAttribute("x", a); panel.pick.setAttribute("width", b - a);
