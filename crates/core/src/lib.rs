@@ -8,6 +8,8 @@ pub mod balance;
 pub mod breaker;
 pub mod coalesce;
 pub mod deadline;
+pub mod dist;
+pub mod draw;
 pub mod early;
 pub mod lease;
 pub mod limit;

@@ -1,1 +1,6 @@
-//! To come.
+//! The scenario document.
+
+mod element;
+pub mod model;
+
+pub use model::*;

@@ -1,1 +1,3 @@
-//! To come.
+//! Engines that run a scenario in virtual time, and the kernels that they stand on.
+
+pub mod agenda;

@@ -1,0 +1,35 @@
+//! How long a run is, how large, and where it may be done for real.
+
+use seawall_core::time::Span;
+
+use crate::element::element;
+
+element! {
+    /// How long the run is, and how large.
+    pub struct Run {
+        /// How long it lasts, from T=0.
+        duration: Span, required Duration;
+        /// How long the system runs before T=0; nothing in it is judged unless an expectation asks for it.
+        warmup: Span, default Duration = Span::ZERO;
+        /// The seed of all random draws.
+        seed: u64, default Natural = 1;
+        /// The share of the system that is simulated ("1/100"): rates and capacities shrink together.
+        scale: f64, default Ratio = 1.0;
+        /// The length of a period of the record.
+        every: Span, default Duration = Span::secs(1);
+        /// Whether caches begin in their stationary state instead of empty.
+        prefilled: bool, default Flag = false;
+    }
+}
+
+element! {
+    /// Where the scenario may be drilled: on real servers, nothing is touched that is not declared a test environment.
+    pub struct Environment {
+        /// Whether everything named here may be broken on purpose.
+        test: bool, default Flag = false;
+        /// What people call the environment.
+        name: Option<String>, optional Text;
+        /// The most requests a second that a drill may send.
+        rate_max: Option<u32>, optional Count;
+    }
+}
