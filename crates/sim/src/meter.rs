@@ -42,11 +42,21 @@ pub(crate) struct Meter {
 
 impl Meter {
     pub(crate) fn new() -> Meter {
-        Meter { current: Vec::new(), slots: Vec::new(), clocks: Vec::new(), periods: 0 }
+        Meter {
+            current: Vec::new(),
+            slots: Vec::new(),
+            clocks: Vec::new(),
+            periods: 0,
+        }
     }
 
     /// A counter or gauge of a component.
-    pub(crate) fn counter(&mut self, metric: Metric, component: &str, label: Option<&'static str>) -> Counter {
+    pub(crate) fn counter(
+        &mut self,
+        metric: Metric,
+        component: &str,
+        label: Option<&'static str>,
+    ) -> Counter {
         self.slot(metric, component, None, label)
     }
 
@@ -67,7 +77,13 @@ impl Meter {
         let component = component.to_owned();
         // A label that turns up in the middle of a run was zero until then.
         let values = vec![0.0; self.periods];
-        self.slots.push(Slot { metric, component, instance, label, values });
+        self.slots.push(Slot {
+            metric,
+            component,
+            instance,
+            label,
+            values,
+        });
         Counter(self.slots.len() as u32 - 1)
     }
 
@@ -75,7 +91,12 @@ impl Meter {
     pub(crate) fn timer(&mut self, metric: Metric, component: &str) -> Timer {
         debug_assert_eq!(metric.kind(), Kind::Duration);
         let component = component.to_owned();
-        self.clocks.push(Clock { metric, component, histogram: Histogram::new(), values: Default::default() });
+        self.clocks.push(Clock {
+            metric,
+            component,
+            histogram: Histogram::new(),
+            values: Default::default(),
+        });
         Timer(self.clocks.len() as u32 - 1)
     }
 
@@ -117,7 +138,11 @@ impl Meter {
         for clock in &mut self.clocks {
             let seen = clock.histogram.count() > 0;
             for (values, (q, _)) in clock.values.iter_mut().zip(QUANTILES) {
-                values.push(if seen { clock.histogram.quantile(q).as_secs_f64() } else { f64::NAN });
+                values.push(if seen {
+                    clock.histogram.quantile(q).as_secs_f64()
+                } else {
+                    f64::NAN
+                });
             }
             clock.histogram.clear();
         }

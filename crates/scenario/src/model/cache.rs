@@ -63,7 +63,9 @@ element! {
 impl Cache {
     /// How many entries one node holds, by its capacity and its memory; `None` is without limit.
     pub fn entries_max(&self) -> Option<u64> {
-        let by_memory = self.maxmemory.map(|bytes| (bytes / self.entry_size.max(1)).max(1));
+        let by_memory = self
+            .maxmemory
+            .map(|bytes| (bytes / self.entry_size.max(1)).max(1));
         match (self.capacity, by_memory) {
             (Some(entries), Some(fitting)) => Some(entries.min(fitting)),
             (entries, fitting) => entries.or(fitting),

@@ -2,8 +2,8 @@
 
 use seawall_core::policies::Policies;
 use seawall_core::{
-    balance, breaker, coalesce, deadline, early, lease, limit, queue, rate, retry, shed, sketch, stale, throttle, ttl,
-    warm,
+    balance, breaker, coalesce, deadline, early, lease, limit, queue, rate, retry, shed, sketch, stale,
+    throttle, ttl, warm,
 };
 
 use super::Place;
