@@ -28,7 +28,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, Stop> {
     let first = names.first().copied().unwrap_or_default();
     let variant = arguments.variant.as_deref().unwrap_or(first);
     if !names.contains(&variant) {
-        return Err(unknown("variant", variant, &names, &format!("its variants: {}", names.join(", "))));
+        return Err(unknown(
+            "variant",
+            variant,
+            &names,
+            &format!("its variants: {}", names.join(", ")),
+        ));
     }
     let explanation = seawall_scenario::explain(&document.scenario(variant, &[])?);
     print(&match arguments.format {

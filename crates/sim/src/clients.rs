@@ -323,11 +323,11 @@ impl World {
 
     pub(crate) fn door_timeouts(&mut self, gateway: u16) {
         self.gateways[gateway as usize].line_at = Time::NEVER;
-        while let Some(id) = self.gateways[gateway as usize].line.expire(self.now) {
-            let Some(call) = self.calls.remove(id) else {
+        while let Some(departure) = self.gateways[gateway as usize].line.depart(self.now) {
+            let Some(call) = self.calls.remove(departure.item) else {
                 continue;
             };
-            self.shed_at_gateway(gateway, Reason::QueueTimeout);
+            self.shed_at_gateway(gateway, reason_of(departure.cause));
             self.close_outside(&call, Answer::SHED, self.now);
         }
         self.watch_gateway_line(gateway);

@@ -449,13 +449,19 @@ impl World {
     pub(crate) fn line_timeouts(&mut self, service: u16, index: u16) {
         let now = self.now;
         self.services[service as usize].instances[index as usize].line_at = Time::NEVER;
-        while let Some(id) = self.services[service as usize].instances[index as usize]
-            .line
-            .expire(now)
-        {
-            if self.calls.get(id).is_some() {
-                self.shed_at_service(service, Reason::QueueTimeout);
-                self.send_back_kept(id, Answer::SHED);
+        loop {
+            let instance = &mut self.services[service as usize].instances[index as usize];
+            let Some(departure) = instance.line.depart(now) else {
+                break;
+            };
+            let Some(call) = self.calls.get(departure.item).copied() else {
+                continue;
+            };
+            self.shed_at_service(service, reason_of(departure.cause));
+            if call.gone {
+                self.calls.remove(departure.item);
+            } else {
+                self.send_back_kept(departure.item, Answer::SHED);
             }
         }
         self.watch_line(service, index);
@@ -878,8 +884,12 @@ impl World {
             if threads.is_some_and(|threads| instance.busy >= threads) {
                 break;
             }
-            let Some((id, waited)) = instance.line.pop(now) else { break };
-            let Some(call) = self.calls.get(id).copied() else { continue };
+            let Some((id, waited)) = instance.line.pop(now) else {
+                break;
+            };
+            let Some(call) = self.calls.get(id).copied() else {
+                continue;
+            };
             self.meter.time(sim.meters.waited, waited);
             self.start(service, call, Some(id));
             break;
