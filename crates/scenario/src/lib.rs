@@ -9,7 +9,9 @@ mod assemble;
 mod describe;
 mod document;
 mod element;
+pub mod explain;
 mod form;
+pub mod formula;
 mod judge;
 mod mistakes;
 pub mod model;
@@ -20,6 +22,7 @@ mod schema;
 pub mod units;
 
 pub use document::{AS_WRITTEN, BYTES_MAX, Document};
+pub use explain::{Explanation, explain};
 pub use judge::Judged;
 pub use mistakes::{MISTAKES_MAX, Mistake, Mistakes};
 pub use model::*;
