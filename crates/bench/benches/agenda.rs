@@ -149,6 +149,7 @@ mod other {
     }
 
     #[Model]
+    #[expect(clippy::unused_async, reason = "what nexosim calls is async")]
     impl Hold {
         #[nexosim(init)]
         async fn init(&mut self, cx: &Context<Self>) {
@@ -183,7 +184,7 @@ mod other {
         let run = MEAN.scaled(EVENTS as f64 / pending as f64);
         let mut done = simulation.step_until(Duration::from(run) / 4).is_ok();
         let nanos = timed(EVENTS, || {
-            done &= simulation.step_until(Duration::from(run)).is_ok()
+            done &= simulation.step_until(Duration::from(run)).is_ok();
         });
         if done { nanos } else { f64::NAN }
     }
