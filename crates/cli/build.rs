@@ -9,7 +9,9 @@ fn main() -> io::Result<()> {
     let folder = Path::new(&home).join("../../scenarios");
     println!("cargo::rerun-if-changed={}", folder.display());
     let mut files: Vec<PathBuf> = match fs::read_dir(&folder) {
-        Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?,
+        Ok(entries) => entries
+            .map(|entry| Ok(entry?.path()))
+            .collect::<io::Result<_>>()?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(error),
     };
@@ -20,7 +22,12 @@ fn main() -> io::Result<()> {
         let path = file.canonicalize()?;
         println!("cargo::rerun-if-changed={}", path.display());
         let name = file.file_stem().unwrap_or_default().to_string_lossy();
-        writeln!(source, "    ({name:?}, include_str!({:?})),", path.display().to_string()).map_err(io::Error::other)?;
+        writeln!(
+            source,
+            "    ({name:?}, include_str!({:?})),",
+            path.display().to_string()
+        )
+        .map_err(io::Error::other)?;
     }
     source.push(']');
     let target = env::var("OUT_DIR").map_err(io::Error::other)?;

@@ -5,7 +5,10 @@ pub(crate) const SCENARIOS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), 
 
 /// The text of the scenario of this name.
 pub(crate) fn text_of(name: &str) -> Option<&'static str> {
-    SCENARIOS.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
+    SCENARIOS
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, text)| *text)
 }
 
 #[cfg(test)]
@@ -17,7 +20,8 @@ mod tests {
     fn all_are_sorted_and_in_order() {
         assert!(SCENARIOS.is_sorted());
         for (name, text) in SCENARIOS {
-            let document = Document::parse(name, text).unwrap_or_else(|mistakes| panic!("{name}: {:?}", mistakes.list()));
+            let document = Document::parse(name, text)
+                .unwrap_or_else(|mistakes| panic!("{name}: {:?}", mistakes.list()));
             assert!(!document.title().is_empty(), "{name} says what happens");
             assert_eq!(text_of(name), Some(*text));
         }

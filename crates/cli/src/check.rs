@@ -1,8 +1,8 @@
 //! `seawall check`: is this document in order?
 
+use crate::output::print;
 use crate::source::document;
 use crate::stop::Stop;
-use crate::output::print;
 
 /// Checks a scenario file: every mistake, its place, and how to mend it
 #[derive(clap::Args)]
@@ -19,6 +19,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, Stop> {
     let document = document(&arguments.scenario)?;
     let names = document.variants();
     let variants = if names.len() == 1 { "variant" } else { "variants" };
-    print(&format!("{}: in order, {} {variants}: {}\n", arguments.scenario, names.len(), names.join(", ")))?;
+    print(&format!(
+        "{}: in order, {} {variants}: {}\n",
+        arguments.scenario,
+        names.len(),
+        names.join(", ")
+    ))?;
     Ok(true)
 }

@@ -21,7 +21,10 @@ pub(crate) struct Progress {
 
 impl Progress {
     /// A bar for something, in a few words.
-    #[expect(clippy::disallowed_methods, reason = "a person waits in real time, not in virtual time")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a person waits in real time, not in virtual time"
+    )]
     pub(crate) fn new(what: &str) -> Progress {
         Progress {
             started: std::time::Instant::now(),

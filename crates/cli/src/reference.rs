@@ -4,13 +4,18 @@ use clap::CommandFactory;
 
 /// The page, from the command itself.
 fn page() -> String {
-    let mut command = crate::Arguments::command().term_width(96).disable_help_subcommand(true);
+    let mut command = crate::Arguments::command()
+        .term_width(96)
+        .disable_help_subcommand(true);
     command.build();
     let mut text = String::from(
         "# The command line\n\nWritten from the help texts by a test; change those and run it with `UPDATE=1`.\n\n",
     );
     text += &section(&mut command, "seawall");
-    let names: Vec<String> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
+    let names: Vec<String> = command
+        .get_subcommands()
+        .map(|sub| sub.get_name().to_owned())
+        .collect();
     for name in names {
         if let Some(sub) = command.find_subcommand_mut(&name) {
             text += &section(sub, &format!("seawall {name}"));
@@ -33,7 +38,11 @@ fn the_page_is_up_to_date() {
         std::fs::write(path, page()).unwrap();
     }
     let written = std::fs::read_to_string(path).unwrap_or_default();
-    assert_eq!(written, page(), "docs/cli.md is stale: run this test with UPDATE=1");
+    assert_eq!(
+        written,
+        page(),
+        "docs/cli.md is stale: run this test with UPDATE=1"
+    );
 }
 
 #[test]

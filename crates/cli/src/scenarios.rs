@@ -22,11 +22,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, Stop> {
     if let Some(name) = &arguments.name {
         let names: Vec<&str> = builtin::SCENARIOS.iter().map(|(name, _)| *name).collect();
         let text = builtin::text_of(name);
-        let text = text.ok_or_else(|| crate::source::unknown("scenario", name, &names, "`seawall scenarios` lists them"))?;
+        let text = text.ok_or_else(|| {
+            crate::source::unknown("scenario", name, &names, "`seawall scenarios` lists them")
+        })?;
         print(text)?;
         return Ok(true);
     }
-    let columns = builtin::SCENARIOS.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let columns = builtin::SCENARIOS
+        .iter()
+        .map(|(name, _)| name.len())
+        .max()
+        .unwrap_or(0);
     let mut text = String::new();
     for (name, document) in builtin::SCENARIOS {
         let document = Document::parse(name, document)?;

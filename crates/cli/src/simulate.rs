@@ -84,13 +84,19 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, Stop> {
     let scenarios = chosen(&document, arguments)?;
     let report = report(arguments, &scenarios)?;
     if let Some(path) = &arguments.report {
-        write_file(path, |out| out.write_all(seawall_report::html(&report).as_bytes()))?;
+        write_file(path, |out| {
+            out.write_all(seawall_report::html(&report).as_bytes())
+        })?;
     }
     if let Some(path) = &arguments.series {
-        write_file(path, |out| seawall_report::series_csv(&report, arguments.every, out))?;
+        write_file(path, |out| {
+            seawall_report::series_csv(&report, arguments.every, out)
+        })?;
     }
     if let Some(path) = &arguments.openmetrics {
-        write_file(path, |out| seawall_report::openmetrics(&report, arguments.every, out))?;
+        write_file(path, |out| {
+            seawall_report::openmetrics(&report, arguments.every, out)
+        })?;
     }
     print(&match arguments.format {
         Format::Text => seawall_report::text(&report, columns()),
@@ -108,9 +114,17 @@ fn chosen(document: &Document, arguments: &Arguments) -> Result<Vec<Scenario>, S
             return Err(unknown("variant", asked, &names, &all));
         }
     }
-    let sets: Vec<(&str, &str)> = arguments.set.iter().map(|(path, value)| (path.as_str(), value.as_str())).collect();
-    let wanted = |name: &&&str| arguments.variant.is_empty() || arguments.variant.iter().any(|asked| asked == **name);
-    let scenarios = names.iter().filter(wanted).map(|name| document.scenario(name, &sets));
+    let sets: Vec<(&str, &str)> = arguments
+        .set
+        .iter()
+        .map(|(path, value)| (path.as_str(), value.as_str()))
+        .collect();
+    let wanted =
+        |name: &&&str| arguments.variant.is_empty() || arguments.variant.iter().any(|asked| asked == **name);
+    let scenarios = names
+        .iter()
+        .filter(wanted)
+        .map(|name| document.scenario(name, &sets));
     Ok(scenarios.collect::<Result<_, _>>()?)
 }
 
@@ -159,7 +173,10 @@ fn variants(arguments: &Arguments, scenarios: &[Scenario]) -> Result<Vec<Variant
         let mut requests = 0;
         for result in results.by_ref().take(arguments.runs as usize) {
             let run = result.map_err(|refusal| {
-                Stop::Failed(format!("failed to simulate variant `{}`: {refusal}", scenario.variant))
+                Stop::Failed(format!(
+                    "failed to simulate variant `{}`: {refusal}",
+                    scenario.variant
+                ))
             })?;
             requests += run.requests;
             records.push(run.record);
@@ -176,18 +193,16 @@ fn variants(arguments: &Arguments, scenarios: &[Scenario]) -> Result<Vec<Variant
 }
 
 fn judged(scenario: &Scenario, records: &[Record]) -> Vec<Judged> {
-    let judged = scenario.judge(records).into_iter().zip(&scenario.expects);
-    judged
-        .map(|(judged, expect)| Judged {
-            that: judged.that,
-            met: judged.met,
-            seen: judged.seen,
-            wanted: judged.wanted,
-            over: (expect.over.from, expect.over.to),
-            metric: expect.metric.name().to_owned(),
-            of: scenario.name(expect.of).to_owned(),
-        })
-        .collect()
+    let told = |judged: seawall_scenario::Judged| Judged {
+        that: judged.that,
+        met: judged.met,
+        seen: judged.seen,
+        wanted: judged.wanted,
+        over: (judged.over.from, judged.over.to),
+        metric: judged.metric.name().to_owned(),
+        of: judged.of,
+    };
+    scenario.judge(records).into_iter().map(told).collect()
 }
 
 fn processors() -> usize {
@@ -196,8 +211,14 @@ fn processors() -> usize {
 
 /// As wide as the terminal says it is, within what is readable.
 fn columns() -> usize {
-    let told = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
-    if std::io::stdout().is_terminal() { told.unwrap_or(COLUMNS_MAX) } else { COLUMNS_MAX }
+    let told = std::env::var("COLUMNS")
+        .ok()
+        .and_then(|columns| columns.parse().ok());
+    if std::io::stdout().is_terminal() {
+        told.unwrap_or(COLUMNS_MAX)
+    } else {
+        COLUMNS_MAX
+    }
 }
 
 fn share(text: &str) -> Result<f64, String> {
@@ -213,16 +234,24 @@ fn share(text: &str) -> Result<f64, String> {
 }
 
 fn number(text: &str) -> Result<f64, String> {
-    text.trim().parse().map_err(|_| format!("`{text}` is no number; write 1, 0.01, 1/100 or 1%"))
+    text.trim()
+        .parse()
+        .map_err(|_| format!("`{text}` is no number; write 1, 0.01, 1/100 or 1%"))
 }
 
 fn span(text: &str) -> Result<Span, String> {
     let span = units::duration(text).map_err(|error| error.to_string())?;
-    if span.is_zero() { Err("it must be longer than nothing".to_owned()) } else { Ok(span) }
+    if span.is_zero() {
+        Err("it must be longer than nothing".to_owned())
+    } else {
+        Ok(span)
+    }
 }
 
 fn setting(text: &str) -> Result<(String, String), String> {
-    let (path, value) = text.split_once('=').ok_or("write PATH=VALUE, such as protect.breaker.failures=3")?;
+    let (path, value) = text
+        .split_once('=')
+        .ok_or("write PATH=VALUE, such as protect.breaker.failures=3")?;
     Ok((path.trim().to_owned(), value.trim().to_owned()))
 }
 
@@ -235,7 +264,9 @@ mod tests {
         for text in ["0.01", "1/100", "1%"] {
             assert!((share(text).unwrap() - 0.01).abs() < 1e-12, "{text}");
         }
-        assert!(share("2").is_err() && share("0").is_err() && share("1/0").is_err() && share("much").is_err());
+        assert!(
+            share("2").is_err() && share("0").is_err() && share("1/0").is_err() && share("much").is_err()
+        );
     }
 
     #[test]

@@ -18,7 +18,12 @@ pub(crate) fn document(what: &str) -> Result<Document, Stop> {
     let path = Path::new(what);
     if !is_path && !path.exists() {
         let names: Vec<&str> = builtin::SCENARIOS.iter().map(|(name, _)| *name).collect();
-        return Err(unknown("scenario", what, &names, "`seawall scenarios` lists what is built in; a file ends in .toml"));
+        return Err(unknown(
+            "scenario",
+            what,
+            &names,
+            "`seawall scenarios` lists what is built in; a file ends in .toml",
+        ));
     }
     let bytes = read(path).map_err(|error| {
         let help = "check the path; `seawall scenarios` lists what is built in";
@@ -30,7 +35,9 @@ pub(crate) fn document(what: &str) -> Result<Document, Stop> {
 /// At most one byte more than a document may have: enough to see that it is too long.
 fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
+    File::open(path)?
+        .take(BYTES_MAX as u64 + 1)
+        .read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -54,7 +61,8 @@ mod tests {
 
     #[test]
     fn the_nearest_name_is_proposed() {
-        let Stop::Input(what, help) = unknown("variant", "braker", &["breaker", "seawall"], "choose one") else {
+        let Stop::Input(what, help) = unknown("variant", "braker", &["breaker", "seawall"], "choose one")
+        else {
             panic!("it is wrong input");
         };
         assert_eq!(what, "there is no variant `braker`");
@@ -63,6 +71,9 @@ mod tests {
 
     #[test]
     fn a_file_that_is_not_there_is_wrong_input() {
-        assert!(matches!(document("nowhere/to-be-found.toml"), Err(Stop::Input(..))));
+        assert!(matches!(
+            document("nowhere/to-be-found.toml"),
+            Err(Stop::Input(..))
+        ));
     }
 }

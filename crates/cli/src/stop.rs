@@ -53,7 +53,10 @@ fn rendered(mistakes: &Mistakes) -> String {
     let mut text = String::new();
     for mistake in mistakes.list() {
         let start = text.len();
-        if handler.render_report(&mut text, mistake as &dyn Diagnostic).is_err() {
+        if handler
+            .render_report(&mut text, mistake as &dyn Diagnostic)
+            .is_err()
+        {
             text.truncate(start);
             let _ = writeln!(text, "{mistake}");
         }

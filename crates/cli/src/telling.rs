@@ -7,7 +7,11 @@ use seawall_scenario::{Action, Database, Event, Knob, Place, Scenario, Service, 
 /// What happens in the variants; what happens in all of them alike is told once.
 pub(crate) fn happenings(scenarios: &[Scenario]) -> Vec<Happening> {
     let of = |scenario: &Scenario| -> Vec<Happening> {
-        scenario.timeline.iter().map(|event| happening(scenario, event)).collect()
+        scenario
+            .timeline
+            .iter()
+            .map(|event| happening(scenario, event))
+            .collect()
     };
     let all: Vec<Vec<Happening>> = scenarios.iter().map(of).collect();
     let mut told: Vec<Happening> = Vec::new();
@@ -18,7 +22,10 @@ pub(crate) fn happenings(scenarios: &[Scenario]) -> Vec<Happening> {
                 continue;
             }
             let variant = (!everywhere).then_some(index);
-            told.push(Happening { variant, ..happening.clone() });
+            told.push(Happening {
+                variant,
+                ..happening.clone()
+            });
         }
     }
     told.sort_by(|a, b| a.from.total_cmp(&b.from));
@@ -50,7 +57,9 @@ fn happening(scenario: &Scenario, event: &Event) -> Happening {
         to: lasts.map(|lasts| from + lasts.as_secs_f64()),
         kind,
         what,
-        on: event.on.map_or_else(|| "all".to_owned(), |place| scenario.name(place).to_owned()),
+        on: event
+            .on
+            .map_or_else(|| "all".to_owned(), |place| scenario.name(place).to_owned()),
     }
 }
 
@@ -80,7 +89,13 @@ fn action_words(action: &Action) -> (String, Option<Span>) {
             let names: Vec<String> = names.iter().map(words).collect();
             (format!("switch off {}", names.join(", ")), None)
         }
-        Action::Scale { replicas, instances, connections, nodes, takes } => {
+        Action::Scale {
+            replicas,
+            instances,
+            connections,
+            nodes,
+            takes,
+        } => {
             let counts = [
                 (replicas, "replicas a shard"),
                 (instances, "instances"),
@@ -91,7 +106,10 @@ fn action_words(action: &Action) -> (String, Option<Span>) {
                 .iter()
                 .filter_map(|(count, what)| count.map(|count| format!("{count} {what}")))
                 .collect();
-            (format!("scale to {}", told.join(", ")), (!takes.is_zero()).then_some(*takes))
+            (
+                format!("scale to {}", told.join(", ")),
+                (!takes.is_zero()).then_some(*takes),
+            )
         }
         Action::Warm { pace: Some(pace) } => (format!("warm at {pace} loads/s"), None),
         Action::Warm { pace: None } => plain("warm"),
@@ -100,9 +118,14 @@ fn action_words(action: &Action) -> (String, Option<Span>) {
         Action::Flush => plain("flush"),
         Action::Balance(strategy) => (format!("balance by {}", words(strategy)), None),
         Action::Shard { sharding, nodes } => {
-            let by = sharding.as_ref().map(|sharding| format!(" by {}", words(sharding)));
+            let by = sharding
+                .as_ref()
+                .map(|sharding| format!(" by {}", words(sharding)));
             let over = nodes.map(|nodes| format!(" over {nodes} nodes"));
-            (format!("shard{}{}", by.unwrap_or_default(), over.unwrap_or_default()), None)
+            (
+                format!("shard{}{}", by.unwrap_or_default(), over.unwrap_or_default()),
+                None,
+            )
         }
         Action::Rate(rate) => (format!("rate is now {rate}/s"), None),
     }
@@ -132,7 +155,9 @@ fn knob_words(knob: &Knob) -> String {
 /// The name of a variant of an enum as words: `LeastConnections` is "least connections".
 fn words(value: &impl std::fmt::Debug) -> String {
     let name = format!("{value:?}");
-    let end = name.find(|letter: char| !letter.is_alphanumeric()).unwrap_or(name.len());
+    let end = name
+        .find(|letter: char| !letter.is_alphanumeric())
+        .unwrap_or(name.len());
     let mut text = String::new();
     for letter in name[..end].chars() {
         if letter.is_uppercase() && !text.is_empty() {
@@ -149,11 +174,21 @@ pub(crate) fn topology(scenario: &Scenario) -> Vec<Component> {
         let (kind, capacity_per_s) = match place {
             Place::Client(_) => (ComponentKind::Client, None),
             Place::Gateway(_) => (ComponentKind::Gateway, None),
-            Place::Service(index) => (ComponentKind::Service, service_capacity(&scenario.services[index])),
+            Place::Service(index) => (
+                ComponentKind::Service,
+                service_capacity(&scenario.services[index]),
+            ),
             Place::Cache(_) => (ComponentKind::Cache, None),
-            Place::Database(index) => (ComponentKind::Database, database_capacity(&scenario.databases[index])),
+            Place::Database(index) => (
+                ComponentKind::Database,
+                database_capacity(&scenario.databases[index]),
+            ),
         };
-        Component { name: scenario.name(place).to_owned(), kind, capacity_per_s }
+        Component {
+            name: scenario.name(place).to_owned(),
+            kind,
+            capacity_per_s,
+        }
     };
     scenario.places().map(component).collect()
 }
