@@ -474,7 +474,12 @@ fn check_event(cx: &mut Reader, node: &Node, event: &Event, scenario: &Scenario)
         What::Action(action) => {
             if let Some(kinds) = action.misfit(event.on) {
                 let help = format!("it is done to {kinds}: name one in `on`");
-                cx.mistake(node.at_field("on"), "this cannot be done here", "not here", help);
+                let key = if node.field("on").is_some() {
+                    "on"
+                } else {
+                    "action"
+                };
+                cx.mistake(node.at_field(key), "this cannot be done here", "not here", help);
             }
             if event.for_.is_some() {
                 let help = "leave `for` out, and undo it with a second action";

@@ -204,7 +204,7 @@ impl Document {
         let inside = |raw: &Raw| {
             self.variants
                 .iter()
-                .any(|entry| entry.node.at.start <= raw.at.start && raw.at.end <= entry.node.at.end)
+                .any(|entry| raw.at.start >= entry.node.at.start && raw.at.end <= entry.node.end())
         };
         let count = self.names.len();
         let raws = found.into_values().map(|(mut raw, times, variant)| {
@@ -343,7 +343,10 @@ fn child<'n>(place: &'n mut Node, key: &str, at: At) -> Option<&'n mut Node> {
 fn syntax(source: &Arc<NamedSource<String>>, text: &str, error: &toml::de::Error) -> Mistake {
     let span = error.span().unwrap_or(0..0);
     let (start, end) = (span.start.min(text.len()), span.end.min(text.len()));
-    let message = error.message().lines().next().unwrap_or("").to_owned();
+    let message = error.message().lines().next().unwrap_or("");
+    let message = message
+        .trim_end_matches(", expected nothing")
+        .trim_end_matches(", expected literal string");
     let (message, help) = if message.contains("duplicate key") {
         (
             "this is written twice".to_owned(),

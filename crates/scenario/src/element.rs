@@ -78,8 +78,9 @@ macro_rules! element {
             type Out = $name;
 
             fn read(cx: &mut $crate::reader::Reader, node: &$crate::node::Node) -> Option<$name> {
-                const KEYS: &[&str] = &[$($crate::element::key(stringify!($field)),)+];
-                cx.table(node, $what, KEYS)?;
+                let mut keys: Vec<&str> = Vec::new();
+                $($crate::element::element!(@key keys, $crate::element::key(stringify!($field)), $mode);)+
+                cx.table(node, $what, &keys)?;
                 $(let $field: Option<$type> = $crate::element::element!(
                     @read cx, node, $what, $crate::element::key(stringify!($field)), concat!($($doc),+),
                     $mode $($form)? $(= $default)?
@@ -98,6 +99,11 @@ macro_rules! element {
                 $crate::element::object(concat!($($about),+), fields)
             }
         }
+    };
+    // A name is the table's own key, and none within it.
+    (@key $keys:ident, $key:expr, named) => {};
+    (@key $keys:ident, $key:expr, $mode:ident) => {
+        $keys.push($key);
     };
     (@read $cx:ident, $node:ident, $what:literal, $key:expr, $doc:expr, named) => {
         Some($cx.name.clone())
@@ -291,12 +297,7 @@ macro_rules! tagged {
         Some($type::$variant { $($field: $field?),+ })
     }};
     (@absent $cx:ident, $body:ident, $word:literal, $key:ident) => {{
-        $cx.mistake(
-            $body.at,
-            format!("`{}` needs `{}`", $word, $key),
-            format!("`{}` is missing", $key),
-            format!("write {{ {} = {{ {} = … }} }}", $word, $key),
-        );
+        $cx.absent($body, $word, $key);
         None
     }};
     (@absent $cx:ident, $body:ident, $word:literal, $key:ident = $default:expr) => {

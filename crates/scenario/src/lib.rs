@@ -16,9 +16,11 @@ pub mod model;
 mod node;
 mod numbers;
 mod reader;
+mod schema;
 pub mod units;
 
 pub use document::{AS_WRITTEN, BYTES_MAX, Document};
 pub use judge::Judged;
 pub use mistakes::{MISTAKES_MAX, Mistake, Mistakes};
 pub use model::*;
+pub use schema::schema;

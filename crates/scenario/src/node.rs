@@ -97,6 +97,13 @@ impl Node {
         Node { at, value }
     }
 
+    /// Where the last part of it ends, if all of it is in one text.
+    pub(crate) fn end(&self) -> u32 {
+        let entries = self.entries().iter().map(|entry| entry.node.end());
+        let items = self.items().iter().map(Node::end);
+        entries.chain(items).fold(self.at.end, u32::max)
+    }
+
     /// The entries of a table; none of anything else.
     pub(crate) fn entries(&self) -> &[Entry] {
         match &self.value {

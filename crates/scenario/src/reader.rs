@@ -99,6 +99,24 @@ impl Reader {
         );
     }
 
+    /// Notes that a setting of a tagged thing is not there.
+    pub(crate) fn absent(&mut self, body: &Node, word: &str, key: &str) {
+        if self
+            .guessed
+            .iter()
+            .any(|(at, guess)| *at == body.at && guess == key)
+        {
+            return;
+        }
+        let help = if matches!(body.value, Value::Table(_)) {
+            format!("add `{key} = …`")
+        } else {
+            format!("write {{ {word} = {{ {key} = … }} }}")
+        };
+        let message = format!("`{word}` needs `{key}`");
+        self.mistake(body.at, message, format!("`{key}` is missing"), help);
+    }
+
     /// The text of a node.
     pub(crate) fn text<'n>(&mut self, node: &'n Node, wanted: &str) -> Option<&'n str> {
         if let Value::Text(text) = &node.value {
@@ -213,7 +231,7 @@ pub(crate) fn kind(place: Place) -> &'static str {
 pub(crate) fn suggestion(word: &str, known: &[&str]) -> String {
     match nearest(word, known) {
         Some(near) => format!("did you mean `{near}`?"),
-        None => one_of(known),
+        None => format!("use {}", one_of(known)),
     }
 }
 
@@ -221,7 +239,10 @@ fn choices(names: &[String]) -> String {
     if names.is_empty() {
         return String::new();
     }
-    one_of(&names.iter().map(String::as_str).collect::<Vec<_>>())
+    format!(
+        "use {}",
+        one_of(&names.iter().map(String::as_str).collect::<Vec<_>>())
+    )
 }
 
 /// "one of `a`, `b`, `c`".
