@@ -240,15 +240,10 @@ impl<'a> Story<'a> {
                 mark_of(happening),
                 happening.variant.map_or(everyone.clone(), |one| vec![one]),
             );
-            let on = if happening.on.is_empty() {
-                String::new()
-            } else {
-                format!("{}: ", happening.on)
-            };
             let until = happening
                 .to
                 .map_or_else(String::new, |to| format!(", until {}", clock(to)));
-            let what = format!("{on}{}{until}", happening.what);
+            let what = happening.words() + &until;
             grouped
                 .entry((millis(happening.from), mark, what))
                 .or_default()
