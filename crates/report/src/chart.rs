@@ -91,7 +91,7 @@ fn windows(report: &Report) -> Vec<Value> {
             "variant": happening.variant,
             "from": happening.from,
             "to": happening.to,
-            "text": format!("{}: {}", happening.on, happening.what),
+            "text": happening.words(),
         })
     };
     report.happenings.iter().map(window).collect()

@@ -275,7 +275,8 @@ fn recovery_of(report: &Report, variant: &Variant, phases: &Phases) -> Recovery 
     let mut hurt = 0;
     for record in &variant.records {
         let before = goodput_in(report, record, phases.before);
-        let normal = NORMAL * if before.is_finite() { before } else { 1.0 };
+        // What was ill before the fault is no measure of health.
+        let normal = NORMAL * if before > 0.5 { before } else { 1.0 };
         let smooth = smoothed(&goodput_ratio(report, record));
         let fallen = |index: &usize| smooth.get(*index).is_some_and(|value| *value < normal);
         if !record

@@ -139,7 +139,7 @@ impl<'a> Story<'a> {
             strain(a).total_cmp(&strain(b))
         });
         if let Some(origin) = tightest
-            && origin.peak_per_s.mean.is_finite()
+            && origin.peak_per_s.mean > 0.0
         {
             let peak = number(origin.peak_per_s.mean);
             phrases.push(match origin.capacity_per_s {
@@ -240,10 +240,10 @@ impl<'a> Story<'a> {
                 mark_of(happening),
                 happening.variant.map_or(everyone.clone(), |one| vec![one]),
             );
-            let what = match happening.to {
-                Some(to) => format!("{}: {}, until {}", happening.on, happening.what, clock(to)),
-                None => format!("{}: {}", happening.on, happening.what),
-            };
+            let until = happening
+                .to
+                .map_or_else(String::new, |to| format!(", until {}", clock(to)));
+            let what = happening.words() + &until;
             grouped
                 .entry((millis(happening.from), mark, what))
                 .or_default()

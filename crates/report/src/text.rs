@@ -101,8 +101,10 @@ fn timeline(story: &Story, columns: usize) -> Vec<String> {
         .max()
         .unwrap_or(0)
         .min(26);
+    let longest = moments.iter().map(|moment| width(&moment.what)).max();
+    let what_columns = longest.unwrap_or(0).min(columns - whom_columns - 22) + 2;
     for moment in moments.iter().take(MOMENTS) {
-        lines.extend(moment_lines(story, moment, whom_columns, columns));
+        lines.extend(moment_lines(story, moment, whom_columns, what_columns));
     }
     if moments.len() > MOMENTS {
         lines.push(format!(
@@ -113,10 +115,10 @@ fn timeline(story: &Story, columns: usize) -> Vec<String> {
     lines
 }
 
-fn moment_lines(story: &Story, moment: &Moment, whom_columns: usize, columns: usize) -> Vec<String> {
+fn moment_lines(story: &Story, moment: &Moment, whom_columns: usize, what_columns: usize) -> Vec<String> {
     let at = clock(moment.at);
     let whom = wrapped(&story.whom(moment), whom_columns);
-    let what = wrapped(&moment.what, columns - whom_columns - 20);
+    let what = wrapped(&moment.what, what_columns - 2);
     let count = whom.len().max(what.len());
     let empty = String::new();
     (0..count)
@@ -127,10 +129,7 @@ fn moment_lines(story: &Story, moment: &Moment, whom_columns: usize, columns: us
                 ("", "")
             };
             let (whom, what) = (whom.get(line).unwrap_or(&empty), what.get(line).unwrap_or(&empty));
-            format!(
-                "  {at:>8}  {mark:<6}  {what:<0$}{whom}",
-                columns - whom_columns - 20
-            )
+            format!("  {at:>8}  {mark:<6}  {what:<what_columns$}{whom}")
         })
         .collect()
 }
