@@ -195,13 +195,13 @@ impl Guard {
             Room::Inside(place, permit) => (load.place, load.permit) = (Some(place), permit),
             Room::Later => {}
             Room::Open => {
-                self.flights.close(id);
+                self.flights.close(now, id);
                 return Err(Reason::OriginOpen);
             }
             Room::Full => {
                 load.state = State::Queued;
                 if self.line.push(now, id).is_err() {
-                    self.flights.close(id);
+                    self.flights.close(now, id);
                     return Err(Reason::OriginLimit);
                 }
             }
@@ -346,7 +346,7 @@ impl Guard {
         self.leave_origin_load(now, id, Some((true, took)));
         let shared = !self.marks.load_overtaken(key, sent, version);
         // Answers first, stores after.
-        self.land(now, id, Landing::Value { version, negative }, shared);
+        self.land(id, Landing::Value { version, negative }, shared);
         self.promote(now, rng);
         self.store_next(now, rng, id)
     }
@@ -546,7 +546,7 @@ impl Guard {
             Turn::Load => self.approach(now, rng, id),
             // Another instance refreshes or warms it: that will do.
             Turn::LookAgain { .. } if load.goes_on && self.flights.waiting(id) == 0 => {
-                self.land(now, id, Landing::Failed, false);
+                self.land(id, Landing::Failed, false);
                 self.close(now, id);
                 LoadStep::Done
             }
@@ -584,7 +584,7 @@ impl Guard {
                     version: entry.version,
                     negative: entry.negative,
                 };
-                self.land(now, id, landing, true);
+                self.land(id, landing, true);
                 self.close(now, id);
                 LoadStep::Done
             }
@@ -595,16 +595,16 @@ impl Guard {
 
     /// Ends a load without a value.
     fn fail(&mut self, now: Time, rng: &mut Stream, id: LoadId, landing: Landing) -> LoadStep {
-        self.land(now, id, landing, false);
+        self.land(id, landing, false);
         self.close(now, id);
         self.promote(now, rng);
         LoadStep::Done
     }
 
     /// Tells those who wait.
-    fn land(&mut self, now: Time, id: LoadId, landing: Landing, shared: bool) {
+    fn land(&mut self, id: LoadId, landing: Landing, shared: bool) {
         let effects = &mut self.effects;
-        self.flights.land(now, id, landing, shared, |token| {
+        self.flights.land(id, landing, shared, |token| {
             effects.push_back(Effect::Wake(token));
         });
         let load = &mut self.loads[id.index() as usize];
@@ -636,7 +636,7 @@ impl Guard {
         {
             breaker.release(now, permit);
         }
-        self.flights.close(id);
+        self.flights.close(now, id);
     }
 
     fn leave_origin_load(&mut self, now: Time, id: LoadId, result: Option<(bool, Span)>) {
@@ -686,16 +686,22 @@ impl Guard {
                 self.leave_origin_load(now, id, Some((false, took)));
             }
             self.counters.loads_given_up += 1;
-            self.land(now, id, Landing::TimedOut, false);
+            self.land(id, Landing::TimedOut, false);
             self.close(now, id);
         }
     }
 
     /// Lets those in the line before the origin go on, or leave.
     pub(super) fn promote(&mut self, now: Time, rng: &mut Stream) {
+        self.promote_all(now, rng);
+        // What could be done for the line is done.
+        self.wake_now = false;
+    }
+
+    fn promote_all(&mut self, now: Time, rng: &mut Stream) {
         loop {
             while let Some(id) = self.line.expire(now) {
-                self.land(now, id, Landing::Shed(Reason::OriginTimeout), false);
+                self.land(id, Landing::Shed(Reason::OriginTimeout), false);
                 self.close(now, id);
             }
             if self.line.is_empty() {
@@ -716,7 +722,7 @@ impl Guard {
                     self.leave_origin(now, permit, Some(place), None);
                 }
                 (_, Some(id)) => {
-                    self.land(now, id, Landing::Shed(Reason::OriginOpen), false);
+                    self.land(id, Landing::Shed(Reason::OriginOpen), false);
                     self.close(now, id);
                 }
                 (_, None) => {}

@@ -170,7 +170,6 @@ impl Guard {
 
     /// Lets time pass: waits in the line before the origin and hard timeouts end, warming goes on.
     pub fn wake(&mut self, now: Time, rng: &mut Stream) {
-        self.wake_now = false;
         self.flights.expire(now);
         self.give_up_loads(now);
         self.promote(now, rng);

@@ -264,7 +264,8 @@ impl Guard {
         if entry.stored < self.epoch_began {
             // An invalidation of it may have been lost. Any older epoch will do: all are judged alike.
             kind = Kind::Stale;
-            if self.epochs.judge(now, Epoch(0)) == Judged::Refresh {
+            let idle = !self.flights.is_open(now, request.key);
+            if idle && self.epochs.judge(now, Epoch(0)) == Judged::Refresh {
                 self.refresh(now, rng, request);
             }
         } else if self.refresh_is_due(now, rng, entry) {
