@@ -144,6 +144,53 @@ fn codel_drops_ever_faster() {
 }
 
 #[test]
+fn codel_goes_on_where_it_was_when_the_queue_stands_again() {
+    let codel = Codel {
+        target: Span::millis(5),
+        interval: Span::millis(100),
+    };
+    let mut control = codel::Control::default();
+    let mut drops = |from: u64, to: u64, waited: u64| {
+        let waited = Span::millis(waited);
+        (from..to)
+            .filter(|now| control.drops(&codel, at(*now), waited, 9))
+            .count()
+    };
+    let first = drops(0, 2_000, 50);
+    assert_eq!(drops(2_000, 2_100, 1), 0);
+    let again = drops(2_100, 2_500, 50);
+    let fresh = codel::Control::default();
+    control = fresh;
+    let mut drops = |from: u64, to: u64| {
+        (from..to)
+            .filter(|now| control.drops(&codel, at(*now), Span::millis(50), 9))
+            .count()
+    };
+    assert!(again > 2 * drops(2_100, 2_500), "{first} drops, then {again}");
+}
+
+#[test]
+fn codel_never_drops_the_only_one() {
+    let codel = Codel {
+        target: Span::millis(5),
+        interval: Span::millis(100),
+    };
+    let mut queue = Queue::new(Settings {
+        codel: Some(codel),
+        ..settings(10, 1_000, Order::Fifo)
+    });
+    for step in 0..100 {
+        queue.push(at(step * 50), step).unwrap();
+        assert_eq!(queue.pop(at(step * 50 + 50)), Some((step, Span::millis(50))));
+    }
+    // Nor the last of a queue that stood.
+    queue.push(at(6_000), 0).unwrap();
+    queue.push(at(6_000), 1).unwrap();
+    assert!(queue.pop(at(6_100)).is_some());
+    assert_eq!(queue.pop(at(6_300)), Some((1, Span::millis(300))));
+}
+
+#[test]
 fn codel_forgets_a_queue_that_emptied_by_timeouts() {
     let codel = Codel {
         target: Span::millis(5),
