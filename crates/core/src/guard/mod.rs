@@ -199,6 +199,7 @@ impl Guard {
             (budget, settings) => *budget = settings.as_ref().map(Budget::new),
         }
         self.ttl = Ttl::new(&policies.ttl);
+        self.epochs.retune(now, refresh_pace(policies));
         self.limiter.retune(now, digest::limiter_settings(policies));
         self.line.retune(now, digest::line_settings(policies));
         self.flights

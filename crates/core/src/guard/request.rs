@@ -128,6 +128,7 @@ impl Request {
 
 impl Guard {
     /// Begins a call. `token` is the driver's name for it, given back by [`Effect::Wake`](super::Effect::Wake).
+    #[inline]
     pub fn begin(&mut self, now: Time, rng: &mut Stream, token: u32, call: &Call) -> (Request, Step) {
         self.requests += 1;
         let deadline = match self.policies.deadline.total {
@@ -151,6 +152,7 @@ impl Guard {
     /// Goes on with a call after its last step was performed.
     ///
     /// A wake-up that comes twice, or together with the instant that was waited for, does no harm.
+    #[inline]
     pub fn resume(&mut self, now: Time, rng: &mut Stream, request: &mut Request, reply: Reply) -> Step {
         match (request.stage, reply) {
             (Stage::Lookup, Reply::Found(entry)) => self.found(now, rng, request, &entry),
@@ -198,6 +200,7 @@ impl Guard {
     }
 
     /// Asks the first tier from `tier` on that may be asked; the origin when there is none.
+    #[inline]
     fn look(&mut self, now: Time, rng: &mut Stream, request: &mut Request, tier: usize) -> Step {
         if now >= request.deadline {
             return self.give_up(now, request, Outcome::TimedOut);

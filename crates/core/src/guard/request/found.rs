@@ -10,6 +10,7 @@ use super::super::step::{CacheFault, Effect, Entry, Kind, Outcome, Source, Step}
 use super::{Fallback, Request};
 
 impl Guard {
+    #[inline]
     pub(super) fn found(
         &mut self,
         now: Time,
@@ -43,6 +44,7 @@ impl Guard {
         self.next_tier(now, rng, request)
     }
 
+    #[inline]
     fn hit(&mut self, now: Time, rng: &mut Stream, request: &mut Request, entry: &Entry) -> Step {
         self.counters.hits[request.tier as usize] += 1;
         let mut kind = if entry.negative {
@@ -126,6 +128,7 @@ impl Guard {
         self.look(now, rng, request, request.tier as usize + 1)
     }
 
+    #[inline]
     pub(super) fn judge_node(&mut self, now: Time, request: &mut Request, verdict: breaker::Verdict) {
         if let Some(permit) = request.permit.take() {
             let took = now.since(request.sent);
