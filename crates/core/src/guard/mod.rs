@@ -170,7 +170,6 @@ impl Guard {
 
     /// Lets time pass: waits in the line before the origin and hard timeouts end, warming goes on.
     pub fn wake(&mut self, now: Time, rng: &mut Stream) {
-        self.wake_now = false;
         self.flights.expire(now);
         self.give_up_loads(now);
         self.promote(now, rng);
@@ -200,6 +199,7 @@ impl Guard {
             (budget, settings) => *budget = settings.as_ref().map(Budget::new),
         }
         self.ttl = Ttl::new(&policies.ttl);
+        self.epochs.retune(now, refresh_pace(policies));
         self.limiter.retune(now, digest::limiter_settings(policies));
         self.line.retune(now, digest::line_settings(policies));
         self.flights
