@@ -44,22 +44,13 @@ pub(crate) fn scenario(cx: &mut Reader, root: &Node, variant: &str, variants: &[
     let title = text(cx, root, "title");
     let about = text(cx, root, "about");
     let variant_about = text(cx, root, VARIANT_ABOUT);
-    let run = match root.field("run") {
-        Some(node) => Run::read(cx, node),
-        None => {
-            let at = At {
-                end: root.at.start,
-                ..root.at
-            };
-            let help = "add [run] with a `duration`";
-            cx.mistake(
-                at,
-                "the document does not say how long the run is",
-                "[run] is missing",
-                help,
-            );
-            None
-        }
+    let run = if let Some(node) = root.field("run") {
+        Run::read(cx, node)
+    } else {
+        let help = "add [run] with a `duration`";
+        let message = "the document does not say how long the run is";
+        cx.mistake(top(root), message, "[run] is missing", help);
+        None
     };
     let environment = match root.field("environment") {
         Some(node) => Environment::read(cx, node),
@@ -92,11 +83,12 @@ pub(crate) fn scenario(cx: &mut Reader, root: &Node, variant: &str, variants: &[
         .as_ref()
         .and_then(|run| expectations(cx, root, run, variant, variants));
     if clients.as_ref().is_some_and(Vec::is_empty) {
-        let at = At {
-            end: root.at.start,
-            ..root.at
-        };
-        cx.mistake(at, "nobody sends requests", "no client", "add [client.NAME]");
+        cx.mistake(
+            top(root),
+            "nobody sends requests",
+            "no client",
+            "add [client.NAME]",
+        );
     }
     let scenario = Scenario {
         title: title?,
@@ -129,14 +121,25 @@ pub(crate) fn scenario(cx: &mut Reader, root: &Node, variant: &str, variants: &[
     Some(scenario)
 }
 
+/// The beginning of the document, for what is not in it.
+fn top(root: &Node) -> At {
+    At {
+        end: root.at.start,
+        ..root.at
+    }
+}
+
 fn text(cx: &mut Reader, root: &Node, key: &str) -> Option<String> {
     root.field(key)
         .map_or_else(|| Some(String::new()), |node| Text::read(cx, node))
 }
 
+/// The place of the component with this number.
+type Numbered = fn(usize) -> Place;
+
 /// Learns the name of every component.
 fn names(cx: &mut Reader, root: &Node) -> Option<()> {
-    let kinds: [(&str, fn(usize) -> Place); 5] = [
+    let kinds: [(&str, Numbered); 5] = [
         ("client", Place::Client),
         ("gateway", Place::Gateway),
         ("service", Place::Service),
@@ -252,12 +255,11 @@ impl Timeline<'_> {
                 whole = false;
                 continue;
             }
-            let at = match node.field("at") {
-                Some(at) => Duration::read(cx, at),
-                None => {
-                    cx.missing(node, "a happening", "at", "When it happens, from T=0");
-                    None
-                }
+            let at = if let Some(at) = node.field("at") {
+                Duration::read(cx, at)
+            } else {
+                cx.missing(node, "a happening", "at", "When it happens, from T=0");
+                None
             };
             dated.push((at, node));
         }
@@ -282,7 +284,7 @@ impl Timeline<'_> {
         let nodes = node
             .field("nodes")
             .map_or(Some(None), |node| Nodes::read(cx, node).map(Some));
-        let note = node
+        let remark = node
             .field("note")
             .map_or(Some(None), |node| Text::read(cx, node).map(Some));
         let what = match (node.field("fault"), node.field("action")) {
@@ -308,7 +310,7 @@ impl Timeline<'_> {
             on: on?.or(inner),
             nodes: nodes?,
             what,
-            note: note?,
+            note: remark?,
         })
     }
 
@@ -388,6 +390,7 @@ impl Timeline<'_> {
 }
 
 /// Takes `on = "…"` (or `cache = "…"`) out of an action's own table.
+#[expect(clippy::option_option, reason = "a mistake, nothing said, or a component")]
 fn take_on(cx: &mut Reader, node: &mut Node) -> Option<Option<Place>> {
     let Value::Table(entries) = &mut node.value else {
         return Some(None);
@@ -611,7 +614,9 @@ fn cycles(cx: &mut Reader, root: &Node, scenario: &Scenario) {
             break;
         }
     }
-    let Some(first) = left.first() else { return };
+    let Some(first) = left.first() else {
+        return;
+    };
     let mut path = vec![*first];
     while let Some(next) = path
         .last()

@@ -189,7 +189,7 @@ fn runs(nodes: &[u32]) -> String {
     let mut list: Vec<(u32, u32)> = Vec::new();
     for node in sorted {
         match list.last_mut() {
-            Some((_, last)) if *last + 1 == node => *last = node,
+            Some((_, end)) if *end + 1 == node => *end = node,
             _ => list.push((node, node)),
         }
     }

@@ -475,13 +475,13 @@ fn explain_database(explanation: &mut Explanation, load: &Load<'_>) {
     );
     explanation.line(of, "utilization, caches gone", load.cold / whole, Unit::Share, "");
     let short = (load.cold - whole).max(0.0);
-    let share = spell(short / load.cold.max(1e-300), Unit::Share);
+    let part = spell(short / load.cold.max(1e-300), Unit::Share);
     explanation.line(
         of,
         "shortfall, caches gone",
         short,
         Unit::PerSecond,
-        format!("{share} of the reads"),
+        format!("{part} of the reads"),
     );
     let amplified = load.cold * load.attempts;
     if load.attempts > 1.0 {

@@ -25,7 +25,7 @@ fn the_example_is_read_in_all_its_variants() {
         }
     );
     assert_eq!(plain.databases[0].nodes(), 16);
-    assert_eq!(plain.run.scale, 1.0 / 400.0);
+    assert!((plain.run.scale - 1.0 / 400.0).abs() < 1e-12);
     assert!(plain.policies(Place::Service(0)).breaker.is_none());
     assert_eq!(plain.expects.len(), 2);
     let both = document.scenario("breaker-and-throttle", &[]).unwrap();
@@ -49,7 +49,7 @@ fn settings_from_the_command_line_are_laid_over_everything() {
         ("timeline.0.for", "10m"),
     ];
     let scenario = document.scenario("breaker", &sets).unwrap();
-    assert_eq!(scenario.clients[0].rate, 5_000.0);
+    assert!((scenario.clients[0].rate - 5_000.0).abs() < 1e-9);
     assert_eq!(scenario.timeline[0].for_, Some(Span::secs(600)));
     let policies = scenario.policies(Place::Service(0));
     assert_eq!(policies.breaker.unwrap().failures, 3);

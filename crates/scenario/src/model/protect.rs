@@ -152,25 +152,25 @@ pub(crate) fn read(cx: &mut Reader, node: &Node, defaults: &Defaults) -> Option<
             continue;
         };
         match read_one(cx, name, &entry.node, defaults) {
-            Some(Some(protection)) => {
+            Some((true, protection)) => {
                 if let Some(list) = &mut protections {
                     list.push(protection);
                 }
             }
-            Some(None) => {}
+            Some((false, _)) => {}
             None => protections = None,
         }
     }
     protections
 }
 
-/// Reads one protection; `Some(None)` when it is there and switched off.
+/// Reads one protection; with whether it is switched on.
 fn read_one(
     cx: &mut Reader,
     name: ProtectionName,
     node: &Node,
     defaults: &Defaults,
-) -> Option<Option<Protection>> {
+) -> Option<(bool, Protection)> {
     let mut body = node.clone();
     let on = body.take("on").map_or(Some(true), |flag| Flag::read(cx, &flag));
     let at = body
@@ -183,7 +183,7 @@ fn read_one(
     };
     let setting = Setting::read(cx, name, &body);
     let (on, at, setting) = (on?, at?, setting?);
-    Some(on.then_some(Protection { at, setting }))
+    Some((on, Protection { at, setting }))
 }
 
 impl Setting {
