@@ -1,5 +1,7 @@
 //! What happens, in plain words, for timelines.
 
+use seawall_core::balance::Strategy;
+
 use crate::model::{Action, Event, Fault, Knob, Place, Scenario, What};
 use crate::numbers::{Unit, spell};
 
@@ -150,7 +152,7 @@ impl Scenario {
             Action::Restart { takes } => format!("restart {name}, which takes {takes}"),
             Action::Purge => format!("purge {name}"),
             Action::Flush => format!("flush {name}"),
-            Action::Balance(strategy) => format!("balance calls of {name} by {strategy:?}").to_lowercase(),
+            Action::Balance(strategy) => format!("balance calls to {name}: {}", strategy_word(*strategy)),
             Action::Shard {
                 nodes: Some(nodes), ..
             } => format!("spread the keys of {name} over {nodes} nodes"),
@@ -178,6 +180,15 @@ fn describe_knob(knob: &Knob) -> String {
         Knob::Connections(count) => format!("now {count} connections a node"),
         Knob::Retries(count) => format!("now retries {count} times"),
         Knob::Writes(share) => format!("{} of the requests now write", spell(*share, Unit::Share)),
+    }
+}
+
+fn strategy_word(strategy: Strategy) -> &'static str {
+    match strategy {
+        Strategy::Random => "any one",
+        Strategy::RoundRobin => "in turn",
+        Strategy::LeastConnections => "the one with the fewest calls in flight",
+        Strategy::PowerOfTwo => "the less busy of two",
     }
 }
 
