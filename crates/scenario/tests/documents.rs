@@ -244,8 +244,9 @@ fn what_was_prepared_and_off_is_switched_on_as_prepared() {
     if let seawall_scenario::What::Action(seawall_scenario::Action::Protect(list)) =
         &scenario.timeline[0].what
     {
-        list.iter()
-            .for_each(|protection| protection.setting.apply(&mut policies));
+        for protection in list {
+            protection.setting.apply(&mut policies);
+        }
     }
     assert_eq!(
         policies.coalesce.map(|coalesce| coalesce.window),
