@@ -4,6 +4,7 @@
 //! [`rng::Stream`] are arguments. The simulator runs these machines in virtual time and the runtime runs the same
 //! code in real time, so what is predicted is what is deployed. Nothing here knows either of them.
 
+pub mod arrivals;
 pub mod balance;
 pub mod breaker;
 pub mod coalesce;
@@ -11,8 +12,17 @@ pub mod deadline;
 pub mod dist;
 pub mod draw;
 pub mod early;
+pub mod epoch;
+pub mod gate;
+pub mod guard;
+pub mod health;
+pub mod histogram;
+pub mod keymap;
+pub mod keys;
 pub mod lease;
 pub mod limit;
+pub mod link;
+pub mod pace;
 pub mod policies;
 pub mod queue;
 pub mod rate;

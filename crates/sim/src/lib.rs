@@ -1,3 +1,122 @@
-//! Engines that run a scenario in virtual time, and the kernels that they stand on.
+//! The simulator: plays a scenario in virtual time, every request on its own.
+//!
+//! On the path of each request stands [`seawall_core::guard::Guard`], the code that a service runs in production; the
+//! simulator only schedules its replies. It is exact: no request is averaged away, threads are held while they wait,
+//! a client that gives up leaves its work behind, retries are calls like any other. What it is not: a model of the
+//! network's packets or of a server's instructions; a cache node answers after a drawn latency, a database shares its
+//! processors evenly.
+//!
+//! Same scenario and same [`Options`], same [`Run`], to the byte. Threads are used across runs, never inside one.
 
 pub mod agenda;
+mod caches;
+mod clients;
+mod databases;
+mod meter;
+mod plan;
+pub mod processor;
+mod sample;
+mod services;
+pub mod slab;
+pub mod station;
+pub mod store;
+mod timeline;
+mod world;
+
+use std::fmt;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use seawall_core::record::Record;
+use seawall_core::rng::Seed;
+use seawall_scenario::Scenario;
+
+/// Which run of a scenario.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Options {
+    /// The seed; together with `run` it decides every draw.
+    pub seed: u64,
+    /// The number of the replication, from 0.
+    pub run: u32,
+    /// The share of the document's size that is played, above 0 and at most 1.
+    pub scale: f64,
+}
+
+/// What a run left behind.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// What was measured, in the size of the document.
+    pub record: Record,
+    /// How many calls clients made.
+    pub requests: u64,
+    /// How many events were scheduled.
+    pub events: u64,
+    /// The most calls that were inside the system at one instant.
+    pub in_flight_max: u64,
+}
+
+/// Why a scenario cannot be played.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal(pub(crate) String);
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// Plays one run. `progress` is told the share that is done, now and then.
+///
+/// # Errors
+/// When the scenario asks for what this engine cannot play, or for more memory than it may take.
+pub fn simulate(scenario: &Scenario, options: &Options, progress: &dyn Fn(f64)) -> Result<Run, Refusal> {
+    let plan = plan::Plan::of(scenario, options)?;
+    let mut world = world::World::new(plan, Seed(options.seed).replication(options.run));
+    world.play(progress);
+    Ok(world.into_run())
+}
+
+/// Plays many runs on up to `threads` threads; the results are in the order of the jobs, whatever the threads did.
+/// `progress` is told the share of all jobs that is done.
+pub fn replicate(
+    jobs: &[(Scenario, Options)],
+    threads: usize,
+    progress: &(dyn Fn(f64) + Sync),
+) -> Vec<Result<Run, Refusal>> {
+    let next = AtomicUsize::new(0);
+    let shares: Mutex<Vec<f64>> = Mutex::new(vec![0.0; jobs.len()]);
+    let results: Mutex<Vec<Option<Result<Run, Refusal>>>> = Mutex::new(jobs.iter().map(|_| None).collect());
+    let work = || loop {
+        let index = next.fetch_add(1, Ordering::Relaxed);
+        let Some((scenario, options)) = jobs.get(index) else {
+            return;
+        };
+        let told = |share: f64| {
+            let Ok(mut shares) = shares.lock() else { return };
+            shares[index] = share;
+            progress(shares.iter().sum::<f64>() / shares.len() as f64);
+        };
+        let result = simulate(scenario, options, &told);
+        told(1.0);
+        if let Ok(mut results) = results.lock() {
+            results[index] = Some(result);
+        }
+    };
+    let threads = threads.clamp(1, jobs.len().max(1));
+    if threads == 1 {
+        work();
+    } else {
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(work);
+            }
+        });
+    }
+    let results = results.into_inner().unwrap_or_default();
+    results
+        .into_iter()
+        .map(|result| result.unwrap_or_else(|| Err(Refusal("a run did not end".into()))))
+        .collect()
+}

@@ -1,0 +1,503 @@
+//! Databases: nodes with a limited number of connections and shared processors.
+//!
+//! A query finds its shard by its key and one of the shard's replicas; a write goes to the shard's primary. It waits
+//! for a connection, then runs at the speed that the others leave it. A caller that left does not stop a query.
+
+use seawall_core::balance::{Balancer, Strategy};
+use seawall_core::dist::Dist;
+use seawall_core::keymap::KeyMap;
+use seawall_core::keys::MISSING;
+use seawall_core::link::{Delivery, Link};
+use seawall_core::record::{Ending, Metric};
+use seawall_core::rng::{Seed, Stream, mix};
+use seawall_core::time::{Span, Time};
+use seawall_scenario::{Autoscaling, Database, Place};
+
+use crate::clients::some_time;
+use crate::meter::{Counter, Meter, Timer};
+use crate::plan::Plan;
+use crate::processor::{Curve, Processor};
+use crate::slab::Ticket;
+use crate::station::{Offered, Station};
+use crate::world::{Answer, Call, Event, Stage, Target, World};
+
+/// A database.
+pub(crate) struct DatabaseSim {
+    pub(crate) nodes: Vec<DatabaseNode>,
+    /// For each shard, the nodes that serve its reads.
+    pub(crate) replicas: Vec<Vec<u16>>,
+    primaries: Vec<u16>,
+    balancers: Vec<Balancer>,
+    pub(crate) strategy: Strategy,
+    pub(crate) service_time: Dist,
+    write_time: Dist,
+    pub(crate) timeout: Option<Span>,
+    latency: Option<Dist>,
+    pub(crate) far: Span,
+    pub(crate) connections: Option<u32>,
+    queue: Option<u32>,
+    curve: Curve,
+    size: f64,
+    pub(crate) autoscaling: Option<Autoscaling>,
+    versions: KeyMap<u64>,
+    written: u64,
+    rng: Stream,
+    latency_rng: Stream,
+    load: Vec<u32>,
+    pub(crate) meters: Meters,
+}
+
+/// One node of a database.
+pub(crate) struct DatabaseNode {
+    station: Station<Ticket>,
+    pub(crate) processor: Processor,
+    pub(crate) link: Link,
+    pub(crate) up: bool,
+    pub(crate) hangs: bool,
+    pub(crate) slow: f64,
+    pub(crate) writes_fail: bool,
+    pub(crate) requests: Counter,
+    pub(crate) running: Counter,
+    stamp: u32,
+    scheduled: Option<Time>,
+}
+
+pub(crate) struct Meters {
+    requests: Counter,
+    errors: Counter,
+    wasted: Counter,
+    pub(crate) took: Timer,
+    pub(crate) in_flight: Counter,
+    pub(crate) connections: Counter,
+    pub(crate) depth: Counter,
+    pub(crate) up: Counter,
+}
+
+/// How the speed of a node falls as queries crowd it.
+fn curve_of(database: &Database) -> Curve {
+    match (&database.overload, database.capacity) {
+        (Some(law), _) => Curve::Scalability {
+            contention: law.contention,
+            coherence: law.coherence,
+        },
+        (None, Some(rate)) => Curve::Servers(rate * database.service_time.mean().as_secs_f64()),
+        (None, None) => Curve::Servers(f64::INFINITY),
+    }
+}
+
+impl DatabaseSim {
+    pub(crate) fn new(plan: &Plan, index: usize, seed: Seed, meter: &mut Meter) -> DatabaseSim {
+        let database = &plan.scenario.databases[index];
+        let name = database.name.as_str();
+        let mut counter = |metric| meter.counter(metric, name, None);
+        let meters_requests = counter(Metric::OriginRequests);
+        let errors = counter(Metric::OriginErrors);
+        let wasted = counter(Metric::OriginWasted);
+        let in_flight = counter(Metric::OriginInFlight);
+        let connections = counter(Metric::OriginConnections);
+        let depth = counter(Metric::QueueDepth);
+        let up = counter(Metric::Instances);
+        let took = meter.timer(Metric::OriginDuration, name);
+        let strategy = plan
+            .scenario
+            .services
+            .iter()
+            .enumerate()
+            .find_map(|(at, service)| {
+                let calls = service.origin == Some(Place::Database(index));
+                calls
+                    .then(|| plan.scenario.policies(Place::Service(at)).balance)
+                    .flatten()
+            });
+        let mut sim = DatabaseSim {
+            nodes: Vec::new(),
+            replicas: Vec::new(),
+            primaries: Vec::new(),
+            balancers: Vec::new(),
+            strategy: strategy.unwrap_or_default(),
+            service_time: database.service_time.clone(),
+            write_time: database
+                .write_time
+                .clone()
+                .unwrap_or_else(|| database.service_time.clone()),
+            timeout: database.timeout,
+            latency: some_time(&database.latency),
+            far: Span::ZERO,
+            connections: database.connections,
+            queue: database.queue,
+            curve: curve_of(database),
+            size: plan.nodes[index],
+            autoscaling: database.autoscaling.clone(),
+            versions: KeyMap::default(),
+            written: 0,
+            rng: seed.stream("queries", index as u64),
+            latency_rng: seed.stream("database latency", index as u64),
+            load: Vec::new(),
+            meters: Meters {
+                requests: meters_requests,
+                errors,
+                wasted,
+                took,
+                in_flight,
+                connections,
+                depth,
+                up,
+            },
+        };
+        for _ in 0..database.shards {
+            let replicas = (0..database.replicas)
+                .map(|_| sim.add_node(name, meter))
+                .collect();
+            sim.replicas.push(replicas);
+        }
+        for _ in 0..database.shards {
+            let primary = sim.add_node(name, meter);
+            sim.primaries.push(primary);
+        }
+        sim.rebalance();
+        sim
+    }
+
+    /// Puts one more node there.
+    pub(crate) fn add_node(&mut self, name: &str, meter: &mut Meter) -> u16 {
+        let index = self.nodes.len() as u16;
+        let connections = self.connections.map_or(usize::MAX, |most| most as usize);
+        self.nodes.push(DatabaseNode {
+            station: Station::new(connections, self.queue.map(|places| places as usize)),
+            processor: Processor::new(self.curve, self.size),
+            link: Link::pooled(Dist::Fixed(Span::ZERO)),
+            up: true,
+            hangs: false,
+            slow: 1.0,
+            writes_fail: false,
+            requests: meter.counter_of(Metric::OriginRequests, name, u32::from(index)),
+            running: meter.counter_of(Metric::OriginInFlight, name, u32::from(index)),
+            stamp: 0,
+            scheduled: None,
+        });
+        index
+    }
+
+    /// How many nodes of a shard serve reads, at the most.
+    pub(crate) fn replicas_max(&self) -> usize {
+        self.replicas.iter().map(Vec::len).max().unwrap_or(0)
+    }
+
+    /// Makes the balancers anew, after nodes came or the strategy changed.
+    pub(crate) fn rebalance(&mut self) {
+        self.balancers = self
+            .replicas
+            .iter()
+            .map(|replicas| Balancer::new(self.strategy, replicas.len()))
+            .collect();
+    }
+
+    pub(crate) fn set_connections(&mut self, node: usize, most: Option<u32>) {
+        let most = most.map_or(usize::MAX, |most| most as usize);
+        self.nodes[node]
+            .station
+            .retune(most, self.queue.map(|places| places as usize));
+    }
+
+    /// The node that serves a query.
+    fn route(&mut self, key: u64, read: bool) -> Option<u16> {
+        let shard = (mix(key) % self.replicas.len() as u64) as usize;
+        if !read {
+            return Some(self.primaries[shard]);
+        }
+        let replicas = &self.replicas[shard];
+        if replicas.is_empty() {
+            return Some(self.primaries[shard]);
+        }
+        let nodes = &self.nodes;
+        self.load.clear();
+        if self.strategy != Strategy::RoundRobin && self.strategy != Strategy::Random {
+            let busy = |at: &u16| nodes[*at as usize].busy() as u32;
+            self.load.extend(replicas.iter().map(busy));
+        } else {
+            self.load.resize(replicas.len(), 0);
+        }
+        let up = |at: usize| nodes[replicas[at] as usize].up;
+        let picked = self.balancers[shard].pick(&mut self.rng, &self.load, up)?;
+        Some(replicas[picked])
+    }
+}
+
+impl DatabaseNode {
+    /// Queries that run or wait.
+    pub(crate) fn busy(&self) -> usize {
+        self.processor.in_service() + self.station.waiting()
+    }
+
+    pub(crate) fn waiting(&self) -> usize {
+        self.station.waiting()
+    }
+}
+
+impl World {
+    /// A query reaches a database.
+    pub(crate) fn query(&mut self, database: u16, mut call: Call) {
+        let now = self.now;
+        let sim = &mut self.databases[database as usize];
+        self.meter.count(sim.meters.requests);
+        if let Some(latency) = &sim.latency {
+            call.lag += latency.draw(&mut sim.latency_rng);
+        }
+        call.lag += sim.far;
+        let node = sim.route(call.key, call.read);
+        call.instance = node.unwrap_or(0);
+        call.stage = Stage::Queued;
+        let timeout = sim.timeout;
+        let id = self.calls.insert(call);
+        self.remember_fetch(id, &call);
+        let sim = &mut self.databases[database as usize];
+        let Some(node) = node else {
+            return self.query_fails(database, id);
+        };
+        let node = &mut sim.nodes[node as usize];
+        self.meter.count(node.requests);
+        let refused = !node.up || (!call.read && node.writes_fail);
+        let mut held = node.hangs;
+        match node.link.send(now, 1, &mut sim.rng) {
+            Delivery::At(at) => {
+                if let Some(call) = self.calls.get_mut(id) {
+                    call.lag += at.since(now);
+                }
+            }
+            Delivery::Refused | Delivery::Reset => return self.query_fails(database, id),
+            Delivery::Dropped | Delivery::Held => held = true,
+        }
+        if refused {
+            return self.query_fails(database, id);
+        }
+        if let Some(timeout) = timeout {
+            self.agenda.push(now + timeout, Event::QueryTimeout(id));
+        }
+        if held {
+            if let Some(call) = self.calls.get_mut(id) {
+                call.stage = Stage::Lost;
+            }
+            return;
+        }
+        let sim = &mut self.databases[database as usize];
+        match sim.nodes[call.instance as usize].station.offer(id) {
+            Offered::Begun => self.begin_query(database, call.instance, id),
+            Offered::Waiting => {}
+            Offered::Refused => self.query_fails(database, id),
+        }
+    }
+
+    fn query_fails(&mut self, database: u16, id: Ticket) {
+        self.meter.count(self.databases[database as usize].meters.errors);
+        // A refusal takes its turn, so that a caller that tries again at once goes round the agenda and not the stack.
+        if let Some(call) = self.calls.get_mut(id) {
+            call.stage = Stage::Returning(Answer::ERROR);
+            let at = self.now + call.lag;
+            self.agenda.push(at, Event::Return(id));
+        }
+    }
+
+    fn begin_query(&mut self, database: u16, node: u16, id: Ticket) {
+        let Some(call) = self.calls.get_mut(id) else {
+            return;
+        };
+        call.stage = Stage::Running;
+        let sim = &mut self.databases[database as usize];
+        let dist = if call.read {
+            &sim.service_time
+        } else {
+            &sim.write_time
+        };
+        let at = &mut sim.nodes[node as usize];
+        let mut work = dist.draw(&mut sim.rng);
+        if at.slow != 1.0 {
+            work = work.scaled(at.slow);
+        }
+        at.processor.begin(self.now, id.bits(), work);
+        self.watch_node(database, node);
+    }
+
+    /// Sees to it that a node's next completion happens.
+    pub(crate) fn watch_node(&mut self, database: u16, node: u16) {
+        let at = &mut self.databases[database as usize].nodes[node as usize];
+        let next = at.processor.next();
+        if next == at.scheduled {
+            return;
+        }
+        at.scheduled = next;
+        at.stamp = at.stamp.wrapping_add(1);
+        if let Some(when) = next {
+            self.agenda.push(
+                when.max(self.now),
+                Event::Node {
+                    database,
+                    node,
+                    stamp: at.stamp,
+                },
+            );
+        }
+    }
+
+    pub(crate) fn node_finishes(&mut self, database: u16, node: u16, stamp: u32) {
+        let at = &mut self.databases[database as usize].nodes[node as usize];
+        if at.stamp != stamp {
+            return;
+        }
+        at.scheduled = None;
+        while let Some(bits) = self.databases[database as usize].nodes[node as usize]
+            .processor
+            .finish(self.now)
+        {
+            self.query_done(database, node, Ticket::from_bits(bits));
+        }
+        self.watch_node(database, node);
+    }
+
+    fn query_done(&mut self, database: u16, node: u16, id: Ticket) {
+        self.free_connection(database, node);
+        let Some(call) = self.calls.get(id).copied() else {
+            return;
+        };
+        let sim = &mut self.databases[database as usize];
+        self.meter.time(sim.meters.took, self.now.since(call.born));
+        if call.gone {
+            self.meter.count(sim.meters.wasted);
+        }
+        let version = if call.read {
+            if sim.written == 0 {
+                0
+            } else {
+                sim.versions.get(call.key).copied().unwrap_or(0)
+            }
+        } else {
+            sim.written += 1;
+            let version = sim.written;
+            sim.versions.insert(call.key, version);
+            version
+        };
+        let answer = Answer {
+            ending: Ending::Fresh,
+            version,
+            negative: call.key >= MISSING,
+        };
+        self.send_back_kept(id, answer);
+    }
+
+    /// A connection is free: the next query in line has it.
+    fn free_connection(&mut self, database: u16, node: u16) {
+        let mut next = self.databases[database as usize].nodes[node as usize]
+            .station
+            .leave();
+        while let Some(id) = next {
+            if self.calls.get(id).is_some() {
+                return self.begin_query(database, node, id);
+            }
+            next = self.databases[database as usize].nodes[node as usize]
+                .station
+                .leave();
+        }
+    }
+
+    /// A query has taken too long: the server stops it.
+    pub(crate) fn query_timeout(&mut self, id: Ticket) {
+        let Some(call) = self.calls.get(id).copied() else {
+            return;
+        };
+        let Target::Database(database) = call.target else {
+            return;
+        };
+        if matches!(call.stage, Stage::Returning(_)) {
+            return;
+        }
+        self.stop_query(database, id, &call);
+        self.meter.count(self.databases[database as usize].meters.errors);
+        if call.gone {
+            self.calls.remove(id);
+            return;
+        }
+        self.send_back_kept(id, Answer::of(Ending::Timeout));
+    }
+
+    fn stop_query(&mut self, database: u16, id: Ticket, call: &Call) {
+        let node = call.instance;
+        match call.stage {
+            Stage::Running => {
+                let at = &mut self.databases[database as usize].nodes[node as usize];
+                if at.processor.cancel(self.now, id.bits()) {
+                    self.free_connection(database, node);
+                }
+                self.watch_node(database, node);
+            }
+            Stage::Queued => {
+                self.databases[database as usize].nodes[node as usize]
+                    .station
+                    .withdraw(id);
+            }
+            _ => {}
+        }
+    }
+
+    pub(crate) fn cancel_query(&mut self, database: u16, id: Ticket) {
+        let Some(call) = self.calls.get(id).copied() else {
+            return;
+        };
+        self.stop_query(database, id, &call);
+        self.calls.remove(id);
+    }
+
+    /// A node dies: what runs on it and what waits for it fails.
+    pub(crate) fn kill_node(&mut self, database: u16, node: u16) {
+        let now = self.now;
+        let at = &mut self.databases[database as usize].nodes[node as usize];
+        let mut lost: Vec<Ticket> = at
+            .processor
+            .clear(now)
+            .into_iter()
+            .map(Ticket::from_bits)
+            .collect();
+        lost.extend(at.station.clear());
+        for id in lost {
+            match self.calls.get(id).map(|call| call.gone) {
+                Some(true) => {
+                    self.calls.remove(id);
+                }
+                Some(false) => self.query_fails(database, id),
+                None => {}
+            }
+        }
+        self.watch_node(database, node);
+    }
+
+    /// Those that a hung node kept waiting are told that it is gone, once it is back.
+    pub(crate) fn let_go(&mut self, database: u16, node: u16) {
+        let lost: Vec<Ticket> = self
+            .calls
+            .iter()
+            .filter(|(_, call)| {
+                call.target == Target::Database(database)
+                    && call.instance == node
+                    && matches!(call.stage, Stage::Lost)
+            })
+            .map(|(id, _)| id)
+            .collect();
+        for id in lost {
+            self.query_fails(database, id);
+        }
+    }
+
+    /// New connections may have room for those that wait.
+    pub(crate) fn admit_waiting(&mut self, database: u16, node: u16) {
+        while let Some(id) = self.databases[database as usize].nodes[node as usize]
+            .station
+            .admit()
+        {
+            if self.calls.get(id).is_some() {
+                self.begin_query(database, node, id);
+            } else {
+                self.databases[database as usize].nodes[node as usize]
+                    .station
+                    .leave();
+            }
+        }
+    }
+}
