@@ -69,7 +69,7 @@ impl Plain {
 
 /// The end of the second in which this instant lies.
 fn whole_second(time: Time) -> Time {
-    Time::from_nanos(time.as_nanos().max(1).div_ceil(SEC).saturating_mul(SEC))
+    Time::from_nanos(time.as_nanos().div_ceil(SEC).saturating_mul(SEC))
 }
 
 proptest! {
