@@ -271,6 +271,10 @@ fn origins_of(
 }
 
 fn recovery_of(report: &Report, variant: &Variant, phases: &Phases) -> Recovery {
+    let healing = Window {
+        from: phases.cause_ends,
+        to: phases.after.to,
+    };
     let mut times = Vec::new();
     let mut hurt = 0;
     for record in &variant.records {
@@ -286,11 +290,11 @@ fn recovery_of(report: &Report, variant: &Variant, phases: &Phases) -> Recovery 
             continue;
         }
         hurt += 1;
-        times.extend(normal_again(record, &smooth, normal, phases.after));
+        times.extend(normal_again(record, &smooth, normal, healing));
     }
     match (hurt, times.len()) {
         (0, _) => Recovery::Unhurt,
-        (_, 0) if phases.after.is_empty() => Recovery::Unseen,
+        (_, 0) if healing.is_empty() => Recovery::Unseen,
         (_, 0) => Recovery::Never,
         (hurt, back) => Recovery::At(Estimate::of(times), back, hurt),
     }
@@ -360,6 +364,16 @@ mod tests {
             panic!("{:?}", digest.recovery)
         };
         assert!((at.mean - 124.0).abs() < 1.5, "{at:?}");
+    }
+
+    #[test]
+    fn an_instant_fault_is_recovered_from_within_its_minute() {
+        let mut report = report(|clock| if (0.0..20.0).contains(&clock) { 10.0 } else { 100.0 });
+        report.happenings[0].to = None;
+        let Recovery::At(at, 1, 1) = digest(&report).recovery else {
+            panic!("{:?}", digest(&report).recovery)
+        };
+        assert!((at.mean - 24.0).abs() < 1.5, "{at:?}");
     }
 
     #[test]

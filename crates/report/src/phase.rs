@@ -27,7 +27,9 @@ pub struct Phases {
     pub during: Window,
     /// From there to the end of the run.
     pub after: Window,
-    /// When the first fault began. Without any fault the whole run is `during`.
+    /// When the last fault ended, an instant one at once: recovery is counted from here.
+    pub cause_ends: f64,
+    /// Whether there was any fault; without one the whole run is `during`.
     pub faulty: bool,
 }
 
@@ -58,6 +60,7 @@ impl Phases {
                     to: end,
                 },
                 after: Window { from: end, to: end },
+                cause_ends: end,
                 faulty: false,
             };
         }
@@ -65,6 +68,9 @@ impl Phases {
             .iter()
             .fold(end, |first, fault| first.min(fault.from))
             .max(start);
+        let cause_ends = faults
+            .iter()
+            .fold(first, |last, fault| last.max(fault.to.unwrap_or(fault.from)));
         let last = faults
             .iter()
             .fold(first, |last, fault| last.max(lasts_until(fault, end)));
@@ -78,6 +84,7 @@ impl Phases {
                 to: last,
             },
             after: Window { from: last, to: end },
+            cause_ends: cause_ends.min(end),
             faulty: true,
         }
     }
@@ -154,6 +161,10 @@ mod tests {
     #[test]
     fn an_instant_is_given_a_minute() {
         let phases = Phases::of(&report(vec![fault(50.0, None), fault(200.0, None)]));
+        assert!(
+            (phases.cause_ends - 200.0).abs() < 1e-9,
+            "recovery is counted from the instant"
+        );
         assert_eq!(
             phases.during,
             Window {

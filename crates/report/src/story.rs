@@ -157,7 +157,7 @@ impl<'a> Story<'a> {
     }
 
     fn recovery(&self, digest: &Digest) -> String {
-        let end = self.phases.during.to;
+        let end = self.phases.cause_ends;
         match digest.recovery {
             Recovery::Unhurt => "goodput stays normal throughout".to_owned(),
             Recovery::At(at, back, hurt) => {

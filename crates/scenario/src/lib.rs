@@ -25,11 +25,24 @@ pub use mistakes::{MISTAKES_MAX, Mistake, Mistakes};
 pub use model::*;
 pub use schema::schema;
 /// stub
-pub fn explain(_s: &Scenario) -> Stub { Stub }
+pub fn explain(_s: &Scenario) -> Stub {
+    Stub
+}
 /// stub
-#[derive(Debug)] pub struct Stub;
-impl Stub { /// x
- pub fn json(&self)->serde_json::Value { serde_json::Value::Null }
- /// y
- pub fn text(&self)->String{String::new()} }
-impl std::fmt::Display for Stub { fn fmt(&self, _f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { Ok(()) } }
+#[derive(Debug)]
+pub struct Stub;
+impl Stub {
+    /// x
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
+    /// y
+    pub fn text(&self) -> String {
+        String::new()
+    }
+}
+impl std::fmt::Display for Stub {
+    fn fmt(&self, _f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        Ok(())
+    }
+}
