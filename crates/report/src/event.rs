@@ -11,7 +11,7 @@ use crate::phase::Phases;
 use crate::wording::{clock, number, percent};
 
 /// The most crossings of one curve that are told one by one.
-const FLAPS: usize = 6;
+const FLAPS: usize = 4;
 
 /// One thing that was seen in the record of the first run.
 #[derive(Clone, Debug, PartialEq)]
