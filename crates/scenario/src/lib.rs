@@ -1,6 +1,24 @@
-//! The scenario document.
+//! The scenario document: one file that is simulated, deployed and drilled.
+//!
+//! It describes a system as components and what each calls, what protects them, what happens to them and when, and
+//! what must be seen. This crate reads such a document, finds everything that is wrong with it at once, and hands out
+//! plain types in which every name is resolved. It is the only one that knows TOML. It runs nothing: engines take a
+//! [`Scenario`], and give back records.
 
+mod assemble;
+mod describe;
+mod document;
 mod element;
+mod form;
+mod judge;
+mod mistakes;
 pub mod model;
+mod node;
+mod numbers;
+mod reader;
+pub mod units;
 
+pub use document::{AS_WRITTEN, BYTES_MAX, Document};
+pub use judge::Judged;
+pub use mistakes::{MISTAKES_MAX, Mistake, Mistakes};
 pub use model::*;

@@ -4,7 +4,10 @@ use seawall_core::dist::Dist;
 use seawall_core::ring::Sharding;
 use seawall_core::time::Span;
 
-use crate::element::element;
+use crate::element::{element, words};
+use crate::form::{Count, Flag, Law, Natural, Period, Size};
+use crate::node::Node;
+use crate::reader::Reader;
 
 /// Who shares the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -28,27 +31,27 @@ pub enum Eviction {
 
 element! {
     /// A cache of one or more nodes.
-    pub struct Cache {
+    pub struct Cache, "a cache", check = check {
         /// The cache's name.
-        name: String, named Label;
+        name: String, named;
         /// Who shares it.
-        kind: CacheKind, default CacheKindForm = CacheKind::Shared;
+        kind: CacheKind, default CacheKind = CacheKind::Shared;
         /// How many nodes it has.
-        nodes: u32, default Count = 1;
+        nodes: u32, default Count<1> = 1;
         /// Which node holds a key.
-        sharding: Sharding, default ShardingForm = Sharding::Ring;
+        sharding: Sharding, default Sharding = Sharding::Ring;
         /// How many entries a node holds; without limit when absent.
         capacity: Option<u64>, optional Natural;
         /// What happens when a node is full.
-        eviction: Eviction, default EvictionForm = Eviction::Lru;
+        eviction: Eviction, default Eviction = Eviction::Lru;
         /// How long an entry is kept; for ever when absent.
-        ttl: Option<Span>, optional Duration;
+        ttl: Option<Span>, optional Period;
         /// Whether a hit starts an entry's time anew.
         renewed_by_hits: bool, default Flag = false;
         /// The time a look-up or a write takes, there and back.
         latency: Dist, default Law = Dist::Fixed(Span::ZERO);
         /// How long a caller waits for it.
-        timeout: Span, default Duration = Span::millis(500);
+        timeout: Span, default Period = Span::millis(500);
         /// How many clients a node accepts; without limit when absent.
         max_clients: Option<u32>, optional Count;
         /// The size of an entry in bytes.
@@ -70,5 +73,37 @@ impl Cache {
             (Some(entries), Some(fitting)) => Some(entries.min(fitting)),
             (entries, fitting) => entries.or(fitting),
         }
+    }
+}
+
+words! { CacheKind, "kind of cache" { "shared" = Shared, "local" = Local } }
+words! { Eviction, "eviction" { "lru" = Lru, "none" = None } }
+
+fn check(cx: &mut Reader, node: &Node, cache: &Cache) {
+    if cache.capacity == Some(0) {
+        cx.mistake(
+            node.at_field("capacity"),
+            "a cache that holds nothing is no cache",
+            "out of range",
+            "it must be at least 1; leave it out for a cache without limit",
+        );
+    }
+    if cache.kind == CacheKind::Local && cache.nodes != 1 {
+        cx.mistake(
+            node.at_field("nodes"),
+            "a local cache has one node in each instance",
+            "impossible",
+            "leave `nodes` out, or make it a shared cache",
+        );
+    }
+    if let Some(memory) = cache.maxmemory
+        && memory < cache.entry_size
+    {
+        cx.mistake(
+            node.at_field("maxmemory"),
+            "not one entry fits into this memory",
+            "too small",
+            format!("an entry has {} bytes", cache.entry_size),
+        );
     }
 }

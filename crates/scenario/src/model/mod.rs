@@ -4,14 +4,14 @@
 //! whoever holds a [`Scenario`] can rely on it: indices are in range, call graphs have no cycle, windows lie within
 //! the run.
 
-mod action;
+pub(crate) mod action;
 mod cache;
 mod client;
 mod database;
-mod expect;
+pub(crate) mod expect;
 mod fault;
 mod gateway;
-mod protect;
+pub(crate) mod protect;
 mod run;
 mod service;
 

@@ -3,12 +3,15 @@
 use seawall_core::time::Span;
 
 use crate::element::element;
+use crate::form::{Count, Duration, Flag, Natural, Period, Ratio, Text};
+use crate::node::Node;
+use crate::reader::Reader;
 
 element! {
     /// How long the run is, and how large.
-    pub struct Run {
+    pub struct Run, "[run]", check = check {
         /// How long it lasts, from T=0.
-        duration: Span, required Duration;
+        duration: Span, required Period;
         /// How long the system runs before T=0; nothing in it is judged unless an expectation asks for it.
         warmup: Span, default Duration = Span::ZERO;
         /// The seed of all random draws.
@@ -16,7 +19,7 @@ element! {
         /// The share of the system that is simulated ("1/100"): rates and capacities shrink together.
         scale: f64, default Ratio = 1.0;
         /// The length of a period of the record.
-        every: Span, default Duration = Span::secs(1);
+        every: Span, default Period = Span::secs(1);
         /// Whether caches begin in their stationary state instead of empty.
         prefilled: bool, default Flag = false;
     }
@@ -24,12 +27,37 @@ element! {
 
 element! {
     /// Where the scenario may be drilled: on real servers, nothing is touched that is not declared a test environment.
-    pub struct Environment {
+    pub struct Environment, "[environment]" {
         /// Whether everything named here may be broken on purpose.
         test: bool, default Flag = false;
         /// What people call the environment.
         name: Option<String>, optional Text;
         /// The most requests a second that a drill may send.
         rate_max: Option<u32>, optional Count;
+    }
+}
+
+/// The most periods a run has.
+const PERIODS_MAX: u64 = 1_000_000;
+
+fn check(cx: &mut Reader, node: &Node, run: &Run) {
+    let whole = run.duration + run.warmup;
+    if whole.as_nanos() / run.every.as_nanos().max(1) > PERIODS_MAX {
+        cx.mistake(
+            node.at_field("every"),
+            "the run has too many periods",
+            "too short",
+            format!("at most {PERIODS_MAX}: lengthen `every` or shorten the run"),
+        );
+    }
+    for (key, span) in [("duration", run.duration), ("warmup", run.warmup)] {
+        if span.as_nanos() % run.every.as_nanos().max(1) != 0 {
+            cx.mistake(
+                node.at_field(key),
+                format!("`{key}` is not a whole number of periods"),
+                "not a multiple of `every`",
+                format!("make it a multiple of {}", run.every),
+            );
+        }
     }
 }
