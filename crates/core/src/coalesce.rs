@@ -352,7 +352,18 @@ impl<R: Copy> Flights<R> {
         }
     }
 
-    /// Loads that are not over.
+    /// The loads that are not over.
+    pub fn iter(&self) -> impl Iterator<Item = LoadId> {
+        let live = |(index, flight): (u32, &Flight)| {
+            flight.live.then_some(LoadId {
+                index,
+                generation: flight.generation,
+            })
+        };
+        (0_u32..).zip(&self.loads).filter_map(live)
+    }
+
+    /// How many loads are not over.
     pub fn len(&self) -> usize {
         self.loads.len() - self.loads_free.len()
     }

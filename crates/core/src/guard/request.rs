@@ -1,22 +1,85 @@
-//! A request on its way through the guard.
+//! A request on its way through the guard: look-ups, the wait for a load, and what it is answered with.
 
-use crate::coalesce::LoadId;
+use crate::coalesce::{Join, LoadId, WaiterId};
+use crate::gate::Reason;
+use crate::rng::Stream;
+use crate::shed::Priority;
+use crate::time::{Span, Time};
+use crate::ttl::Class;
+use crate::{breaker, early, limit};
 
-use super::step::Call;
+use super::Guard;
+use super::load::{Landing, Purpose, Room};
+use super::step::{CacheFault, Call, Effect, Entry, Kind, OriginFault, Outcome, Reply, Source, Step};
 
 /// A call that was begun. The driver keeps it between steps.
+///
+/// It is plain data, so that drivers can keep it where they like; two copies are still one request, which ends once.
 #[derive(Clone, Copy, Debug)]
 pub struct Request {
-    token: u32,
-    key: u64,
+    pub(super) token: u32,
+    pub(super) stage: Stage,
+    pub(super) class: Class,
+    pub(super) priority: Priority,
+    tier: u8,
+    /// The tiers that were asked and held nothing usable, as bits.
+    missed: u8,
+    node: u16,
+    pub(super) key: u64,
+    /// When the present step began.
+    sent: Time,
+    deadline: Time,
+    /// The permit of the cache node that is asked, or of the origin that is written to.
+    permit: Option<breaker::Permit>,
+    place: Option<limit::Permit>,
+    fallback: Option<Fallback>,
+    waiting: Option<Waiting>,
     load: Option<LoadId>,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    Lookup,
+    Waiting,
+    Writing,
+    Ended,
+}
+
+/// A stale entry that was seen on the way.
+#[derive(Clone, Copy, Debug)]
+struct Fallback {
+    tier: u8,
+    fresh_until: Time,
+    stored: Time,
+    version: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    waiter: WaiterId,
+    /// From when on a stale answer is better than waiting.
+    soft: Time,
+    /// When the wait for another's load is over.
+    end: Time,
+}
+
 impl Request {
-    pub(super) fn skeleton(token: u32, call: &Call) -> Request {
+    fn new(token: u32, call: &Call, deadline: Time) -> Request {
         Request {
             token,
+            stage: Stage::Lookup,
+            class: call.class,
+            priority: call.priority,
+            tier: 0,
+            missed: 0,
+            node: 0,
             key: call.key,
+            sent: Time::ZERO,
+            deadline,
+            permit: None,
+            place: None,
+            fallback: None,
+            waiting: None,
             load: None,
         }
     }
@@ -31,8 +94,480 @@ impl Request {
         self.key
     }
 
+    /// The importance of the call.
+    pub fn priority(&self) -> Priority {
+        self.priority
+    }
+
+    /// When its time is over: the caller's deadline or the policy's, whichever is sooner.
+    pub fn deadline(&self) -> Time {
+        self.deadline
+    }
+
     /// The load that it waits for, or whose value it was answered with.
     pub fn load(&self) -> Option<LoadId> {
         self.load
     }
+
+    /// Whether it has ended.
+    pub fn ended(&self) -> bool {
+        self.stage == Stage::Ended
+    }
+
+    fn left(&self, now: Time) -> Span {
+        if self.deadline == Time::NEVER {
+            Span::MAX
+        } else {
+            self.deadline.since(now)
+        }
+    }
+}
+
+impl Guard {
+    /// Begins a call. `token` is the driver's name for it, given back by [`Effect::Wake`].
+    pub fn begin(&mut self, now: Time, rng: &mut Stream, token: u32, call: &Call) -> (Request, Step) {
+        self.requests += 1;
+        let deadline = match self.policies.deadline.total {
+            Some(total) => call.deadline.min(now + total),
+            None => call.deadline,
+        };
+        let mut request = Request::new(token, call, deadline);
+        let step = if now >= deadline {
+            self.end(&mut request, Outcome::Shed(Reason::Deadline))
+        } else if call.read {
+            if let Some(sketch) = &mut self.sketch {
+                sketch.record(now, call.key);
+            }
+            self.look(now, rng, &mut request, 0)
+        } else {
+            self.write(now, rng, &mut request)
+        };
+        (request, step)
+    }
+
+    /// Goes on with a call after its last step was performed.
+    ///
+    /// A wake-up that comes twice, or together with the instant that was waited for, does no harm.
+    pub fn resume(&mut self, now: Time, rng: &mut Stream, request: &mut Request, reply: Reply) -> Step {
+        match (request.stage, reply) {
+            (Stage::Lookup, Reply::Found(entry)) => self.found(now, rng, request, &entry),
+            (Stage::Lookup, Reply::Missing) => {
+                self.judge_node(now, request, breaker::Verdict::Success);
+                self.next_tier(now, rng, request)
+            }
+            (Stage::Lookup, Reply::CacheFailed(fault)) => self.cache_failed(now, rng, request, fault),
+            (Stage::Waiting, Reply::Woken | Reply::Due) => self.woken(now, request),
+            (Stage::Writing, Reply::Written { version }) => self.written(now, rng, request, Ok(version)),
+            (Stage::Writing, Reply::WriteFailed(fault)) => self.written(now, rng, request, Err(fault)),
+            (stage, reply) => {
+                debug_assert!(false, "{reply:?} is no reply to a request that is {stage:?}");
+                self.abandon(now, *request);
+                request.stage = Stage::Ended;
+                Step::Done(Outcome::Failed)
+            }
+        }
+    }
+
+    /// Takes out a request that is not resumed again: the client left, or stopped waiting.
+    ///
+    /// Its permits are given back, and its load is cancelled when nobody else waits and the policy says so. A write
+    /// that was under way may have happened: its key is invalidated.
+    pub fn abandon(&mut self, now: Time, mut request: Request) {
+        match request.stage {
+            Stage::Ended => return,
+            Stage::Lookup => {
+                let state = &mut self.tiers[request.tier as usize];
+                if let (Some(permit), Some(breaker)) = (
+                    request.permit.take(),
+                    state.breakers.get_mut(request.node as usize),
+                ) {
+                    breaker.release(now, permit);
+                }
+            }
+            Stage::Waiting => self.leave(now, &request, true),
+            Stage::Writing => {
+                self.leave_origin(now, request.permit.take(), request.place.take(), None);
+                self.overtake(now, request.key, u64::MAX);
+            }
+        }
+        self.requests -= 1;
+        self.check();
+    }
+
+    /// Asks the first tier from `tier` on that may be asked; the origin when there is none.
+    fn look(&mut self, now: Time, rng: &mut Stream, request: &mut Request, tier: usize) -> Step {
+        if now >= request.deadline {
+            return self.give_up(now, request, Outcome::TimedOut);
+        }
+        for (index, state) in self.tiers.iter_mut().enumerate().skip(tier) {
+            let node = state.node(request.key);
+            request.permit = None;
+            if let Some(breaker) = state.breakers.get_mut(node as usize) {
+                match breaker.admit(now, rng) {
+                    breaker::Admission::Pass(permit) => request.permit = Some(permit),
+                    breaker::Admission::Refuse { .. } => {
+                        self.counters.lookups_refused += 1;
+                        continue;
+                    }
+                }
+            }
+            request.stage = Stage::Lookup;
+            request.tier = index as u8;
+            request.node = node;
+            request.sent = now;
+            // One deadline is spent across all tiers.
+            let timeout = state.timeout.min(request.left(now));
+            return Step::Lookup {
+                tier: index as u8,
+                node,
+                timeout,
+            };
+        }
+        self.miss(now, rng, request)
+    }
+
+    fn found(&mut self, now: Time, rng: &mut Stream, request: &mut Request, entry: &Entry) -> Step {
+        self.judge_node(now, request, breaker::Verdict::Success);
+        if !entry.intact && self.policies.integrity {
+            self.counters.cache_error(CacheFault::Corrupt);
+            return self.next_tier(now, rng, request);
+        }
+        if self.marks.overtaken(request.key, entry.stored, entry.version) {
+            return self.next_tier(now, rng, request);
+        }
+        if now < entry.fresh_until {
+            return self.hit(now, rng, request, entry);
+        }
+        if let Some(stale) = &self.policies.stale {
+            let bound = stale.while_revalidating.max(stale.on_error);
+            let newest = request.fallback.is_none_or(|seen| seen.version < entry.version);
+            if now < entry.fresh_until + bound && !entry.negative && newest {
+                request.fallback = Some(Fallback {
+                    tier: request.tier,
+                    fresh_until: entry.fresh_until,
+                    stored: entry.stored,
+                    version: entry.version,
+                });
+            }
+        }
+        self.next_tier(now, rng, request)
+    }
+
+    fn hit(&mut self, now: Time, rng: &mut Stream, request: &mut Request, entry: &Entry) -> Step {
+        use crate::epoch::{Epoch, Judged};
+        self.counters.hits[request.tier as usize] += 1;
+        let mut kind = if entry.negative {
+            Kind::Negative
+        } else {
+            Kind::Fresh
+        };
+        if entry.stored < self.epoch_began {
+            // An invalidation of it may have been lost. Any older epoch will do: all are judged alike.
+            kind = Kind::Stale;
+            if self.epochs.judge(now, Epoch(0)) == Judged::Refresh {
+                self.refresh(now, rng, request);
+            }
+        } else if self.refresh_is_due(now, rng, entry) {
+            self.refresh(now, rng, request);
+        }
+        if request.missed != 0 && kind != Kind::Stale {
+            self.fill(now, request, entry);
+        }
+        let answer = Outcome::Answer {
+            from: Source::Tier(request.tier),
+            kind,
+            version: entry.version,
+        };
+        self.end(request, answer)
+    }
+
+    fn refresh_is_due(&self, now: Time, rng: &mut Stream, entry: &Entry) -> bool {
+        if now >= entry.refresh_at {
+            return true;
+        }
+        let Some(settings) = &self.policies.early else {
+            return false;
+        };
+        early::due(settings, now, entry.fresh_until, entry.cost, rng)
+    }
+
+    /// Copies what was found into the faster tiers that were asked and did not have it.
+    fn fill(&mut self, now: Time, request: &Request, entry: &Entry) {
+        for tier in 0..request.tier {
+            if request.missed & (1 << tier) == 0 || !self.keeps(tier as usize, request.key) {
+                continue;
+            }
+            let state = &self.tiers[tier as usize];
+            let mut entry = *entry;
+            entry.fresh_until = entry.fresh_until.min(now + state.ttl_max);
+            entry.refresh_at = entry.refresh_at.min(entry.fresh_until);
+            let keep = entry.fresh_until.since(now) + self.keep_extra(entry.negative);
+            let node = state.node(request.key);
+            self.effects.push_back(Effect::Fill {
+                tier,
+                node,
+                key: request.key,
+                keep,
+                entry,
+            });
+        }
+    }
+
+    fn cache_failed(
+        &mut self,
+        now: Time,
+        rng: &mut Stream,
+        request: &mut Request,
+        fault: CacheFault,
+    ) -> Step {
+        let verdict = if fault.is_outage() {
+            breaker::Verdict::Failure
+        } else {
+            breaker::Verdict::Success
+        };
+        self.judge_node(now, request, verdict);
+        self.counters.cache_error(fault);
+        self.look(now, rng, request, request.tier as usize + 1)
+    }
+
+    fn next_tier(&mut self, now: Time, rng: &mut Stream, request: &mut Request) -> Step {
+        self.counters.misses[request.tier as usize] += 1;
+        request.missed |= 1 << request.tier;
+        self.look(now, rng, request, request.tier as usize + 1)
+    }
+
+    fn judge_node(&mut self, now: Time, request: &mut Request, verdict: breaker::Verdict) {
+        if let Some(permit) = request.permit.take() {
+            let took = now.since(request.sent);
+            self.record_node(now, request.tier, request.node, permit, verdict, took);
+        }
+    }
+
+    /// No tier has it: a stale answer, another's load, or a load of its own.
+    fn miss(&mut self, now: Time, rng: &mut Stream, request: &mut Request) -> Step {
+        if self.fallback(now, request, false).is_some() {
+            self.refresh(now, rng, request);
+            return self.serve_stale(request);
+        }
+        if self.policies.coalesce.is_some() {
+            match self.flights.join(now, request.key, request.token) {
+                Join::Waits(load, waiter) => {
+                    self.counters.coalesced += 1;
+                    return self.wait(now, request, load, waiter, true);
+                }
+                Join::Shares(load, landing) => {
+                    self.counters.coalesced += 1;
+                    request.load = Some(load);
+                    return self.landed(now, request, landing);
+                }
+                Join::Full => return self.give_up(now, request, Outcome::Shed(Reason::Waiters)),
+                Join::Nothing => {}
+            }
+        }
+        // With leases the fleet is asked first, and the place at the origin is taken after that.
+        let lease = self.lease_tier(now, request.key).is_some();
+        let room = if lease { Room::Later } else { self.enter(now, rng) };
+        if let Room::Open = room {
+            return self.give_up(now, request, Outcome::Shed(Reason::OriginOpen));
+        }
+        let purpose = Purpose::Read {
+            seen: request.fallback.is_some(),
+        };
+        match self.start(now, request.key, request.class, purpose, room) {
+            Ok(load) => {
+                let waiter = self.flights.wait(load, request.token);
+                self.wait(now, request, load, waiter, false)
+            }
+            Err(reason) => self.give_up(now, request, Outcome::Shed(reason)),
+        }
+    }
+
+    fn wait(
+        &mut self,
+        now: Time,
+        request: &mut Request,
+        load: LoadId,
+        waiter: WaiterId,
+        joined: bool,
+    ) -> Step {
+        let wait_max = self
+            .policies
+            .coalesce
+            .as_ref()
+            .filter(|_| joined)
+            .map(|settings| settings.wait_max);
+        let soft = self.policies.deadline.soft.filter(|_| request.fallback.is_some());
+        request.stage = Stage::Waiting;
+        request.load = Some(load);
+        request.waiting = Some(Waiting {
+            waiter,
+            soft: soft.map_or(Time::NEVER, |soft| now + soft),
+            end: wait_max.map_or(request.deadline, |wait| request.deadline.min(now + wait)),
+        });
+        self.check();
+        wait_on(now, request)
+    }
+
+    /// Woken by the load, or by the clock.
+    fn woken(&mut self, now: Time, request: &mut Request) -> Step {
+        let Some(waiting) = request.waiting else {
+            return self.give_up(now, request, Outcome::Failed);
+        };
+        if let Some(landing) = self.flights.collect(waiting.waiter) {
+            request.waiting = None;
+            return self.landed(now, request, landing);
+        }
+        if now >= waiting.end {
+            self.leave(now, request, true);
+            request.waiting = None;
+            return self.give_up(now, request, Outcome::TimedOut);
+        }
+        if now >= waiting.soft && self.fallback(now, request, true).is_some() {
+            // The load goes on: it refreshes the entry.
+            self.leave(now, request, false);
+            request.waiting = None;
+            return self.serve_stale(request);
+        }
+        wait_on(now, request)
+    }
+
+    fn landed(&mut self, now: Time, request: &mut Request, landing: Landing) -> Step {
+        match landing {
+            Landing::Value { version, negative } => {
+                let kind = if negative { Kind::Negative } else { Kind::Fresh };
+                self.end(
+                    request,
+                    Outcome::Answer {
+                        from: Source::Load,
+                        kind,
+                        version,
+                    },
+                )
+            }
+            Landing::Shed(reason) => self.give_up(now, request, Outcome::Shed(reason)),
+            Landing::Failed => self.give_up(now, request, Outcome::Failed),
+            Landing::TimedOut => self.give_up(now, request, Outcome::TimedOut),
+        }
+    }
+
+    /// Takes a waiting request out of its load, which is cancelled or goes on without it.
+    fn leave(&mut self, now: Time, request: &Request, may_cancel: bool) {
+        let Some(waiting) = request.waiting else { return };
+        let Some((load, 0)) = self.flights.leave(waiting.waiter) else {
+            return;
+        };
+        if !may_cancel {
+            self.loads[load.index() as usize].goes_on = true;
+        } else if self.policies.deadline.cancel {
+            self.cancel_unwanted(now, load);
+        }
+    }
+
+    /// Ends a request that gets no answer from the origin: stale when that is allowed, or with `outcome`.
+    fn give_up(&mut self, now: Time, request: &mut Request, outcome: Outcome) -> Step {
+        if self.fallback(now, request, true).is_some() {
+            return self.serve_stale(request);
+        }
+        self.end(request, outcome)
+    }
+
+    /// The stale entry that may be served now: after an error, or (otherwise) while it is refreshed.
+    fn fallback(&self, now: Time, request: &Request, on_error: bool) -> Option<Fallback> {
+        let (fallback, stale) = (request.fallback?, self.policies.stale.as_ref()?);
+        let mut bound = stale.while_revalidating;
+        if on_error {
+            bound = bound.max(stale.on_error);
+        }
+        let usable = now < fallback.fresh_until + bound
+            && !self
+                .marks
+                .load_overtaken(request.key, fallback.stored, fallback.version);
+        usable.then_some(fallback)
+    }
+
+    fn serve_stale(&mut self, request: &mut Request) -> Step {
+        let Some(fallback) = request.fallback else {
+            return self.end(request, Outcome::Failed);
+        };
+        let from = Source::Tier(fallback.tier);
+        self.end(
+            request,
+            Outcome::Answer {
+                from,
+                kind: Kind::Stale,
+                version: fallback.version,
+            },
+        )
+    }
+
+    fn write(&mut self, now: Time, rng: &mut Stream, request: &mut Request) -> Step {
+        if let Some(breaker) = &mut self.origin {
+            match breaker.admit(now, rng) {
+                breaker::Admission::Pass(permit) => request.permit = Some(permit),
+                breaker::Admission::Refuse { .. } => {
+                    return self.end(request, Outcome::Shed(Reason::OriginOpen));
+                }
+            }
+        }
+        // A write stands in no line behind reads, and goes on when the reads have taken all the places.
+        request.place = self.limiter.acquire(now);
+        request.stage = Stage::Writing;
+        request.sent = now;
+        self.writes_beyond += u32::from(request.place.is_none());
+        Step::Write {
+            timeout: request.left(now),
+        }
+    }
+
+    fn written(
+        &mut self,
+        now: Time,
+        rng: &mut Stream,
+        request: &mut Request,
+        result: Result<u64, OriginFault>,
+    ) -> Step {
+        let took = now.since(request.sent);
+        self.leave_origin(
+            now,
+            request.permit.take(),
+            request.place.take(),
+            Some((result.is_ok(), took)),
+        );
+        // Nobody knows whether a write that failed has happened: what is cached is out of date either way.
+        self.overtake(now, request.key, result.unwrap_or(u64::MAX));
+        self.promote(now, rng);
+        match result {
+            Ok(version) => self.end(request, Outcome::Written { version }),
+            Err(OriginFault::TimedOut) => self.end(request, Outcome::TimedOut),
+            Err(_) => self.end(request, Outcome::Failed),
+        }
+    }
+
+    /// Every request ends here, or in [`Guard::abandon`].
+    fn end(&mut self, request: &mut Request, outcome: Outcome) -> Step {
+        match outcome {
+            Outcome::Shed(reason) => self.counters.shed(reason),
+            Outcome::Answer {
+                kind: Kind::Stale, ..
+            } => self.counters.stale_served += 1,
+            _ => {}
+        }
+        request.stage = Stage::Ended;
+        self.requests -= 1;
+        Step::Done(outcome)
+    }
+}
+
+/// Until when to wait: the next instant at which something changes for the request.
+fn wait_on(now: Time, request: &Request) -> Step {
+    let waiting = request.waiting.as_ref();
+    let until = waiting.map_or(now, |waiting| {
+        // A soft instant that has passed without a stale answer never comes again.
+        if now < waiting.soft {
+            waiting.end.min(waiting.soft)
+        } else {
+            waiting.end
+        }
+    });
+    Step::Wait { until }
 }

@@ -52,6 +52,27 @@ pub struct Call {
     pub deadline: Time,
 }
 
+impl Call {
+    /// A read of `key` that matters neither more nor less than others, by somebody with endless patience.
+    pub fn read(key: u64) -> Call {
+        Call {
+            key,
+            read: true,
+            class: Class::default(),
+            priority: Priority::default(),
+            deadline: Time::NEVER,
+        }
+    }
+
+    /// The same, as a write.
+    pub fn write(key: u64) -> Call {
+        Call {
+            read: false,
+            ..Call::read(key)
+        }
+    }
+}
+
 /// What the driver does next for a request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Step {
