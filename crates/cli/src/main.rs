@@ -1,2 +1,69 @@
-//! The command line.
-fn main() {}
+//! The command line: one file a subcommand, and nothing here but wiring.
+//!
+//! Exit status: 0 when all expectations were met, 1 when some were not, 2 when the input is wrong (the message says
+//! where and how to mend it), 3 when the command could not be carried out.
+
+mod builtin;
+mod check;
+mod explain;
+mod output;
+mod progress;
+#[cfg(test)]
+mod reference;
+mod scenarios;
+mod schema;
+mod simulate;
+mod source;
+mod stop;
+mod telling;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use stop::Stop;
+
+/// Keeps a service standing when its cache falls.
+#[derive(Parser)]
+#[command(
+    name = "seawall",
+    version,
+    about = "Keeps a service standing when its cache falls",
+    after_help = "\
+Start here:
+  seawall scenarios                what is built in
+  seawall simulate redis-down      what happens when the cache dies, with and without protection
+  seawall explain redis-down       the arithmetic behind it
+
+Exit status: 0 expectations met; 1 some not met; 2 the input is wrong; 3 it could not be done."
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Simulate(simulate::Arguments),
+    Check(check::Arguments),
+    Explain(explain::Arguments),
+    Scenarios(scenarios::Arguments),
+    Schema(schema::Arguments),
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Simulate(arguments) => simulate::run(&arguments),
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
+        Command::Scenarios(arguments) => scenarios::run(&arguments),
+        Command::Schema(arguments) => schema::run(&arguments),
+    };
+    match done {
+        Ok(met) => ExitCode::from(u8::from(!met)),
+        Err(stop) => {
+            stop.tell();
+            stop.status()
+        }
+    }
+}

@@ -334,6 +334,13 @@ mod tests {
             assert!(bucket.admit(at(now), 1.0).is_ok());
             bucket.record(at(now), true);
         }
+        // Nor does one that was taken and given back.
+        for now in 60_000..70_000 {
+            if bucket.admit(at(now), 1.0).is_ok() {
+                bucket.give_back(1.0);
+            }
+            bucket.record(at(now), true);
+        }
         assert!((bucket.rate() - 100.0).abs() < 1e-9);
     }
 

@@ -70,7 +70,8 @@ pub(crate) struct CacheNode {
     /// Writes are answered with this.
     pub(crate) writes_say: Option<CacheFault>,
     pub(crate) frozen_until: Option<Time>,
-    pub(crate) hangs: bool,
+    /// Look-ups reach it and come back.
+    pub(crate) answers: bool,
     pub(crate) slow: f64,
     pub(crate) max_clients: Option<u32>,
     /// Look-ups under way, as the instants at which they end; kept when clients are limited.
@@ -94,13 +95,13 @@ impl CacheNode {
     fn new(cache: &Cache, node: u32, keys: u64, meter: &mut Meter) -> CacheNode {
         CacheNode {
             store: store_of(cache, Some(keys)),
-            link: Link::new(),
+            link: Link::pooled(Dist::Fixed(Span::ZERO)),
             leases: Leases::new(&lease::Settings::default(), 1 << 16),
             tokens: KeyMap::default(),
             says: None,
             writes_say: None,
             frozen_until: None,
-            hangs: false,
+            answers: true,
             slow: 1.0,
             max_clients: cache.max_clients,
             busy: VecDeque::new(),
@@ -241,9 +242,6 @@ impl CacheSim {
             Delivery::Refused => return Err((CacheFault::Refused, took.min(patience))),
             Delivery::Reset => return Err((CacheFault::Reset, took.min(patience))),
             Delivery::Dropped | Delivery::Held => return Err(late),
-        }
-        if node.hangs {
-            return Err(late);
         }
         if let Some(until) = node.frozen_until {
             took += until.since(now);
@@ -419,8 +417,7 @@ impl CacheSim {
         if self.sound {
             return false;
         }
-        let node = &self.nodes[self.placement.node(key) as usize];
-        node.hangs || node.says.is_some() || !node.link.delivers()
+        !self.nodes[self.placement.node(key) as usize].answers
     }
 
     /// The share of nodes that answer.
@@ -428,10 +425,7 @@ impl CacheSim {
         if self.sound || self.nodes.is_empty() {
             return 1.0;
         }
-        let up = self
-            .nodes
-            .iter()
-            .filter(|node| !node.hangs && node.says.is_none() && node.link.delivers());
+        let up = self.nodes.iter().filter(|node| node.answers);
         up.count() as f64 / self.nodes.len() as f64
     }
 

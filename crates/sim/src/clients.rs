@@ -20,6 +20,7 @@ use seawall_scenario::{Arrival, Place};
 use crate::agenda::{Agenda, Lane};
 use crate::meter::{Counter, Meter, Timer};
 use crate::plan::Plan;
+use crate::services::reason_of;
 use crate::slab::Ticket;
 use crate::world::{Answer, Call, Caller, Event, Stage, Target, World};
 
@@ -322,11 +323,11 @@ impl World {
 
     pub(crate) fn door_timeouts(&mut self, gateway: u16) {
         self.gateways[gateway as usize].line_at = Time::NEVER;
-        while let Some(id) = self.gateways[gateway as usize].line.expire(self.now) {
-            let Some(call) = self.calls.remove(id) else {
+        while let Some(departure) = self.gateways[gateway as usize].line.depart(self.now) {
+            let Some(call) = self.calls.remove(departure.item) else {
                 continue;
             };
-            self.shed_at_gateway(gateway, Reason::QueueTimeout);
+            self.shed_at_gateway(gateway, reason_of(departure.cause));
             self.close_outside(&call, Answer::SHED, self.now);
         }
         self.watch_gateway_line(gateway);
@@ -347,8 +348,10 @@ impl World {
             let door = &mut self.gateways[gateway as usize];
             self.meter.time(door.waited, waited);
             door.in_flight += 1;
-            return self.send(call);
+            self.send(call);
+            break;
         }
+        self.watch_gateway_line(gateway);
     }
 
     pub(crate) fn shed_at_gateway(&mut self, gateway: u16, reason: Reason) {

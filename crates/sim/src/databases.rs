@@ -165,7 +165,7 @@ impl DatabaseSim {
         self.nodes.push(DatabaseNode {
             station: Station::new(connections, self.queue.map(|places| places as usize)),
             processor: Processor::new(self.curve, self.size),
-            link: Link::new(),
+            link: Link::pooled(Dist::Fixed(Span::ZERO)),
             up: true,
             hangs: false,
             slow: 1.0,

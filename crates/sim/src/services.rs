@@ -13,7 +13,7 @@ use seawall_core::guard::{
     Source, Step, Tier,
 };
 use seawall_core::policies::Policies;
-use seawall_core::queue::Queue;
+use seawall_core::queue::{Cause, Queue};
 use seawall_core::record::{Ending, Metric};
 use seawall_core::rng::{Seed, Stream};
 use seawall_core::time::{Span, Time};
@@ -260,6 +260,14 @@ impl ServiceSim {
     }
 }
 
+/// Why somebody was taken out of a line, as a reason for shedding.
+pub(crate) fn reason_of(cause: Cause) -> Reason {
+    match cause {
+        Cause::Timeout => Reason::QueueTimeout,
+        Cause::Delay => Reason::QueueDelay,
+    }
+}
+
 /// Whether any protection of the door is on.
 pub(crate) fn is_gated(policies: &Policies) -> bool {
     policies.rate.is_some() || policies.throttle.is_some() || policies.shed.is_some()
@@ -441,13 +449,19 @@ impl World {
     pub(crate) fn line_timeouts(&mut self, service: u16, index: u16) {
         let now = self.now;
         self.services[service as usize].instances[index as usize].line_at = Time::NEVER;
-        while let Some(id) = self.services[service as usize].instances[index as usize]
-            .line
-            .expire(now)
-        {
-            if self.calls.get(id).is_some() {
-                self.shed_at_service(service, Reason::QueueTimeout);
-                self.send_back_kept(id, Answer::SHED);
+        loop {
+            let instance = &mut self.services[service as usize].instances[index as usize];
+            let Some(departure) = instance.line.depart(now) else {
+                break;
+            };
+            let Some(call) = self.calls.get(departure.item).copied() else {
+                continue;
+            };
+            self.shed_at_service(service, reason_of(departure.cause));
+            if call.gone {
+                self.calls.remove(departure.item);
+            } else {
+                self.send_back_kept(departure.item, Answer::SHED);
             }
         }
         self.watch_line(service, index);
@@ -868,7 +882,7 @@ impl World {
             let sim = &mut self.services[service as usize];
             let instance = &mut sim.instances[index as usize];
             if threads.is_some_and(|threads| instance.busy >= threads) {
-                return;
+                break;
             }
             let Some((id, waited)) = instance.line.pop(now) else {
                 break;
@@ -877,12 +891,11 @@ impl World {
                 continue;
             };
             self.meter.time(sim.meters.waited, waited);
-            return self.start(service, call, Some(id));
+            self.start(service, call, Some(id));
+            break;
         }
-        // What CoDel dropped on the way comes out with those that waited too long.
-        if self.services[service as usize].policies.queue.is_some() {
-            self.line_timeouts(service, index);
-        }
+        // What the line dropped on the way comes out on its own.
+        self.watch_line(service, index);
     }
 
     /// Stops the work on a call of a service.

@@ -5,6 +5,7 @@
 //! people do stays done.
 
 use seawall_core::guard::CacheFault;
+use seawall_core::link::Fault as LinkFault;
 use seawall_core::policies::Policies;
 use seawall_core::queue;
 use seawall_core::time::{Span, Time};
@@ -253,11 +254,11 @@ impl World {
         let limited = self.plan.scenario.caches[index].max_clients.is_some();
         cache.sound = faults.is_empty() && !limited;
         for node in &mut cache.nodes {
-            node.link.clear();
+            node.link.heal();
             node.says = None;
             node.writes_say = None;
             node.frozen_until = None;
-            node.hangs = false;
+            node.answers = true;
             node.slow = 1.0;
         }
         for ((event, fault), end) in faults.iter().zip(ends) {
@@ -270,15 +271,26 @@ impl World {
             }
             for at in nodes {
                 let node = &mut cache.nodes[at];
+                node.answers &= !matches!(
+                    fault,
+                    Fault::Kill
+                        | Fault::Refuse
+                        | Fault::Reset
+                        | Fault::Partition
+                        | Fault::Hang
+                        | Fault::Pause
+                        | Fault::Loading
+                        | Fault::TooManyClients
+                );
                 match *fault {
-                    Fault::Kill | Fault::Refuse => node.link.refuse(true),
-                    Fault::Reset => node.link.reset(true),
-                    Fault::Partition => node.link.partition(true),
-                    Fault::Hang => node.hangs = true,
+                    Fault::Kill | Fault::Refuse => node.link.set(LinkFault::Refuse),
+                    Fault::Reset => node.link.set(LinkFault::Reset),
+                    Fault::Partition => node.link.set(LinkFault::Partition),
+                    Fault::Hang => node.link.set(LinkFault::Hang),
                     Fault::Pause => node.frozen_until = Some(end),
-                    Fault::Latency { add, jitter } => node.link.latency(add, jitter),
-                    Fault::Bandwidth { rate } => node.link.bandwidth(rate),
-                    Fault::Loss { share } => node.link.loss(share),
+                    Fault::Latency { add, jitter } => node.link.set(LinkFault::Latency { add, jitter }),
+                    Fault::Bandwidth { rate } => node.link.set(LinkFault::Bandwidth { bytes_per_s: rate }),
+                    Fault::Loss { share } => node.link.set(LinkFault::Loss { share }),
                     Fault::OutOfMemory => node.writes_say = Some(CacheFault::OutOfMemory),
                     Fault::TooManyClients => node.says = Some(CacheFault::TooManyClients),
                     Fault::Slow { factor } => node.slow *= factor,
@@ -300,7 +312,7 @@ impl World {
         let mut pace = vec![1.0_f64; count];
         let mut most = vec![connections; count];
         for node in &mut self.databases[index].nodes {
-            node.link.clear();
+            node.link.heal();
             node.up = true;
             node.hangs = false;
             node.slow = 1.0;
@@ -315,15 +327,15 @@ impl World {
                 let node = &mut self.databases[index].nodes[at as usize];
                 match *fault {
                     Fault::Kill => node.up = false,
-                    Fault::Refuse => node.link.refuse(true),
-                    Fault::Reset => node.link.reset(true),
-                    Fault::Partition => node.link.partition(true),
+                    Fault::Refuse => node.link.set(LinkFault::Refuse),
+                    Fault::Reset => node.link.set(LinkFault::Reset),
+                    Fault::Partition => node.link.set(LinkFault::Partition),
                     Fault::Hang => node.hangs = true,
                     Fault::Pause | Fault::Lock => pace[at as usize] = 0.0,
                     Fault::Starve { share } => pace[at as usize] *= 1.0 - share,
-                    Fault::Latency { add, jitter } => node.link.latency(add, jitter),
-                    Fault::Bandwidth { rate } => node.link.bandwidth(rate),
-                    Fault::Loss { share } => node.link.loss(share),
+                    Fault::Latency { add, jitter } => node.link.set(LinkFault::Latency { add, jitter }),
+                    Fault::Bandwidth { rate } => node.link.set(LinkFault::Bandwidth { bytes_per_s: rate }),
+                    Fault::Loss { share } => node.link.set(LinkFault::Loss { share }),
                     Fault::Slow { factor } | Fault::SlowQuery { factor } => node.slow *= factor,
                     Fault::DiskFull | Fault::ReadOnly => node.writes_fail = true,
                     Fault::Connections { max } => most[at as usize] = Some(max),
@@ -452,7 +464,7 @@ impl World {
             }
             Provision::CacheNodes { cache, nodes } => {
                 for node in nodes {
-                    self.caches[cache].nodes[node].link.refuse(false);
+                    self.caches[cache].nodes[node].link.clear(LinkFault::Refuse);
                 }
                 self.remake_cache(cache);
                 self.warm_by_itself(cache);
@@ -651,7 +663,8 @@ impl World {
                 for node in &nodes {
                     self.caches[cache].flush(*node, &mut self.meter);
                     self.caches[cache].sound = false;
-                    self.caches[cache].nodes[*node].link.refuse(true);
+                    self.caches[cache].nodes[*node].answers = false;
+                    self.caches[cache].nodes[*node].link.set(LinkFault::Refuse);
                 }
                 self.provide(takes, Provision::CacheNodes { cache, nodes });
             }

@@ -157,6 +157,25 @@ fn an_origin_that_became_slower_for_good_is_followed() {
 }
 
 #[test]
+fn latency_that_this_limit_did_not_cause_does_not_lower_it() {
+    let mut limiter = Limiter::new(gradient(20));
+    drive(&mut limiter, 100, 5, |_| 10);
+    drive(&mut limiter, 5, 5, |_| 500);
+    assert_eq!(limiter.limit(), 20);
+}
+
+#[test]
+fn half_a_round_of_failures_is_enough() {
+    let mut limiter = Limiter::new(gradient(60));
+    let permits: Vec<Permit> = (0..60).map(|_| limiter.acquire(at(0)).unwrap()).collect();
+    for permit in &permits[..30] {
+        assert_eq!(limiter.limit(), 60);
+        limiter.release(at(1), *permit, Outcome::Failed);
+    }
+    assert_eq!(limiter.limit(), 30);
+}
+
+#[test]
 fn a_few_failures_do_not_starve_a_gradient() {
     let mut limiter = Limiter::new(gradient(50));
     for call in 0..2_000 {

@@ -170,6 +170,27 @@ fn codel_goes_on_where_it_was_when_the_queue_stands_again() {
 }
 
 #[test]
+fn codel_never_drops_the_only_one() {
+    let codel = Codel {
+        target: Span::millis(5),
+        interval: Span::millis(100),
+    };
+    let mut queue = Queue::new(Settings {
+        codel: Some(codel),
+        ..settings(10, 1_000, Order::Fifo)
+    });
+    for step in 0..100 {
+        queue.push(at(step * 50), step).unwrap();
+        assert_eq!(queue.pop(at(step * 50 + 50)), Some((step, Span::millis(50))));
+    }
+    // Nor the last of a queue that stood.
+    queue.push(at(6_000), 0).unwrap();
+    queue.push(at(6_000), 1).unwrap();
+    assert!(queue.pop(at(6_100)).is_some());
+    assert_eq!(queue.pop(at(6_300)), Some((1, Span::millis(300))));
+}
+
+#[test]
 fn codel_forgets_a_queue_that_emptied_by_timeouts() {
     let codel = Codel {
         target: Span::millis(5),

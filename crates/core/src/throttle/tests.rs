@@ -139,10 +139,53 @@ fn it_settles_beside_what_the_origin_can_do() {
             "{capacity}: {mean}"
         );
         assert!(
-            low > capacity * 0.7 && high < capacity + 0.03,
+            low > capacity * 0.9 && high < capacity + 0.03,
             "{capacity}: {low} to {high}"
         );
     }
+}
+
+#[test]
+fn it_tries_carefully_what_lies_beyond_a_share_that_was_too_much() {
+    let shares = closed_loop(1_800, |second| if second < 900 { 0.3 } else { 0.34 });
+    let highest = shares[900..].iter().fold(0.0_f64, |high, share| high.max(*share));
+    assert!((0.34..0.375).contains(&highest), "{highest}");
+}
+
+#[test]
+fn steps_are_halved_up_to_a_share_that_was_too_much_and_doubled_beyond() {
+    let mut throttle = Throttle::new(at(0), Settings::default());
+    decide(&mut throttle, 8, 900, true);
+    decide(&mut throttle, 16, 10, true);
+    assert_eq!(decide(&mut throttle, 1, 900, true), [0.35], "0.45 was too much");
+    let mut shares = decide(&mut throttle, 20, 10, true);
+    shares.dedup();
+    assert_eq!(
+        shares,
+        [
+            0.35, 0.4, 0.425, 0.437, 0.444, 0.45, 0.462, 0.488, 0.538, 0.588, 0.638
+        ]
+    );
+}
+
+#[test]
+fn after_all_was_well_the_next_overload_is_met_with_the_factor() {
+    let mut throttle = Throttle::new(at(0), Settings::default());
+    decide(&mut throttle, 1, 900, true);
+    let shares = decide(&mut throttle, 100, 10, true);
+    assert!(shares[99] >= 1.0);
+    assert_eq!(decide(&mut throttle, 1, 900, true), [0.6]);
+}
+
+#[test]
+fn a_step_that_was_too_much_is_taken_back_and_then_more_and_more() {
+    let mut throttle = Throttle::new(at(0), Settings::default());
+    decide(&mut throttle, 8, 900, true);
+    assert_eq!(decide(&mut throttle, 16, 10, true).last(), Some(&0.45));
+    // Back by two steps, then by eight (but no more than the factor), and no further while latency falls.
+    assert_eq!(decide(&mut throttle, 2, 900, true), [0.35, 0.21]);
+    assert_eq!(decide(&mut throttle, 1, 700, true), [0.21]);
+    assert_eq!(decide(&mut throttle, 1, 690, true), [0.126]);
 }
 
 #[test]

@@ -1,0 +1,279 @@
+//! `seawall simulate`: what happens, in virtual time, with and without each protection.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use seawall_core::record::Record;
+use seawall_core::time::Span;
+use seawall_report::{Judged, Report, Variant};
+use seawall_scenario::{Document, Scenario, units};
+use seawall_sim::{Options, replicate};
+
+use crate::output::{print, write_file};
+use crate::progress::Progress;
+use crate::source::{document, unknown};
+use crate::stop::Stop;
+use crate::telling::{happenings, topology};
+
+/// The most columns that the text takes; wider lines are hard to read.
+const COLUMNS_MAX: usize = 100;
+
+/// Predicts what a cache failure does, and says whether what must hold holds
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  seawall simulate redis-down                            all variants, the verdict first
+  seawall simulate redis-down --report out.html          a page with curves, for the browser or a mail
+  seawall simulate redis-down --variant seawall --runs 5 numbers with confidence intervals
+  seawall simulate redis-down --set protect.breaker.failures=3
+  seawall simulate mine.toml --scale 1                   every single request, at full size
+
+Exit status: 0 expectations met; 1 some not met; 2 the input is wrong; 3 it could not be done.")]
+pub(crate) struct Arguments {
+    /// The scenario: a file, or the name of one that is built in
+    #[arg(value_name = "NAME|FILE")]
+    scenario: String,
+    /// Only this variant; may be repeated. Without it, all
+    #[arg(long, value_name = "NAME")]
+    variant: Vec<String>,
+    /// The seed of all random draws; the same seed gives the same bytes [default: the scenario's]
+    #[arg(long, value_name = "NUMBER")]
+    seed: Option<u64>,
+    /// How many times each variant is run, each with other draws; numbers then carry confidence intervals
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    runs: u32,
+    /// The share of the full size that is simulated: 1, 0.01, 1/100 or 1% [default: the scenario's]
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    scale: Option<f64>,
+    /// Changes the scenario, as if it were written there; may be repeated
+    #[arg(long, value_name = "PATH=VALUE", value_parser = setting)]
+    set: Vec<(String, String)>,
+    /// How many runs go on at the same time; it changes no result [default: as many as there are processors]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+    /// What is printed
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// Writes a page with curves: one file that needs no network
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
+    /// Writes all series as CSV, one value a row
+    #[arg(long, value_name = "FILE.csv")]
+    series: Option<PathBuf>,
+    /// The length of a row of --series and --openmetrics [default: the scenario's period]
+    #[arg(long, value_name = "SPAN", value_parser = span)]
+    every: Option<Span>,
+    /// Writes all series for Prometheus: `promtool tsdb create-blocks-from openmetrics FILE DIR`. T=0 is at
+    /// 2001-01-01T00:00:00Z
+    #[arg(long, value_name = "FILE")]
+    openmetrics: Option<PathBuf>,
+}
+
+/// What is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// For a person
+    Text,
+    /// For a script
+    Json,
+}
+
+/// Runs the variants, writes what was asked for, and says whether all expectations were met.
+pub(crate) fn run(arguments: &Arguments) -> Result<bool, Stop> {
+    let document = document(&arguments.scenario)?;
+    let scenarios = chosen(&document, arguments)?;
+    let report = report(arguments, &scenarios)?;
+    if let Some(path) = &arguments.report {
+        write_file(path, |out| {
+            out.write_all(seawall_report::html(&report).as_bytes())
+        })?;
+    }
+    if let Some(path) = &arguments.series {
+        write_file(path, |out| {
+            seawall_report::series_csv(&report, arguments.every, out)
+        })?;
+    }
+    if let Some(path) = &arguments.openmetrics {
+        write_file(path, |out| {
+            seawall_report::openmetrics(&report, arguments.every, out)
+        })?;
+    }
+    print(&match arguments.format {
+        Format::Text => seawall_report::text(&report, columns()),
+        Format::Json => seawall_report::json(&report),
+    })?;
+    Ok(report.is_met())
+}
+
+/// The variants that were asked for, in the order of the document.
+fn chosen(document: &Document, arguments: &Arguments) -> Result<Vec<Scenario>, Stop> {
+    let names = document.variants();
+    for asked in &arguments.variant {
+        if !names.contains(&asked.as_str()) {
+            let all = format!("its variants: {}", names.join(", "));
+            return Err(unknown("variant", asked, &names, &all));
+        }
+    }
+    let sets: Vec<(&str, &str)> = arguments
+        .set
+        .iter()
+        .map(|(path, value)| (path.as_str(), value.as_str()))
+        .collect();
+    let wanted =
+        |name: &&&str| arguments.variant.is_empty() || arguments.variant.iter().any(|asked| asked == **name);
+    let scenarios = names
+        .iter()
+        .filter(wanted)
+        .map(|name| document.scenario(name, &sets));
+    Ok(scenarios.collect::<Result<_, _>>()?)
+}
+
+fn report(arguments: &Arguments, scenarios: &[Scenario]) -> Result<Report, Stop> {
+    let [first, ..] = scenarios else {
+        return Err(Stop::Failed("the document has no variant to run".to_owned()));
+    };
+    let seed = arguments.seed.unwrap_or(first.run.seed);
+    let scale = arguments.scale.unwrap_or(first.run.scale);
+    let variants = variants(arguments, scenarios)?;
+    Ok(Report {
+        title: first.title.clone(),
+        about: first.about.clone(),
+        file: arguments.scenario.clone(),
+        seed,
+        runs: arguments.runs,
+        scale,
+        engine: "exact engine".to_owned(),
+        happenings: happenings(scenarios),
+        variants,
+        topology: topology(first),
+    })
+}
+
+/// Runs everything, and judges it.
+fn variants(arguments: &Arguments, scenarios: &[Scenario]) -> Result<Vec<Variant>, Stop> {
+    let mut jobs = Vec::new();
+    for scenario in scenarios {
+        for run in 0..arguments.runs {
+            let options = Options {
+                seed: arguments.seed.unwrap_or(scenario.run.seed),
+                run,
+                scale: arguments.scale.unwrap_or(scenario.run.scale),
+            };
+            jobs.push((scenario.clone(), options));
+        }
+    }
+    let threads = arguments.threads.map_or_else(processors, usize::from);
+    let progress = Progress::new(&arguments.scenario);
+    let results = replicate(&jobs, threads, &|share| progress.show(share));
+    progress.end();
+    let mut results = results.into_iter();
+    let mut variants = Vec::new();
+    for scenario in scenarios {
+        let mut records: Vec<Record> = Vec::new();
+        let mut requests = 0;
+        for result in results.by_ref().take(arguments.runs as usize) {
+            let run = result.map_err(|refusal| {
+                Stop::Failed(format!(
+                    "failed to simulate variant `{}`: {refusal}",
+                    scenario.variant
+                ))
+            })?;
+            requests += run.requests;
+            records.push(run.record);
+        }
+        variants.push(Variant {
+            name: scenario.variant.clone(),
+            about: scenario.variant_about.clone(),
+            judged: judged(scenario, &records),
+            records,
+            requests,
+        });
+    }
+    Ok(variants)
+}
+
+fn judged(scenario: &Scenario, records: &[Record]) -> Vec<Judged> {
+    let judged = scenario.judge(records).into_iter().zip(&scenario.expects);
+    judged
+        .map(|(judged, expect)| Judged {
+            that: judged.that,
+            met: judged.met,
+            seen: judged.seen,
+            wanted: judged.wanted,
+            over: (expect.over.from, expect.over.to),
+            metric: expect.metric.name().to_owned(),
+            of: scenario.name(expect.of).to_owned(),
+        })
+        .collect()
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// As wide as the terminal says it is, within what is readable.
+fn columns() -> usize {
+    let told = std::env::var("COLUMNS")
+        .ok()
+        .and_then(|columns| columns.parse().ok());
+    if std::io::stdout().is_terminal() {
+        told.unwrap_or(COLUMNS_MAX)
+    } else {
+        COLUMNS_MAX
+    }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share = match text.split_once('/') {
+        Some((above, below)) => number(above)? / number(below)?,
+        None => units::ratio(text).or_else(|_| number(text))?,
+    };
+    if share > 0.0 && share <= 1.0 {
+        Ok(share)
+    } else {
+        Err("it must be above 0 and at most 1, such as 1, 0.01, 1/100 or 1%".to_owned())
+    }
+}
+
+fn number(text: &str) -> Result<f64, String> {
+    text.trim()
+        .parse()
+        .map_err(|_| format!("`{text}` is no number; write 1, 0.01, 1/100 or 1%"))
+}
+
+fn span(text: &str) -> Result<Span, String> {
+    let span = units::duration(text).map_err(|error| error.to_string())?;
+    if span.is_zero() {
+        Err("it must be longer than nothing".to_owned())
+    } else {
+        Ok(span)
+    }
+}
+
+fn setting(text: &str) -> Result<(String, String), String> {
+    let (path, value) = text
+        .split_once('=')
+        .ok_or("write PATH=VALUE, such as protect.breaker.failures=3")?;
+    Ok((path.trim().to_owned(), value.trim().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scale_may_be_written_in_four_ways() {
+        for text in ["0.01", "1/100", "1%"] {
+            assert!((share(text).unwrap() - 0.01).abs() < 1e-12, "{text}");
+        }
+        assert!(
+            share("2").is_err() && share("0").is_err() && share("1/0").is_err() && share("much").is_err()
+        );
+    }
+
+    #[test]
+    fn a_setting_has_a_path_and_a_value() {
+        assert_eq!(setting("a.b = 3"), Ok(("a.b".to_owned(), "3".to_owned())));
+        assert!(setting("a.b").is_err());
+    }
+}
