@@ -534,7 +534,9 @@ impl World {
                 if !rng.chance(there) {
                     continue;
                 }
-                let left = class_ttl.map_or(Span::MAX, |ttl| ttl.scaled(left(&mut rng, cache, r * ttl.as_secs_f64())));
+                let left = class_ttl.map_or(Span::MAX, |ttl| {
+                    ttl.scaled(left(&mut rng, cache, r * ttl.as_secs_f64()))
+                });
                 let sim = &mut self.caches[index];
                 let node = sim.placement.node(key) as usize;
                 let fresh_until = Time::ZERO + left;

@@ -65,9 +65,17 @@ fn the_formulas_are_those_of_the_tables() {
 
 #[test]
 fn waits_are_those_of_erlang_c() {
-    for (c, a, duration, width) in [(1_u32, 0.7, 60_000, 0.05), (10, 8.0, 16_000, 0.06), (100, 90.0, 5_000, 0.12)] {
+    for (c, a, duration, width) in [
+        (1_u32, 0.7, 60_000, 0.05),
+        (10, 8.0, 16_000, 0.06),
+        (100, 90.0, 5_000, 0.12),
+    ] {
         let often = station(duration, a, c, EXPONENTIAL).replace("\"20s\"", "\"2s\"");
-        let text = if c == 1 { station(duration, a, c, EXPONENTIAL) } else { often };
+        let text = if c == 1 {
+            station(duration, a, c, EXPONENTIAL)
+        } else {
+            often
+        };
         let runs = runs(&scenario(&text), 20);
         let over = 0.0..f64::from(duration);
         let wait = erlang_c(c, a) / (f64::from(c) - a);
@@ -75,14 +83,20 @@ fn waits_are_those_of_erlang_c() {
             mean(record, Metric::QueueDepth, "app", over.clone()) / a
         });
         waited.agrees(&format!("the wait of M/M/{c} at {a}"), wait, width);
-        let busy = Estimate::over(&runs, |record| mean(record, Metric::ThreadsBusy, "app", over.clone()));
+        let busy = Estimate::over(&runs, |record| {
+            mean(record, Metric::ThreadsBusy, "app", over.clone())
+        });
         busy.agrees(&format!("the servers of M/M/{c} at {a} that work"), a, 0.01);
         // An arrival finds what an instant finds, when arrivals are Poisson (Wolff, 1982).
         let all_busy = Estimate::over(&runs, |record| {
             let busy = &record.values(Metric::ThreadsBusy, "app", None)[record.window(over.start, over.end)];
             busy.iter().filter(|busy| **busy >= f64::from(c)).count() as f64 / busy.len() as f64
         });
-        all_busy.agrees(&format!("the share of M/M/{c} at {a} that waits"), erlang_c(c, a), width);
+        all_busy.agrees(
+            &format!("the share of M/M/{c} at {a} that waits"),
+            erlang_c(c, a),
+            width,
+        );
     }
 }
 
@@ -90,7 +104,6 @@ fn waits_are_those_of_erlang_c() {
 fn who_waits_waits_exponentially() {
     // P(W > t | W > 0) = e^(−(cμ−λ)t): one period as long as the run, so that its quantiles are those of the run.
     let text = station(12_000, 8.0, 10, EXPONENTIAL)
-        
         .replace("\"200s\"", "\"12000s\"")
         .replace("\"20s\"", "\"12000s\"");
     let runs = runs(&scenario(&text), 20);
@@ -98,16 +111,27 @@ fn who_waits_waits_exponentially() {
         let waited = Estimate::over(&runs, |record| {
             record.values(Metric::QueueWait, "app", Some(label))[1]
         });
-        waited.agrees(&format!("the {label} quantile of the wait"), -(1.0 - q).ln() / 2.0, 0.08);
+        waited.agrees(
+            &format!("the {label} quantile of the wait"),
+            -(1.0 - q).ln() / 2.0,
+            0.08,
+        );
     }
 }
 
 #[test]
 fn who_finds_no_server_is_lost_as_by_erlang_b() {
-    for (c, a, duration, width) in [(10, 8.0, 3_000, 0.03), (100, 90.0, 800, 0.1), (35, 80.0, 400, 0.01)] {
+    for (c, a, duration, width) in [
+        (10, 8.0, 3_000, 0.03),
+        (100, 90.0, 800, 0.1),
+        (35, 80.0, 400, 0.01),
+    ] {
         // Erlang's loss does not depend on the law of the service (Sevastyanov, 1957).
         for law in [EXPONENTIAL, "service_time = \"1s\""] {
-            let runs = runs(&scenario(&station(duration, a, c, &format!("{law}\nqueue = 0"))), 20);
+            let runs = runs(
+                &scenario(&station(duration, a, c, &format!("{law}\nqueue = 0"))),
+                20,
+            );
             let lost = Estimate::over(&runs, |record| {
                 share(record, "web", "error", 0.0..f64::from(duration))
             });
@@ -118,7 +142,11 @@ fn who_finds_no_server_is_lost_as_by_erlang_b() {
 
 #[test]
 fn a_bounded_line_blocks_as_by_mmck() {
-    for (c, k, a, duration, width) in [(1, 10, 0.9, 40_000, 0.06), (35, 36, 80.0, 400, 0.01), (4, 12, 5.0, 8_000, 0.03)] {
+    for (c, k, a, duration, width) in [
+        (1, 10, 0.9, 40_000, 0.06),
+        (35, 36, 80.0, 400, 0.01),
+        (4, 12, 5.0, 8_000, 0.03),
+    ] {
         let queue = k - c;
         let text = station(duration, a, c, &format!("{EXPONENTIAL}\nqueue = {queue}"));
         let runs = runs(&scenario(&text), 20);
@@ -126,7 +154,9 @@ fn a_bounded_line_blocks_as_by_mmck() {
         let over = 0.0..f64::from(duration);
         let lost = Estimate::over(&runs, |record| share(record, "web", "error", over.clone()));
         lost.agrees(&format!("M/M/{c}/{k} at {a} blocks"), blocked, width);
-        let held = Estimate::over(&runs, |record| mean(record, Metric::InFlight, "app", over.clone()));
+        let held = Estimate::over(&runs, |record| {
+            mean(record, Metric::InFlight, "app", over.clone())
+        });
         held.agrees(&format!("M/M/{c}/{k} at {a} holds"), inside, 0.02);
     }
 }
@@ -149,9 +179,30 @@ fn waits_depend_on_the_variance_of_work_as_by_pollaczek_and_khinchine() {
         (deviation * 1e9).round()
     );
     let cases = [
-        ("fixed", "service_time = \"1s\"".to_owned(), 0.0, 0.8, 40_000, 0.05),
-        ("even", "service_time = { uniform = { min = \"0s\", max = \"2s\" } }".to_owned(), 1.0 / 3.0, 0.5, 60_000, 0.05),
-        ("half normal", half_normal, std::f64::consts::PI - 1.0, 0.7, 60_000, 0.08),
+        (
+            "fixed",
+            "service_time = \"1s\"".to_owned(),
+            0.0,
+            0.8,
+            40_000,
+            0.05,
+        ),
+        (
+            "even",
+            "service_time = { uniform = { min = \"0s\", max = \"2s\" } }".to_owned(),
+            1.0 / 3.0,
+            0.5,
+            60_000,
+            0.05,
+        ),
+        (
+            "half normal",
+            half_normal,
+            std::f64::consts::PI - 1.0,
+            0.7,
+            60_000,
+            0.08,
+        ),
         ("log-normal", lognormal, 4.0, 0.8, 160_000, 0.09),
     ];
     for (name, law, cv2, rho, duration, width) in cases {
@@ -184,7 +235,9 @@ fn queries_share_a_node_whatever_their_law() {
     for law in laws {
         let text = database(60_000, rho, &format!("service_time = {law}\ncapacity = \"1/s\""));
         let runs = runs(&scenario(&text), 20);
-        let inside = Estimate::over(&runs, |record| mean(record, Metric::OriginInFlight, "db", 0.0..60_000.0));
+        let inside = Estimate::over(&runs, |record| {
+            mean(record, Metric::OriginInFlight, "db", 0.0..60_000.0)
+        });
         inside.agrees(&format!("queries of {law} inside"), rho / (1.0 - rho), 0.06);
         let idle = Estimate::over(&runs, |record| {
             let inside = &record.values(Metric::OriginInFlight, "db", None)[record.window(0.0, 60_000.0)];
@@ -207,9 +260,15 @@ fn a_crowd_completes_what_the_scalability_law_says() {
             "service_time = {{ exponential = \"1ms\" }}\nconnections = {n}\nqueue = 500\n\
              overload = {{ contention = 0.02, coherence = 0.0005 }}"
         );
-        let text = database(8, exact * 1.2 + 500.0, &more).replace("\"200s\"", "\"4s\"").replace("\"20s\"", "\"4s\"");
+        // Past the best, less than the best would be completed without ever crowding the node.
+        let offered = if n > 44 { 17_000.0 } else { exact * 1.2 + 500.0 };
+        let text = database(8, offered, &more)
+            .replace("\"200s\"", "\"4s\"")
+            .replace("\"20s\"", "\"4s\"");
         let runs = runs(&scenario(&text), 10);
-        let completed = Estimate::over(&runs, |record| sum(record, Metric::Goodput, "web", None, 0.0..8.0) / 8.0);
+        let completed = Estimate::over(&runs, |record| {
+            sum(record, Metric::Goodput, "web", None, 0.0..8.0) / 8.0
+        });
         completed.agrees(&format!("{n} queries together"), exact, 0.03);
     }
 }
@@ -254,7 +313,10 @@ fn little_holds_along_every_path() {
         let inside: f64 = record.values(Metric::InFlight, "app", None).iter().sum::<f64>() * 0.02;
         let last = record.values(Metric::InFlight, "app", None)[ended.len() - 1];
         assert!(last == 0.0, "all have left when the run ends");
-        assert!((spent / inside - 1.0).abs() < 0.005, "{spent} call-seconds, {inside} by the clock");
+        assert!(
+            (spent / inside - 1.0).abs() < 0.005,
+            "{spent} call-seconds, {inside} by the clock"
+        );
         assert!(spent / ended.iter().sum::<f64>() > 0.2, "they took some time");
     }
 }

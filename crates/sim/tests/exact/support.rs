@@ -67,7 +67,11 @@ pub(crate) fn sum(record: &Record, metric: Metric, of: &str, label: Option<&str>
     let values = record.values(metric, of, label);
     let window = record.window(over.start, over.end);
     assert!(!window.is_empty(), "there is no {over:?}");
-    assert!(values.len() >= window.end, "{} of {of} is recorded", metric.name());
+    assert!(
+        values.len() >= window.end,
+        "{} of {of} is recorded",
+        metric.name()
+    );
     values[window].iter().sum()
 }
 
@@ -173,9 +177,7 @@ pub(crate) fn published(what: &str, formula: f64, digits: f64, tolerance: f64) {
 
 /// The probability of each key of a Zipf law, most popular first.
 pub(crate) fn zipf(count: u32, exponent: f64) -> Vec<f64> {
-    let weights: Vec<f64> = (1..=count)
-        .map(|rank| f64::from(rank).powf(-exponent))
-        .collect();
+    let weights: Vec<f64> = (1..=count).map(|rank| f64::from(rank).powf(-exponent)).collect();
     let total: f64 = weights.iter().sum();
     weights.iter().map(|weight| weight / total).collect()
 }
