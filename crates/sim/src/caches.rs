@@ -477,12 +477,24 @@ impl CacheSim {
     }
 }
 
+/// The share of its life that an entry has left in the stationary state, when its key is asked for `requests` times
+/// in that life on average.
+fn left(rng: &mut Stream, cache: &Cache, requests: f64) -> f64 {
+    let even = rng.unit();
+    if !cache.renewed_by_hits {
+        return even;
+    }
+    // It began with the last request, which was at the most a life ago: an exponential time, cut off there.
+    let since = -libm::log1p(even * libm::expm1(-requests)) / requests;
+    (1.0 - since).clamp(0.0, 1.0)
+}
+
 impl World {
     /// Puts shared caches into their stationary state.
     ///
     /// A key that is asked for `r` times a second and kept for `T` without renewal is there with probability
-    /// `rT / (1 + rT)`, and its age is even over `0..T`; renewed by hits, it is there with `1 − e^(−rT)`. A bounded cache
-    /// is filled with what is asked for most.
+    /// `rT / (1 + rT)`, and its age is even over `0..T`; renewed by hits, it is there with `1 − e^(−rT)`, and its age is
+    /// the time since its last request. A bounded cache is filled with what is asked for most.
     pub(crate) fn prefill(&mut self) {
         let scenario = self.plan.scenario.clone();
         for (index, cache) in scenario.caches.iter().enumerate() {
@@ -522,7 +534,9 @@ impl World {
                 if !rng.chance(there) {
                     continue;
                 }
-                let left = class_ttl.map_or(Span::MAX, |ttl| ttl.scaled(rng.unit()));
+                let left = class_ttl.map_or(Span::MAX, |ttl| {
+                    ttl.scaled(left(&mut rng, cache, r * ttl.as_secs_f64()))
+                });
                 let sim = &mut self.caches[index];
                 let node = sim.placement.node(key) as usize;
                 let fresh_until = Time::ZERO + left;
