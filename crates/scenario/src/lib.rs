@@ -9,7 +9,9 @@ mod assemble;
 mod describe;
 mod document;
 mod element;
+pub mod explain;
 mod form;
+pub mod formula;
 mod judge;
 mod mistakes;
 pub mod model;
@@ -20,16 +22,8 @@ mod schema;
 pub mod units;
 
 pub use document::{AS_WRITTEN, BYTES_MAX, Document};
+pub use explain::{Explanation, explain};
 pub use judge::Judged;
 pub use mistakes::{MISTAKES_MAX, Mistake, Mistakes};
 pub use model::*;
 pub use schema::schema;
-/// stub
-pub fn explain(_s: &Scenario) -> Stub { Stub }
-/// stub
-#[derive(Debug)] pub struct Stub;
-impl Stub { /// x
- pub fn json(&self)->serde_json::Value { serde_json::Value::Null }
- /// y
- pub fn text(&self)->String{String::new()} }
-impl std::fmt::Display for Stub { fn fmt(&self, _f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { Ok(()) } }

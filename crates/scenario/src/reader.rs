@@ -36,7 +36,7 @@ impl Reader {
         help: impl Into<String>,
     ) {
         // More than anybody reads; the list of all variants together is cut once more.
-        if self.mistakes.len() >= 4 * crate::mistakes::MISTAKES_MAX {
+        if self.is_full() {
             return;
         }
         let help = help.into();
@@ -48,6 +48,10 @@ impl Reader {
         });
     }
 
+    fn is_full(&self) -> bool {
+        self.mistakes.len() >= 4 * crate::mistakes::MISTAKES_MAX
+    }
+
     /// The entries of a node that must be a table with no other keys than these.
     pub(crate) fn table<'n>(&mut self, node: &'n Node, what: &str, keys: &[&str]) -> Option<&'n [Entry]> {
         let Value::Table(entries) = &node.value else {
@@ -55,7 +59,7 @@ impl Reader {
             return None;
         };
         for entry in entries {
-            if !keys.contains(&entry.key.as_str()) {
+            if !keys.contains(&entry.key.as_str()) && !self.is_full() {
                 let help = suggestion(&entry.key, keys);
                 if let Some(near) = nearest(&entry.key, keys) {
                     self.guessed.push((node.at, near.to_owned()));

@@ -605,7 +605,7 @@ impl Guard {
     fn land(&mut self, now: Time, id: LoadId, landing: Landing, shared: bool) {
         let effects = &mut self.effects;
         self.flights.land(now, id, landing, shared, |token| {
-            effects.push_back(Effect::Wake(token))
+            effects.push_back(Effect::Wake(token));
         });
         let load = &mut self.loads[id.index() as usize];
         if load.purpose == Purpose::Refresh {
