@@ -21,8 +21,6 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use stop::Stop;
-
 /// Keeps a service standing when its cache falls.
 #[derive(Parser)]
 #[command(

@@ -13,6 +13,6 @@ pub(crate) struct Arguments {}
 
 /// Prints it.
 pub(crate) fn run(_: &Arguments) -> Result<bool, Stop> {
-    print(&format!("{:#}\n", seawall_scenario::schema()))?;
+    print(&seawall_scenario::schema())?;
     Ok(true)
 }

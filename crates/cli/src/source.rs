@@ -9,9 +9,10 @@ use seawall_scenario::{BYTES_MAX, Document};
 use crate::builtin;
 use crate::stop::Stop;
 
-/// Reads and checks the document. A name without a slash and without `.toml` is a built-in scenario if there is one.
+/// Reads and checks the document. A name without a slash and without an extension is a built-in scenario if there is one.
 pub(crate) fn document(what: &str) -> Result<Document, Stop> {
-    let is_path = what.contains(['/', '\\']) || what.ends_with(".toml");
+    let has_extension = Path::new(what).extension().is_some();
+    let is_path = what.contains(['/', '\\']) || has_extension;
     if !is_path && let Some(text) = builtin::text_of(what) {
         return Ok(Document::parse(what, text)?);
     }

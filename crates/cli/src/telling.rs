@@ -59,7 +59,7 @@ fn happening(scenario: &Scenario, event: &Event) -> Happening {
         what,
         on: event
             .on
-            .map_or_else(|| "all".to_owned(), |place| scenario.name(place).to_owned()),
+            .map_or_else(String::new, |place| scenario.name(place).to_owned()),
     }
 }
 

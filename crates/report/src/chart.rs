@@ -51,11 +51,7 @@ pub(crate) fn data(report: &Report) -> Value {
     let charts: Vec<Chart> = charts(report)
         .into_iter()
         .map(|chart| Chart {
-            curves: chart
-                .curves
-                .into_iter()
-                .filter(|curve| is_alive(report, curve))
-                .collect(),
+            curves: alive(report, chart.curves),
             ..chart
         })
         .filter(|chart| !chart.curves.is_empty())
@@ -91,7 +87,7 @@ fn windows(report: &Report) -> Vec<Value> {
             "variant": happening.variant,
             "from": happening.from,
             "to": happening.to,
-            "text": format!("{}: {}", happening.on, happening.what),
+            "text": happening.words(),
         })
     };
     report.happenings.iter().map(window).collect()
@@ -137,6 +133,16 @@ fn points(report: &Report, variant: &Variant, curve: &Curve, stride: usize, band
 fn longest(report: &Report) -> usize {
     let records = report.variants.iter().flat_map(|variant| &variant.records);
     records.map(|record| record.periods).max().unwrap_or(0)
+}
+
+/// The curves that are ever anything but zero, with the first colours for those that are left.
+fn alive(report: &Report, mut curves: Vec<Curve>) -> Vec<Curve> {
+    curves.retain(|curve| is_alive(report, curve));
+    let lines = curves.iter_mut().filter(|curve| curve.style.starts_with("line"));
+    for (place, curve) in lines.enumerate() {
+        curve.style = format!("line{}", place % 8);
+    }
+    curves
 }
 
 /// Whether a curve is ever anything but zero or unknown in any variant.

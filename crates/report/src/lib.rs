@@ -84,7 +84,7 @@ pub struct Happening {
     pub kind: HappeningKind,
     /// What was done, in a few words.
     pub what: String,
-    /// The component to which it was done.
+    /// The component to which it was done; empty when to the whole.
     pub on: String,
 }
 
@@ -155,6 +155,17 @@ pub enum ComponentKind {
     Cache,
     /// Stands at the end.
     Database,
+}
+
+impl Happening {
+    /// What was done, and to what.
+    pub(crate) fn words(&self) -> String {
+        if self.on.is_empty() {
+            self.what.clone()
+        } else {
+            format!("{}: {}", self.on, self.what)
+        }
+    }
 }
 
 impl Report {

@@ -51,10 +51,8 @@ impl Mark {
 impl<'a> Story<'a> {
     pub(crate) fn of(report: &'a Report) -> Story<'a> {
         let phases = Phases::of(report);
-        let digests = report
-            .variants
-            .iter()
-            .map(|variant| Digest::of(report, variant, &phases))
+        let digests = (0..report.variants.len())
+            .map(|index| Digest::of(report, index, &phases))
             .collect();
         Story {
             report,
@@ -139,7 +137,7 @@ impl<'a> Story<'a> {
             strain(a).total_cmp(&strain(b))
         });
         if let Some(origin) = tightest
-            && origin.peak_per_s.mean.is_finite()
+            && origin.peak_per_s.mean > 0.0
         {
             let peak = number(origin.peak_per_s.mean);
             phrases.push(match origin.capacity_per_s {
@@ -157,7 +155,7 @@ impl<'a> Story<'a> {
     }
 
     fn recovery(&self, digest: &Digest) -> String {
-        let end = self.phases.during.to;
+        let end = digest.cause_ends;
         match digest.recovery {
             Recovery::Unhurt => "goodput stays normal throughout".to_owned(),
             Recovery::At(at, back, hurt) => {
@@ -240,10 +238,10 @@ impl<'a> Story<'a> {
                 mark_of(happening),
                 happening.variant.map_or(everyone.clone(), |one| vec![one]),
             );
-            let what = match happening.to {
-                Some(to) => format!("{}: {}, until {}", happening.on, happening.what, clock(to)),
-                None => format!("{}: {}", happening.on, happening.what),
-            };
+            let until = happening
+                .to
+                .map_or_else(String::new, |to| format!(", until {}", clock(to)));
+            let what = happening.words() + &until;
             grouped
                 .entry((millis(happening.from), mark, what))
                 .or_default()

@@ -30,7 +30,19 @@ pub(crate) fn rows(story: &Story) -> Vec<Row> {
     rows.extend(phased(story, "hit rate", percent, &|digest| digest.hit_rate));
     let origins = story.digests.first().map_or(&[][..], |digest| &digest.origins);
     for (index, origin) in origins.iter().enumerate() {
-        let title = format!("calls to {} per s", origin.name);
+        let idle = |digest: &Digest| {
+            let origin = digest.origins.get(index);
+            origin.is_none_or(|origin| {
+                origin
+                    .load_per_s
+                    .iter()
+                    .all(|load| load.mean.is_nan() || load.mean <= 0.0)
+            })
+        };
+        if story.digests.iter().all(idle) {
+            continue;
+        }
+        let title = format!("{} calls/s", origin.name);
         rows.extend(phased(story, &title, number, &|digest| {
             let unknown = [Estimate::of([]); 3];
             digest

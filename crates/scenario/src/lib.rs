@@ -6,19 +6,26 @@
 //! [`Scenario`], and give back records.
 
 mod assemble;
+mod consistency;
 mod describe;
 mod document;
 mod element;
+pub mod explain;
 mod form;
+pub mod formula;
 mod judge;
 mod mistakes;
 pub mod model;
 mod node;
 mod numbers;
 mod reader;
+mod schema;
+mod timeline;
 pub mod units;
 
 pub use document::{AS_WRITTEN, BYTES_MAX, Document};
+pub use explain::{Explanation, explain};
 pub use judge::Judged;
 pub use mistakes::{MISTAKES_MAX, Mistake, Mistakes};
 pub use model::*;
+pub use schema::schema;

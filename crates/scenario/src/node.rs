@@ -97,6 +97,13 @@ impl Node {
         Node { at, value }
     }
 
+    /// Where the last part of it ends, if all of it is in one text.
+    pub(crate) fn end(&self) -> u32 {
+        let entries = self.entries().iter().map(|entry| entry.node.end());
+        let items = self.items().iter().map(Node::end);
+        entries.chain(items).fold(self.at.end, u32::max)
+    }
+
     /// The entries of a table; none of anything else.
     pub(crate) fn entries(&self) -> &[Entry] {
         match &self.value {
@@ -124,6 +131,15 @@ impl Node {
     /// Where the value of a key was written, or else where this was.
     pub(crate) fn at_field(&self, key: &str) -> At {
         self.field(key).map_or(self.at, |node| node.at)
+    }
+
+    /// Where a table has more than so many keys.
+    pub(crate) fn too_wide(&self, max: usize) -> Option<At> {
+        if self.entries().len() > max {
+            return Some(self.at);
+        }
+        let entries = self.entries().iter().map(|entry| &entry.node);
+        entries.chain(self.items()).find_map(|node| node.too_wide(max))
     }
 
     /// Takes an entry out.

@@ -36,7 +36,7 @@ impl Reader {
         help: impl Into<String>,
     ) {
         // More than anybody reads; the list of all variants together is cut once more.
-        if self.mistakes.len() >= 4 * crate::mistakes::MISTAKES_MAX {
+        if self.is_full() {
             return;
         }
         let help = help.into();
@@ -48,6 +48,10 @@ impl Reader {
         });
     }
 
+    fn is_full(&self) -> bool {
+        self.mistakes.len() >= 4 * crate::mistakes::MISTAKES_MAX
+    }
+
     /// The entries of a node that must be a table with no other keys than these.
     pub(crate) fn table<'n>(&mut self, node: &'n Node, what: &str, keys: &[&str]) -> Option<&'n [Entry]> {
         let Value::Table(entries) = &node.value else {
@@ -55,7 +59,7 @@ impl Reader {
             return None;
         };
         for entry in entries {
-            if !keys.contains(&entry.key.as_str()) {
+            if !keys.contains(&entry.key.as_str()) && !self.is_full() {
                 let help = suggestion(&entry.key, keys);
                 if let Some(near) = nearest(&entry.key, keys) {
                     self.guessed.push((node.at, near.to_owned()));
@@ -97,6 +101,24 @@ impl Reader {
             format!("`{key}` is missing"),
             format!("add `{key} = …`: {}", lower(about.trim_end_matches('.'))),
         );
+    }
+
+    /// Notes that a setting of a tagged thing is not there.
+    pub(crate) fn absent(&mut self, body: &Node, word: &str, key: &str) {
+        if self
+            .guessed
+            .iter()
+            .any(|(at, guess)| *at == body.at && guess == key)
+        {
+            return;
+        }
+        let help = if matches!(body.value, Value::Table(_)) {
+            format!("add `{key} = …`")
+        } else {
+            format!("write {{ {word} = {{ {key} = … }} }}")
+        };
+        let message = format!("`{word}` needs `{key}`");
+        self.mistake(body.at, message, format!("`{key}` is missing"), help);
     }
 
     /// The text of a node.
@@ -213,7 +235,7 @@ pub(crate) fn kind(place: Place) -> &'static str {
 pub(crate) fn suggestion(word: &str, known: &[&str]) -> String {
     match nearest(word, known) {
         Some(near) => format!("did you mean `{near}`?"),
-        None => one_of(known),
+        None => format!("use {}", one_of(known)),
     }
 }
 
@@ -221,7 +243,10 @@ fn choices(names: &[String]) -> String {
     if names.is_empty() {
         return String::new();
     }
-    one_of(&names.iter().map(String::as_str).collect::<Vec<_>>())
+    format!(
+        "use {}",
+        one_of(&names.iter().map(String::as_str).collect::<Vec<_>>())
+    )
 }
 
 /// "one of `a`, `b`, `c`".

@@ -389,12 +389,13 @@ impl<E: Copy> Agenda<E> {
         if passed == 0 {
             return;
         }
-        // Two events a bucket: longer ones cost sorting, shorter ones cost walking.
-        let width = 2.0 * passed as f64 / popped as f64;
-        let ideal = libm::log2(width).clamp(0.0, 50.0);
+        // Half an event a bucket: empty ones are skipped by the word, and one that holds a single event needs no
+        // sorting. The ring reaches four times as far as the mean event, or has its greatest size and wide buckets.
         let pending = self.ring.len + self.far.len();
         let slots = self.ring.slots();
-        let mut fitting = (2 * pending).next_power_of_two().clamp(SLOTS_MIN, SLOTS_MAX);
+        let mut fitting = (8 * pending).next_power_of_two().clamp(SLOTS_MIN, SLOTS_MAX);
+        let width = (4.0 * pending as f64 / fitting as f64).max(0.5) * passed as f64 / popped as f64;
+        let ideal = libm::log2(width).clamp(0.0, 50.0);
         if far * 16 > popped {
             fitting = fitting.max((2 * slots).min(8 * fitting)).min(SLOTS_MAX);
         } else if fitting < slots && fitting * 8 > slots {

@@ -1,6 +1,6 @@
 //! What must be seen.
 
-use seawall_core::record::{Ending, Metric, QUANTILES};
+use seawall_core::record::{Ending, Kind, Metric, QUANTILES};
 use seawall_core::time::Span;
 
 use serde_json::{Value as Json, json};
@@ -303,6 +303,14 @@ pub(crate) fn read(cx: &mut Reader, node: &Node, run: &Run) -> Option<(Expect, V
             format!("leave it out: there is no `{}` to choose", reader::clip(label)),
         );
     }
+    if table.metric.kind() == Kind::Ratio && table.instance.is_some() {
+        cx.mistake(
+            node.at_field("instance"),
+            format!("`{}` is measured of the whole component", table.metric.name()),
+            "not needed",
+            "leave it out, or judge the counters that the ratio is made of",
+        );
+    }
     if table.metric.label() == Some("quantile")
         && let Some(label) = &table.label
         && !QUANTILES.iter().any(|(_, quantile)| quantile == label)
@@ -418,7 +426,8 @@ fn wanted(cx: &mut Reader, node: &Node, table: &ExpectTable, run: &Run, over: Wi
     wanted.extend(table.always.map(Wanted::Always));
     if let Some(times) = &table.times {
         let at = node.field("times").map_or(node.at, |table| table.at_field("of"));
-        let bound = bound(cx, node, times.above, times.below, times.between)?;
+        let table = node.field("times").unwrap_or(node);
+        let bound = bound(cx, table, times.above, times.below, times.between)?;
         if !inside(cx, at, times.of, run) {
             return None;
         }
@@ -429,7 +438,8 @@ fn wanted(cx: &mut Reader, node: &Node, table: &ExpectTable, run: &Run, over: Wi
         });
     }
     if let Some(reaches) = &table.reaches {
-        let bound = bound(cx, node, reaches.above, reaches.below, reaches.between)?;
+        let table = node.field("reaches").unwrap_or(node);
+        let bound = bound(cx, table, reaches.above, reaches.below, reaches.between)?;
         let within = reaches.within.unwrap_or(Span::from_secs_f64(over.to - over.from));
         wanted.push(Wanted::Reaches {
             bound,

@@ -95,11 +95,7 @@ impl<E: Copy> Ring<E> {
             at = next;
         }
         self.len -= current.len();
-        if current.len() > 1 {
-            // Back to the order of scheduling, which the sort keeps within an instant.
-            current.reverse();
-            current.sort_by_key(|item| item.time);
-        }
+        sort(current);
         true
     }
 
@@ -141,5 +137,27 @@ impl<E: Copy> Ring<E> {
             }
         }
         assert_eq!(found, self.len);
+    }
+}
+
+/// Sorts a bucket, whose events come in the reverse order of their scheduling; that order is kept within an instant.
+#[inline]
+fn sort<E: Copy>(bucket: &mut [Item<E>]) {
+    /// Up to this many, a plain insertion is faster than what the standard library does to be good at all sizes.
+    const FEW: usize = 24;
+    if bucket.len() > FEW {
+        bucket.reverse();
+        bucket.sort_by_key(|item| item.time);
+        return;
+    }
+    // From the back, so that reversing and sorting are one: each is inserted before those of its own time.
+    for next in 1..bucket.len() {
+        let item = bucket[next];
+        let mut at = next;
+        while at > 0 && bucket[at - 1].time >= item.time {
+            bucket[at] = bucket[at - 1];
+            at -= 1;
+        }
+        bucket[at] = item;
     }
 }
