@@ -799,8 +799,9 @@ impl World {
 
     /// The origin has answered a write, or has taken too long.
     pub(crate) fn written(&mut self, request: Ticket, stamp: u32, answer: Answer) {
-        // Whichever comes second comes too late.
-        if self.calls.get(request).is_none_or(|call| call.stamp != stamp) {
+        // Whichever comes second comes too late; so does what comes after a crash.
+        let writes = |call: &Call| call.stamp == stamp && matches!(call.stage, Stage::Guarded);
+        if !self.calls.get(request).is_some_and(writes) {
             return;
         }
         let reply = match answer.ending {
