@@ -148,7 +148,8 @@ fn every_call_ends_once_whatever_happens() {
             assert_eq!(ended, run.requests as f64, "calls that ended, calls that came");
             assert!(run.requests > 40_000);
             for ending in ["fresh", "stale", "shed", "error", "timeout"] {
-                let count = sum(record, Metric::Requests, "web", Some(ending), -5.0..200.0);
+                let count = sum(record, Metric::Requests, "web", Some(ending), -5.0..200.0)
+                    + sum(record, Metric::Requests, "patient", Some(ending), -5.0..200.0);
                 assert!(count > 0.0, "some ended as {ending}");
             }
             let last = |metric, of: &str| *record.values(metric, of, None).last().unwrap_or(&f64::NAN);
