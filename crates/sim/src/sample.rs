@@ -206,7 +206,7 @@ impl World {
                     .map(|node| node.busy())
                     .sum();
                 // An origin from which nothing comes back at all is slower than any that answers.
-                took.or((busy > 0).then(|| self.oldest(database).max(every)))
+                took.or_else(|| (busy > 0).then(|| self.oldest(database).max(every)))
             }
             Some(Target::Service(origin)) => self
                 .meter
