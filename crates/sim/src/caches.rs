@@ -15,7 +15,8 @@ use seawall_core::record::Metric;
 use seawall_core::ring::Placement;
 use seawall_core::rng::{Seed, Stream};
 use seawall_core::time::{Span, Time};
-use seawall_scenario::{Cache, CacheKind, Eviction, Keys};
+use seawall_core::ttl::{self, Class};
+use seawall_scenario::{Cache, CacheKind, Client, Eviction, Keys, Place, Scenario};
 
 use crate::clients::{keys_of, some_time};
 use crate::meter::{Counter, Meter};
@@ -470,19 +471,33 @@ impl CacheSim {
     pub(crate) fn align_expiry(&mut self, node: usize, at: Time) {
         self.nodes[node].store.change(|_, slot| {
             let stale = slot.expires.since(slot.record.fresh_until);
+            // An entry that is refreshed ahead of its end, is so ahead of the new one.
+            let ahead = slot.record.fresh_until.since(slot.record.refresh_at);
             slot.record.fresh_until = at;
-            slot.record.refresh_at = slot.record.refresh_at.min(at);
+            slot.record.refresh_at = at - ahead;
             slot.expires = at + stale;
         });
     }
+}
+
+/// The share of its life that an entry has left in the stationary state, when its key is asked for `requests` times
+/// in that life on average.
+fn left(rng: &mut Stream, cache: &Cache, requests: f64) -> f64 {
+    let even = rng.unit();
+    if !cache.renewed_by_hits {
+        return even;
+    }
+    // It began with the last request, which was at the most a life ago: an exponential time, cut off there.
+    let since = -libm::log1p(even * libm::expm1(-requests)) / requests;
+    (1.0 - since).clamp(0.0, 1.0)
 }
 
 impl World {
     /// Puts shared caches into their stationary state.
     ///
     /// A key that is asked for `r` times a second and kept for `T` without renewal is there with probability
-    /// `rT / (1 + rT)`, and its age is even over `0..T`; renewed by hits, it is there with `1 − e^(−rT)`. A bounded cache
-    /// is filled with what is asked for most.
+    /// `rT / (1 + rT)`, and its age is even over `0..T`; renewed by hits, it is there with `1 − e^(−rT)`, and its age is
+    /// the time since its last request. A bounded cache is filled with what is asked for most.
     pub(crate) fn prefill(&mut self) {
         let scenario = self.plan.scenario.clone();
         for (index, cache) in scenario.caches.iter().enumerate() {
@@ -492,45 +507,54 @@ impl World {
         }
     }
 
-    fn prefill_cache(&mut self, scenario: &seawall_scenario::Scenario, index: usize, cache: &Cache) {
+    fn prefill_cache(&mut self, scenario: &Scenario, index: usize, cache: &Cache) {
         let mut rng = self.seed.stream("prefill", index as u64);
+        let mut ahead_rng = self.seed.stream("prefill ahead", index as u64);
         let room = cache
             .entries_max()
             .map(|entries| entries * u64::from(cache.nodes));
-        let served = |client: &&seawall_scenario::Client| {
-            let service = match client.calls {
-                seawall_scenario::Place::Gateway(gateway) => scenario.gateways[gateway].calls,
-                other => other,
-            };
-            matches!(service, seawall_scenario::Place::Service(at) if scenario.services[at].caches.contains(&index))
-        };
+        let served = |client: &&Client| matches!(served_by(scenario, client), Place::Service(at) if scenario.services[at].caches.contains(&index));
         for client in scenario.clients.iter().filter(served) {
             let keys = keys_of(&client.keys);
             let rate = client.rate * (1.0 - client.writes);
-            let class_ttl = self.class_ttl(scenario, client, cache);
+            let served_by = served_by(scenario, client);
+            let policies = scenario.policies(served_by);
+            let ttl = ttl_of(client.class, &policies.ttl, cache);
+            let cost = load_time(scenario, served_by);
             for key in keys.popular(room.map_or(usize::MAX, |room| 2 * room as usize)) {
                 let r = rate * keys.probability(key);
                 if r <= 0.0 {
                     break;
                 }
-                let ttl = class_ttl.map_or(f64::INFINITY, Span::as_secs_f64);
-                let there = match (ttl.is_finite(), cache.renewed_by_hits) {
+                let seconds = ttl.map_or(f64::INFINITY, Span::as_secs_f64);
+                let there = match (seconds.is_finite(), cache.renewed_by_hits) {
                     (false, _) => 1.0,
-                    (true, false) => r * ttl / (1.0 + r * ttl),
-                    (true, true) => 1.0 - libm::exp(-r * ttl),
+                    (true, false) => r * seconds / (1.0 + r * seconds),
+                    (true, true) => 1.0 - libm::exp(-r * seconds),
                 };
                 if !rng.chance(there) {
                     continue;
                 }
-                let left = class_ttl.map_or(Span::MAX, |ttl| ttl.scaled(rng.unit()));
+                let left = ttl.map_or(Span::MAX, |ttl: Span| {
+                    ttl.scaled(left(&mut rng, cache, r * ttl.as_secs_f64()))
+                });
                 let sim = &mut self.caches[index];
                 let node = sim.placement.node(key) as usize;
                 let fresh_until = Time::ZERO + left;
+                // What is kept for staleness, or refreshed ahead of its end, was so before the run began, too.
+                let ahead = policies
+                    .ttl
+                    .stagger
+                    .map_or(Span::ZERO, |part| part.scaled(ahead_rng.unit()));
+                let stale = policies
+                    .stale
+                    .as_ref()
+                    .map_or(Span::ZERO, |stale| stale.while_revalidating.max(stale.on_error));
                 let entry = Entry {
                     stored: Time::ZERO,
                     fresh_until,
-                    refresh_at: fresh_until,
-                    cost: Span::ZERO,
+                    refresh_at: fresh_until - ahead.min(left),
+                    cost,
                     version: 0,
                     negative: key >= MISSING,
                     intact: true,
@@ -544,27 +568,36 @@ impl World {
                     }
                     continue;
                 }
-                store.insert(Time::ZERO, key, fresh_until, entry);
+                store.insert(Time::ZERO, key, fresh_until + stale, entry);
             }
         }
     }
+}
 
-    fn class_ttl(
-        &self,
-        scenario: &seawall_scenario::Scenario,
-        client: &seawall_scenario::Client,
-        cache: &Cache,
-    ) -> Option<Span> {
-        let service = match client.calls {
-            seawall_scenario::Place::Gateway(gateway) => scenario.gateways[gateway].calls,
-            other => other,
-        };
-        let ttl = scenario.policies(service).ttl;
-        let of_class = match client.class {
-            seawall_core::ttl::Class::Critical => ttl.critical,
-            seawall_core::ttl::Class::Important => ttl.important,
-            seawall_core::ttl::Class::Regular => ttl.regular,
-        };
-        of_class.or(ttl.ttl).or(cache.ttl)
+/// The service that a client's requests come to.
+fn served_by(scenario: &Scenario, client: &Client) -> Place {
+    match client.calls {
+        Place::Gateway(gateway) => scenario.gateways[gateway].calls,
+        other => other,
     }
+}
+
+/// How long a load takes an origin that is at ease; nothing where it is not a database.
+fn load_time(scenario: &Scenario, served_by: Place) -> Span {
+    let Place::Service(service) = served_by else {
+        return Span::ZERO;
+    };
+    match scenario.services[service].origin {
+        Some(Place::Database(database)) => scenario.databases[database].service_time.mean(),
+        _ => Span::ZERO,
+    }
+}
+
+fn ttl_of(class: Class, ttl: &ttl::Settings, cache: &Cache) -> Option<Span> {
+    let of_class = match class {
+        Class::Critical => ttl.critical,
+        Class::Important => ttl.important,
+        Class::Regular => ttl.regular,
+    };
+    of_class.or(ttl.ttl).or(cache.ttl)
 }

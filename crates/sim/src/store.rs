@@ -328,7 +328,9 @@ impl<R: Copy> Store<R> {
                 made = Inserted::Evicting(node.key);
                 self.counts.evicted += 1;
                 self.take(last);
-            } else if self.sweep(now, self.nodes.len()) == 0 {
+            } else if self.expiry.live(now) == self.len() || self.sweep(now, self.nodes.len()) == 0 {
+                // A full store refuses often: it looks for expired keys only when a second has passed in which
+                // some expired.
                 return None;
             }
         }

@@ -30,6 +30,8 @@ pub(crate) enum Provision {
     Nodes { database: usize, nodes: Vec<u16> },
     /// A cache's nodes are back.
     CacheNodes { cache: usize, nodes: Vec<usize> },
+    /// Keys are now spread over this many nodes of a cache.
+    Spread { cache: usize, nodes: u32 },
     /// An instance is restarted, and then the next one.
     Restart {
         service: usize,
@@ -387,31 +389,33 @@ impl World {
                 connections,
                 nodes,
                 takes,
-            } => {
-                let _ = nodes;
-                match event.on {
-                    Some(Place::Database(database)) => {
-                        if let Some(replicas) = *replicas {
-                            self.provide(*takes, Provision::Replicas { database, replicas });
-                        }
-                        if let Some(connections) = *connections {
-                            self.provide(
-                                *takes,
-                                Provision::Connections {
-                                    database,
-                                    connections,
-                                },
-                            );
-                        }
+            } => match event.on {
+                Some(Place::Database(database)) => {
+                    if let Some(replicas) = *replicas {
+                        self.provide(*takes, Provision::Replicas { database, replicas });
                     }
-                    Some(Place::Service(service)) => {
-                        if let Some(instances) = *instances {
-                            self.provide(*takes, Provision::Instances { service, instances });
-                        }
+                    if let Some(connections) = *connections {
+                        self.provide(
+                            *takes,
+                            Provision::Connections {
+                                database,
+                                connections,
+                            },
+                        );
                     }
-                    _ => {}
                 }
-            }
+                Some(Place::Service(service)) => {
+                    if let Some(instances) = *instances {
+                        self.provide(*takes, Provision::Instances { service, instances });
+                    }
+                }
+                Some(Place::Cache(cache)) => {
+                    if let Some(nodes) = *nodes {
+                        self.provide(*takes, Provision::Spread { cache, nodes });
+                    }
+                }
+                _ => {}
+            },
             Action::Warm { pace } => {
                 if let Some(Place::Cache(cache)) = event.on {
                     self.warm(cache, *pace);
@@ -469,6 +473,7 @@ impl World {
                 self.remake_cache(cache);
                 self.warm_by_itself(cache);
             }
+            Provision::Spread { cache, nodes } => self.reshard(cache, None, Some(nodes)),
             Provision::Restart {
                 service,
                 instance,
@@ -706,16 +711,14 @@ impl World {
         written.nodes = nodes.unwrap_or(written.nodes);
         let written = self.plan.scenario.caches[cache].clone();
         self.caches[cache].respread(&written, &mut self.meter);
-        for service in 0..self.services.len() {
-            if !self.services[service].tiers.contains(&cache) {
+        for service in &mut self.services {
+            let Some(tier) = service.tiers.iter().position(|tier| *tier == cache) else {
                 continue;
-            }
-            let played = self
-                .plan
-                .resized(&self.services[service].policies, Place::Service(service));
-            for at in 0..self.services[service].instances.len() {
-                // A guard learns of other nodes as a process does: it is started anew, its requests carry on.
-                let _ = (at, &played);
+            };
+            for instance in &mut service.instances {
+                instance
+                    .guard
+                    .respread(tier, written.sharding, (written.nodes as u16).max(1));
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::policies::Policies;
 use crate::queue::Order;
-use crate::ring::Placement;
+use crate::ring::{Placement, Sharding};
 use crate::sketch::Sketch;
 use crate::time::{Span, Time};
 use crate::{breaker, limit, queue, sketch};
@@ -50,6 +50,26 @@ impl TierState {
         } else {
             self.placement.node(key)
         }
+    }
+
+    /// Spreads keys over other nodes. Returns how many changes of state went with the breakers that it dropped.
+    pub(super) fn respread(
+        &mut self,
+        sharding: Sharding,
+        nodes: u16,
+        settings: Option<&breaker::Settings>,
+    ) -> u64 {
+        assert!(nodes > 0, "a tier has a node");
+        self.placement = Placement::new(sharding, nodes, VNODES);
+        self.nodes = nodes;
+        let Some(settings) = settings.filter(|_| !self.local) else {
+            return 0;
+        };
+        let dropped = self.breakers.iter().skip(nodes as usize);
+        let dropped = dropped.map(breaker::Breaker::transitions).sum();
+        self.breakers
+            .resize_with(nodes as usize, || breaker::Breaker::new(settings.clone()));
+        dropped
     }
 
     /// Takes other policies. Returns how many changes of state went with the breakers that it dropped.

@@ -63,6 +63,7 @@ use crate::limit::{self, Limiter};
 use crate::policies::Policies;
 use crate::queue::Queue;
 use crate::retry::Budget;
+use crate::ring::Sharding;
 use crate::rng::Stream;
 use crate::sketch::Sketch;
 use crate::time::{Span, Time};
@@ -170,7 +171,6 @@ impl Guard {
 
     /// Lets time pass: waits in the line before the origin and hard timeouts end, warming goes on.
     pub fn wake(&mut self, now: Time, rng: &mut Stream) {
-        self.wake_now = false;
         self.flights.expire(now);
         self.give_up_loads(now);
         self.promote(now, rng);
@@ -200,6 +200,7 @@ impl Guard {
             (budget, settings) => *budget = settings.as_ref().map(Budget::new),
         }
         self.ttl = Ttl::new(&policies.ttl);
+        self.epochs.retune(now, refresh_pace(policies));
         self.limiter.retune(now, digest::limiter_settings(policies));
         self.line.retune(now, digest::line_settings(policies));
         self.flights
@@ -213,6 +214,18 @@ impl Guard {
         self.policies = policies.clone();
         // Who waits in line may find a place now.
         self.wake_now = true;
+        self.check();
+    }
+
+    /// Spreads the keys of a tier differently, or over another number of nodes. What is on its way to a node stays so;
+    /// the breakers of nodes that stay keep their state. A tier that is not there is left alone.
+    ///
+    /// # Panics
+    /// When no node is left.
+    pub fn respread(&mut self, tier: usize, sharding: Sharding, nodes: u16) {
+        if let Some(tier) = self.tiers.get_mut(tier) {
+            self.transitions_past += tier.respread(sharding, nodes, self.policies.breaker.as_ref());
+        }
         self.check();
     }
 
