@@ -282,10 +282,10 @@ impl CacheSim {
         key: u64,
         keep: Span,
         entry: Entry,
+        timeout: Span,
         meter: &mut Meter,
     ) -> Result<(), CacheFault> {
         if !self.sound {
-            let timeout = self.timeout.unwrap_or(PATIENCE);
             if let Err((fault, _)) = self.ask(now, node, Span::ZERO, timeout, true) {
                 meter.count(self.errors[fault as usize]);
                 return Err(fault);

@@ -24,11 +24,7 @@ impl Watch {
             counted: vec![[0; 5]; scenario.services.len()],
             busy: vec![0.0; scenario.databases.len()],
             high_since: vec![None; scenario.databases.len()],
-            ordered: scenario
-                .databases
-                .iter()
-                .map(|database| database.replicas)
-                .collect(),
+            ordered: plan.written.iter().map(|(_, replicas)| *replicas).collect(),
         }
     }
 }

@@ -1407,7 +1407,10 @@ impl World {
         let copies = self.services[service as usize].copies;
         let instance = &mut self.services[service as usize].instances[index as usize];
         if instance.locals[tier as usize].is_empty() {
-            return self.caches[cache].put(self.now, node, key, keep, entry, &mut self.meter);
+            let written = self.plan.scenario.caches[cache].timeout;
+            let patience = self.services[service as usize].policies.deadline.cache;
+            let patience = patience.map_or(written, |own| own.min(written));
+            return self.caches[cache].put(self.now, node, key, keep, entry, patience, &mut self.meter);
         }
         let joined = load
             .and_then(|load| instance.joined.get(load.index() as usize))
