@@ -74,6 +74,8 @@ pub(crate) struct CacheNode {
     /// Look-ups reach it and come back.
     pub(crate) answers: bool,
     pub(crate) slow: f64,
+    /// What calls take longer because they go to a far region.
+    pub(crate) far: Span,
     pub(crate) max_clients: Option<u32>,
     /// Look-ups under way, as the instants at which they end; kept when clients are limited.
     busy: VecDeque<Time>,
@@ -104,6 +106,7 @@ impl CacheNode {
             frozen_until: None,
             answers: true,
             slow: 1.0,
+            far: Span::ZERO,
             max_clients: cache.max_clients,
             busy: VecDeque::new(),
             entries: meter.counter_of(Metric::CacheEntries, &cache.name, node),
@@ -237,7 +240,7 @@ impl CacheSim {
         let node = &mut self.nodes[node as usize];
         let patience = timeout.min(PATIENCE);
         let late = (CacheFault::TimedOut, patience);
-        let mut took = took.scaled(node.slow);
+        let mut took = took.scaled(node.slow) + node.far;
         match node.link.send(now, size, rng) {
             Delivery::At(at) => took += at.since(now),
             Delivery::Refused => return Err((CacheFault::Refused, took.min(patience))),
