@@ -1,4 +1,4 @@
-//! Every fault and every action does what it says, while it lasts.
+//! Every fault does what it says, while it lasts.
 //!
 //! A fault lasts from 10 s to 20 s of a run of 30 s; each is seen in one number before, during and after it.
 
@@ -13,7 +13,7 @@ const DURING: Range<f64> = 12.0..20.0;
 const AFTER: Range<f64> = 23.0..30.0;
 
 /// A hundred keys behind two cache nodes, all of them cached.
-const CACHED: &str = r#"
+pub(crate) const CACHED: &str = r#"
     [run]
     duration = "30s"
     warmup = "10s"
@@ -36,7 +36,7 @@ const CACHED: &str = r#"
 "#;
 
 /// The same without a cache, on a database of two shards.
-const PLAIN: &str = r#"
+pub(crate) const PLAIN: &str = r#"
     [run]
     duration = "30s"
     warmup = "10s"
@@ -55,7 +55,7 @@ const PLAIN: &str = r#"
 "#;
 
 /// A service of two instances that does its own work.
-const WORKING: &str = r#"
+pub(crate) const WORKING: &str = r#"
     [run]
     duration = "30s"
     warmup = "10s"
@@ -86,7 +86,7 @@ fn struck(base: &str, to: &str, fault: &str) -> Record {
     .record
 }
 
-fn act(base: &str, action: &str) -> Record {
+pub(crate) fn act(base: &str, action: &str) -> Record {
     run(&format!(
         "{base}\n[[timeline]]\nat = \"10s\"\naction = {{ {action} }}\n"
     ))
@@ -94,7 +94,7 @@ fn act(base: &str, action: &str) -> Record {
 }
 
 /// The median time of a call, in milliseconds, averaged over the seconds of a window.
-fn median_ms(record: &Record, over: Range<f64>) -> f64 {
+pub(crate) fn median_ms(record: &Record, over: Range<f64>) -> f64 {
     let values =
         &record.values(Metric::RequestDuration, "web", Some("0.5"))[record.window(over.start, over.end)];
     let seen: Vec<f64> = values.iter().copied().filter(|value| !value.is_nan()).collect();
@@ -102,12 +102,12 @@ fn median_ms(record: &Record, over: Range<f64>) -> f64 {
 }
 
 /// Errors of the cache a second, by their reason.
-fn cache_errors(record: &Record, reason: &str, over: Range<f64>) -> f64 {
+pub(crate) fn cache_errors(record: &Record, reason: &str, over: Range<f64>) -> f64 {
     let seconds = over.end - over.start;
     sum(record, Metric::CacheErrors, "redis", Some(reason), over) / seconds
 }
 
-fn loads(record: &Record, over: Range<f64>) -> f64 {
+pub(crate) fn loads(record: &Record, over: Range<f64>) -> f64 {
     rate(record, Metric::OriginRequests, "db", over)
 }
 
