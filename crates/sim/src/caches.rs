@@ -41,7 +41,6 @@ pub(crate) struct CacheSim {
     pub(crate) nodes: Vec<CacheNode>,
     placement: Placement,
     latency: Option<Dist>,
-    pub(crate) timeout: Option<Span>,
     pub(crate) ttl: Option<Span>,
     pub(crate) renewed_by_hits: bool,
     pub(crate) never_stored: bool,
@@ -139,7 +138,6 @@ impl CacheSim {
             sound: cache.max_clients.is_none(),
             nodes,
             latency: some_time(&cache.latency),
-            timeout: None,
             ttl: cache.ttl,
             renewed_by_hits: cache.renewed_by_hits,
             never_stored: false,
@@ -189,7 +187,6 @@ impl CacheSim {
             Some(dist) => dist.draw(&mut self.rng),
         };
         if !self.sound || took > timeout {
-            let timeout = self.timeout.map_or(timeout, |own| own.min(timeout));
             match self.ask(now, node, took, timeout, false) {
                 Ok(span) => took = span,
                 Err((fault, after)) => {

@@ -581,15 +581,13 @@ impl World {
                 let cache = &mut self.caches[index];
                 cache.ttl = written.ttl;
                 cache.renewed_by_hits = written.renewed_by_hits;
-                if let Knob::Timeout(timeout) = *knob {
-                    cache.timeout = Some(timeout);
-                }
                 for node in &mut cache.nodes {
                     let capacity = written.entries_max().map(|entries| entries as usize);
                     node.store.retune(capacity, written.eviction == Eviction::Lru);
                     node.max_clients = written.max_clients;
                 }
                 self.remake_cache(index);
+                self.retime(index);
             }
             (Some(Place::Database(index)), knob) => {
                 let database = &mut self.databases[index];
@@ -604,6 +602,20 @@ impl World {
             (Some(Place::Client(index)), Knob::Retries(retries)) => self.clients[index].retries = *retries,
             (Some(Place::Client(index)), Knob::Writes(share)) => self.clients[index].writes = *share,
             _ => {}
+        }
+    }
+
+    /// Tells guards the TTL and the timeout of a cache.
+    fn retime(&mut self, cache: usize) {
+        let written = &self.plan.scenario.caches[cache];
+        let (ttl, timeout) = (written.ttl.unwrap_or(Span::MAX), written.timeout);
+        for service in &mut self.services {
+            let Some(tier) = service.tiers.iter().position(|tier| *tier == cache) else {
+                continue;
+            };
+            for instance in &mut service.instances {
+                instance.guard.retime(tier, ttl, timeout);
+            }
         }
     }
 
