@@ -584,6 +584,7 @@ impl World {
                 for node in &mut cache.nodes {
                     let capacity = written.entries_max().map(|entries| entries as usize);
                     node.store.retune(capacity, written.eviction == Eviction::Lru);
+                    node.store.trim(self.now);
                     node.max_clients = written.max_clients;
                 }
                 self.remake_cache(index);
