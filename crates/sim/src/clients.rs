@@ -398,7 +398,7 @@ impl World {
         if in_gateway {
             self.leave_line(&seen, id);
         }
-        if in_gateway || matches!(seen.stage, Stage::Returning(_)) {
+        if in_gateway || matches!(seen.stage, Stage::Returning(_) | Stage::Lost) {
             self.calls.remove(id);
         } else if let Target::Service(service) = seen.target {
             if self.services[service as usize].cancels {

@@ -12,6 +12,7 @@ use seawall_core::guard::{
     self, Effect, Entry, Guard, Kind, LoadId, LoadReply, LoadStep, OriginFault, Outcome, Reply, Request,
     Setup, Source, Step, Tier,
 };
+use seawall_core::link::{Delivery, Link};
 use seawall_core::policies::Policies;
 use seawall_core::queue::{Cause, Queue};
 use seawall_core::record::{Ending, Metric};
@@ -60,6 +61,13 @@ pub(crate) struct ServiceSim {
     pub(crate) work: Option<Dist>,
     pub(crate) latency: Option<Dist>,
     pub(crate) far: Span,
+    /// The way to each instance, where something is wrong with any.
+    pub(crate) links: Vec<Link>,
+    /// Nothing is wrong with the way to any instance.
+    pub(crate) reachable: bool,
+    link_rng: Stream,
+    /// The size of an answer in bytes, for links of limited bandwidth.
+    answer_size: u64,
     pub(crate) availability: f64,
     pub(crate) trips: Option<Trips>,
     pub(crate) tripped_until: Time,
@@ -198,6 +206,10 @@ impl ServiceSim {
             work: some_time(&service.service_time),
             latency: some_time(&service.latency),
             far: Span::ZERO,
+            links: Vec::new(),
+            reachable: true,
+            link_rng: seed.stream("service link", entity),
+            answer_size: plan.answer_size(),
             availability: service.availability,
             trips: service.trips.clone(),
             tripped_until: Time::ZERO,
@@ -249,6 +261,14 @@ impl ServiceSim {
         let instances = &self.instances;
         self.balancer
             .pick(&mut self.rng, &self.busy, |index| instances[index].up)
+    }
+
+    /// What becomes of a call on its way to an instance.
+    fn reach(&mut self, now: Time, instance: usize) -> Delivery {
+        match self.links.get_mut(instance) {
+            Some(link) => link.send(now, self.answer_size, &mut self.link_rng),
+            None => Delivery::At(now),
+        }
     }
 
     /// How long the work on one request takes now.
@@ -347,6 +367,18 @@ impl World {
             return self.refuse(call, Answer::ERROR);
         };
         call.instance = index as u16;
+        if !sim.reachable {
+            match sim.reach(self.now, index) {
+                Delivery::At(at) => call.lag += at.since(self.now),
+                Delivery::Refused | Delivery::Reset => return self.refuse(call, Answer::ERROR),
+                Delivery::Dropped | Delivery::Held => {
+                    call.stage = Stage::Lost;
+                    self.keep(call);
+                    return;
+                }
+            }
+        }
+        let sim = &mut self.services[service as usize];
         if sim.gated {
             if let Err(refusal) = sim
                 .gate
@@ -361,6 +393,37 @@ impl World {
             return self.line_up(service, call);
         }
         self.start(service, call, None);
+    }
+
+    /// The way to a service is free again: the calls that lay there are taken up, or are given up by whoever sent them.
+    pub(crate) fn let_in(&mut self, service: u16, goes_on: bool) {
+        let lies_there =
+            |call: &Call| call.target == Target::Service(service) && matches!(call.stage, Stage::Lost);
+        let lost: Vec<Ticket> = self
+            .calls
+            .iter()
+            .filter(|(_, call)| lies_there(call))
+            .map(|(id, _)| id)
+            .collect();
+        for id in lost {
+            let Some(call) = self.calls.get(id).copied() else {
+                continue;
+            };
+            let sim = &mut self.services[service as usize];
+            let instance = &mut sim.instances[call.instance as usize];
+            if call.gone || !goes_on || !instance.up {
+                self.send_back_kept(id, Answer::ERROR);
+            } else if sim.threads.is_none_or(|threads| instance.busy < threads) {
+                self.start(service, call, Some(id));
+            } else if instance.line.push(self.now, id).is_err() {
+                self.send_back_kept(id, Answer::ERROR);
+            } else {
+                if let Some(call) = self.calls.get_mut(id) {
+                    call.stage = Stage::InLine;
+                }
+                self.watch_line(service, call.instance);
+            }
+        }
     }
 
     /// A call is answered without any work.

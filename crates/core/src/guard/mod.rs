@@ -236,6 +236,15 @@ impl Guard {
         self.check();
     }
 
+    /// Gives a tier another TTL, for what is stored from now on, and another timeout, for what is asked from now on. A
+    /// tier that is not there is left alone.
+    pub fn retime(&mut self, tier: usize, ttl: Span, timeout: Span) {
+        if let Some(tier) = self.tiers.get_mut(tier) {
+            tier.retime(ttl, timeout, &self.policies);
+        }
+        self.check();
+    }
+
     /// Forgets a key in all tiers, for good: nothing that was read before now is stored or served stale any more.
     pub fn purge(&mut self, now: Time, key: u64) {
         self.overtake(now, key, u64::MAX);
