@@ -88,6 +88,8 @@ pub struct Store<R> {
     /// The order of use; kept when there is a capacity.
     order: Order,
     expiry: Expiry,
+    /// No key expires before this, so nobody need look for one that has.
+    next_expiry: Time,
     swept: usize,
     counts: Counts,
 }
@@ -108,6 +110,7 @@ impl<R: Copy> Store<R> {
             holes: Vec::new(),
             order: Order::new(),
             expiry: Expiry::default(),
+            next_expiry: Time::NEVER,
             swept: 0,
             counts: Counts::default(),
         }
@@ -149,7 +152,7 @@ impl<R: Copy> Store<R> {
         if let Some(at) = self.index.find(key) {
             let old = std::mem::replace(&mut self.nodes[at as usize].slot, slot);
             self.expiry.remove(old.expires);
-            self.expiry.insert(expires);
+            self.note_expiry(expires);
             if self.settings.capacity.is_some() {
                 self.order.use_again(at);
             }
@@ -171,7 +174,7 @@ impl<R: Copy> Store<R> {
         });
         self.nodes[at as usize] = Node { key, slot };
         self.index.insert(key, at);
-        self.expiry.insert(expires);
+        self.note_expiry(expires);
         if self.settings.capacity.is_some() {
             self.order.insert(at);
         }
@@ -189,8 +192,8 @@ impl<R: Copy> Store<R> {
         if let Some(at) = self.index.find(key) {
             let slot = &mut self.nodes[at as usize].slot;
             self.expiry.remove(slot.expires);
-            self.expiry.insert(expires);
             slot.expires = expires;
+            self.note_expiry(expires);
         }
     }
 
@@ -275,6 +278,7 @@ impl<R: Copy> Store<R> {
             if node.slot.expires != before {
                 self.expiry.remove(before);
                 self.expiry.insert(node.slot.expires);
+                self.next_expiry = self.next_expiry.min(node.slot.expires);
             }
         }
     }
@@ -328,11 +332,26 @@ impl<R: Copy> Store<R> {
                 made = Inserted::Evicting(node.key);
                 self.counts.evicted += 1;
                 self.take(last);
-            } else if self.sweep(now, self.nodes.len()) == 0 {
+            } else if now < self.next_expiry || self.sweep(now, self.nodes.len()) == 0 {
+                self.next_expiry = self.first_expiry(now);
                 return None;
             }
         }
         Some(made)
+    }
+
+    /// When the next key expires; what is known of it is enough as long as it has not come.
+    fn first_expiry(&self, now: Time) -> Time {
+        if now < self.next_expiry {
+            return self.next_expiry;
+        }
+        let ends = self.iter().map(|(_, slot)| slot.expires);
+        ends.min().unwrap_or(Time::NEVER)
+    }
+
+    fn note_expiry(&mut self, expires: Time) {
+        self.expiry.insert(expires);
+        self.next_expiry = self.next_expiry.min(expires);
     }
 
     #[cold]
