@@ -35,10 +35,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, Stop> {
             &format!("its variants: {}", names.join(", ")),
         ));
     }
-    let scenario = document.scenario(variant, &[])?;
-    let _ = (print, arguments.format);
-    Err(Stop::Failed(format!(
-        "the arithmetic of {} is not there yet",
-        scenario.title
-    )))
+    let explanation = seawall_scenario::explain(&document.scenario(variant, &[])?);
+    print(&match arguments.format {
+        crate::simulate::Format::Text => explanation.text(),
+        crate::simulate::Format::Json => format!("{:#}\n", explanation.json()),
+    })?;
+    Ok(true)
 }

@@ -1,6 +1,9 @@
 //! The command as a user meets it: exit status, messages, files.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic, and its helpers are not marked as tests")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test may panic, and its helpers are not marked as tests"
+)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

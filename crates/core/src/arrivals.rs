@@ -75,15 +75,22 @@ impl Segment {
     /// The integral of the rate between two instants within.
     fn mass(&self, from: Time, to: Time) -> f64 {
         let length = to.since(from).as_nanos() as f64;
+        if self.slope == 0.0 {
+            return self.rate * length;
+        }
         (self.rate_at(from) + self.slope * length / 2.0) * length
     }
 
     /// How many nanoseconds after `from` the integral of the rate is `mass`; infinite when it never is.
     fn length(&self, from: Time, mass: f64) -> f64 {
-        let rate = self.rate_at(from);
         if self.slope == 0.0 {
-            return if rate > 0.0 { mass / rate } else { f64::INFINITY };
+            return if self.rate > 0.0 {
+                mass / self.rate
+            } else {
+                f64::INFINITY
+            };
         }
+        let rate = self.rate_at(from);
         let under_root = rate * rate + 2.0 * self.slope * mass;
         if under_root < 0.0 {
             return f64::INFINITY;
@@ -144,7 +151,11 @@ impl Arrivals {
         let planned = self.pending.is_some();
         self.settle(now);
         self.factor = factor.max(0.0);
-        planned.then(|| self.plan())
+        let pending = planned.then(|| self.plan());
+        if cfg!(debug_assertions) {
+            self.invariants();
+        }
+        pending
     }
 
     /// Puts a constant rate in the place of the schedule from now on, and says when the arrival that was pending
@@ -158,7 +169,11 @@ impl Arrivals {
             slope: 0.0,
         }];
         self.current = 0;
-        planned.then(|| self.plan())
+        let pending = planned.then(|| self.plan());
+        if cfg!(debug_assertions) {
+            self.invariants();
+        }
+        pending
     }
 
     /// The rate at an instant, in arrivals a second.

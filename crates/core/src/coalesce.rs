@@ -12,7 +12,7 @@
 //! let leader = flights.wait(load, 1);
 //! let Join::Waits(_, follower) = flights.join(Time::ZERO, 7, 2) else { panic!("it is under way") };
 //! let mut woken = Vec::new();
-//! flights.land(Time::ZERO, load, "value", true, |token| woken.push(token));
+//! flights.land(load, "value", true, |token| woken.push(token));
 //! assert_eq!(woken, [1, 2]);
 //! assert_eq!((flights.collect(leader), flights.collect(follower)), (Some("value"), Some("value")));
 //! ```
@@ -279,9 +279,10 @@ impl<R: Copy> Flights<R> {
         }
     }
 
-    /// Ends a load's flight: all who wait are told, in the order in which they came. The key is free again, or its
-    /// result is `shared` for the window. The load keeps its place until [`Flights::close`].
-    pub fn land(&mut self, now: Time, load: LoadId, result: R, shared: bool, mut wake: impl FnMut(u32)) {
+    /// Ends a load's flight: all who wait are told, in the order in which they came. The key is free again, or the
+    /// result is `shared` until the load is closed (and not beyond its age) and for the window after that. Between
+    /// the answer and the end of its store, a miss would otherwise begin the same load again.
+    pub fn land(&mut self, load: LoadId, result: R, shared: bool, mut wake: impl FnMut(u32)) {
         if !self.is_live(load) {
             return;
         }
@@ -298,14 +299,15 @@ impl<R: Copy> Flights<R> {
         }
         if self.open.get(key) == Some(&load.index) {
             self.open.remove(key);
-            if shared && !self.settings.window.is_zero() {
-                self.keep(now, key, load, result);
+            if shared {
+                let until = self.loads[load.index as usize].began + self.settings.age_max;
+                self.landed.insert(key, Landed { load, result, until });
             }
         }
     }
 
     /// Gives the place of a load back. Whoever still waits is not told: land it first.
-    pub fn close(&mut self, load: LoadId) {
+    pub fn close(&mut self, now: Time, load: LoadId) {
         if !self.is_live(load) {
             return;
         }
@@ -321,6 +323,7 @@ impl<R: Copy> Flights<R> {
         if self.open.get(key) == Some(&load.index) {
             self.open.remove(key);
         }
+        self.end_sharing(now, key, load);
     }
 
     /// Nobody joins the present load of this key any more, nor shares its result. Those who wait go on waiting.
@@ -329,11 +332,11 @@ impl<R: Copy> Flights<R> {
         self.landed.remove(key);
     }
 
-    /// Whether a load can be joined for this key.
+    /// Whether this key is being loaded or stored, so that there is no need to begin.
     pub fn is_open(&self, now: Time, key: u64) -> bool {
-        self.open
-            .get(key)
-            .is_some_and(|&index| now.since(self.loads[index as usize].began) < self.settings.age_max)
+        let joinable = |index: &u32| now.since(self.loads[*index as usize].began) < self.settings.age_max;
+        let shared = |landed: &Landed<R>| now < landed.until;
+        self.open.get(key).is_some_and(joinable) || self.landed.get(key).is_some_and(shared)
     }
 
     /// Whether the load is not over.
@@ -430,18 +433,25 @@ impl<R: Copy> Flights<R> {
             }
             assert_eq!(count, flight.count, "the list holds those who are counted");
         }
-        assert!(
-            self.landed.len() <= self.ends.len(),
-            "every shared result has an end"
-        );
+        for (_, landed) in self.landed.iter() {
+            let ends = self.ends.iter().any(|(.., load)| *load == landed.load);
+            assert!(ends || self.is_live(landed.load), "sharing ends");
+        }
     }
 
-    fn keep(&mut self, now: Time, key: u64, load: LoadId, result: R) {
+    /// The load has closed: its result is shared for the window only.
+    fn end_sharing(&mut self, now: Time, key: u64, load: LoadId) {
+        let Some(landed) = self.landed.get_mut(key).filter(|landed| landed.load == load) else {
+            return;
+        };
+        if self.settings.window.is_zero() {
+            self.landed.remove(key);
+            return;
+        }
+        landed.until = now + self.settings.window;
         // A window that was made shorter must not break the order of the ends.
         let last = self.ends.back().map_or(Time::ZERO, |(until, ..)| *until);
-        let until = now + self.settings.window;
-        self.landed.insert(key, Landed { load, result, until });
-        self.ends.push_back((until.max(last), key, load));
+        self.ends.push_back((landed.until.max(last), key, load));
     }
 
     fn free_waiter(&mut self, index: u32) {

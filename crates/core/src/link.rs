@@ -153,6 +153,9 @@ impl Link {
             Fault::Hang => faults.hang = true,
         }
         self.healthy = self.faults == Faults::default();
+        if cfg!(debug_assertions) {
+            self.invariants();
+        }
     }
 
     /// Ends a fault of this kind, whatever its numbers.
@@ -168,6 +171,9 @@ impl Link {
             Fault::Hang => faults.hang = false,
         }
         self.healthy = self.faults == Faults::default();
+        if cfg!(debug_assertions) {
+            self.invariants();
+        }
     }
 
     /// Ends all faults.

@@ -5,7 +5,7 @@
 use seawall_core::record::{Metric, Record};
 
 use crate::estimate::Estimate;
-use crate::phase::{Phases, Window};
+use crate::phase::{Phases, Window, cause_ends, extent};
 use crate::{ComponentKind, Report, Variant};
 
 /// Goodput counts as normal again at this share of what it was before.
@@ -56,6 +56,8 @@ pub struct Digest {
     pub worst: Estimate,
     /// What the origins bore.
     pub origins: Vec<OriginDigest>,
+    /// When the last of its faults ended, in seconds of the scenario's clock.
+    pub cause_ends: f64,
     /// When it was over.
     pub recovery: Recovery,
 }
@@ -76,8 +78,16 @@ pub struct OriginDigest {
 }
 
 impl Digest {
-    /// The figures of a variant of a report.
-    pub fn of(report: &Report, variant: &Variant, phases: &Phases) -> Digest {
+    /// The figures of a variant of a report, by its index.
+    ///
+    /// # Panics
+    /// When there is no such variant.
+    pub fn of(report: &Report, index: usize, phases: &Phases) -> Digest {
+        let variant = &report.variants[index];
+        let healing = Window {
+            from: cause_ends(report, index),
+            to: extent(report).1,
+        };
         let windows = phases.named().map(|(_, window)| window);
         let per_phase = |figure: &dyn Fn(&Record, Window) -> f64| {
             windows.map(|window| Estimate::of(variant.records.iter().map(|record| figure(record, window))))
@@ -103,7 +113,8 @@ impl Digest {
                 values.iter().copied().fold(f64::NAN, f64::min)
             })),
             origins: origins_of(report, variant, windows, aftermath),
-            recovery: recovery_of(report, variant, phases),
+            cause_ends: healing.from,
+            recovery: recovery_of(report, variant, phases, healing),
         }
     }
 
@@ -270,7 +281,7 @@ fn origins_of(
     origins(first).into_iter().map(digest).collect()
 }
 
-fn recovery_of(report: &Report, variant: &Variant, phases: &Phases) -> Recovery {
+fn recovery_of(report: &Report, variant: &Variant, phases: &Phases, healing: Window) -> Recovery {
     let mut times = Vec::new();
     let mut hurt = 0;
     for record in &variant.records {
@@ -286,11 +297,11 @@ fn recovery_of(report: &Report, variant: &Variant, phases: &Phases) -> Recovery 
             continue;
         }
         hurt += 1;
-        times.extend(normal_again(record, &smooth, normal, phases.after));
+        times.extend(normal_again(record, &smooth, normal, healing));
     }
     match (hurt, times.len()) {
         (0, _) => Recovery::Unhurt,
-        (_, 0) if phases.after.is_empty() => Recovery::Unseen,
+        (_, 0) if healing.is_empty() => Recovery::Unseen,
         (_, 0) => Recovery::Never,
         (hurt, back) => Recovery::At(Estimate::of(times), back, hurt),
     }
@@ -341,7 +352,7 @@ mod tests {
     }
 
     fn digest(report: &Report) -> Digest {
-        Digest::of(report, &report.variants[0], &Phases::of(report))
+        Digest::of(report, 0, &Phases::of(report))
     }
 
     #[test]
@@ -360,6 +371,16 @@ mod tests {
             panic!("{:?}", digest.recovery)
         };
         assert!((at.mean - 124.0).abs() < 1.5, "{at:?}");
+    }
+
+    #[test]
+    fn an_instant_fault_is_recovered_from_within_its_minute() {
+        let mut report = report(|clock| if (0.0..20.0).contains(&clock) { 10.0 } else { 100.0 });
+        report.happenings[0].to = None;
+        let Recovery::At(at, 1, 1) = digest(&report).recovery else {
+            panic!("{:?}", digest(&report).recovery)
+        };
+        assert!((at.mean - 24.0).abs() < 1.5, "{at:?}");
     }
 
     #[test]

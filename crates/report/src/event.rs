@@ -11,7 +11,7 @@ use crate::phase::Phases;
 use crate::wording::{clock, number, percent};
 
 /// The most crossings of one curve that are told one by one.
-const FLAPS: usize = 6;
+const FLAPS: usize = 4;
 
 /// One thing that was seen in the record of the first run.
 #[derive(Clone, Debug, PartialEq)]
@@ -177,7 +177,11 @@ fn instance_events(record: &Record, name: &str, values: &[f64], into: &mut Vec<E
     let found = crossings(values, full - 0.5, full, true);
     let words = [
         format!("all of {name} is up again"),
-        format!("{name} has lost instances"),
+        if values.contains(&0.0) {
+            format!("{name} is down")
+        } else {
+            format!("{name} has lost instances")
+        },
     ];
     tell(record, &found, &words, true, into);
     let most = values.iter().copied().fold(full, f64::max);

@@ -44,7 +44,7 @@ pub fn json(report: &Report) -> String {
 }
 
 fn variant_of(report: &Report, index: usize, variant: &Variant, phases: &Phases) -> Value {
-    let digest = Digest::of(report, variant, phases);
+    let digest = Digest::of(report, index, phases);
     let fate = match digest.fate() {
         Fate::Stands => "stands",
         Fate::Degrades => "degrades",

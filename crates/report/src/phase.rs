@@ -27,7 +27,7 @@ pub struct Phases {
     pub during: Window,
     /// From there to the end of the run.
     pub after: Window,
-    /// When the first fault began. Without any fault the whole run is `during`.
+    /// Whether there was any fault; without one the whole run is `during`.
     pub faulty: bool,
 }
 
@@ -42,11 +42,14 @@ impl Phases {
     /// The phases of a report.
     pub fn of(report: &Report) -> Phases {
         let (start, end) = extent(report);
-        let faults: Vec<&Happening> = report
-            .happenings
-            .iter()
+        let all = report.happenings.iter();
+        let mut faults: Vec<&Happening> = all
             .filter(|happening| happening.kind == HappeningKind::Fault && happening.from < end)
             .collect();
+        // What befalls one variant alone is no phase of the others.
+        if faults.iter().any(|fault| fault.variant.is_none()) {
+            faults.retain(|fault| fault.variant.is_none());
+        }
         if faults.is_empty() {
             return Phases {
                 before: Window {
@@ -89,6 +92,22 @@ impl Phases {
             ("during", self.during),
             ("after", self.after),
         ]
+    }
+}
+
+/// When the last fault of a variant ended, an instant one at once: its recovery is counted from here.
+pub(crate) fn cause_ends(report: &Report, variant: usize) -> f64 {
+    let (start, end) = extent(report);
+    let faults = report
+        .happenings_in(variant)
+        .filter(|happening| happening.kind == HappeningKind::Fault);
+    let last = faults
+        .map(|fault| fault.to.unwrap_or(fault.from))
+        .fold(f64::NAN, f64::max);
+    if last.is_nan() {
+        end
+    } else {
+        last.clamp(start, end)
     }
 }
 
@@ -160,6 +179,19 @@ mod tests {
                 from: 50.0,
                 to: 260.0
             }
+        );
+    }
+
+    #[test]
+    fn a_fault_of_one_variant_is_no_phase_of_the_others() {
+        let mut lasting = fault(10.0, Some(900.0));
+        lasting.variant = Some(0);
+        let report = report(vec![fault(50.0, None), lasting]);
+        assert!((Phases::of(&report).during.from - 50.0).abs() < 1e-9);
+        assert!((cause_ends(&report, 0) - 900.0).abs() < 1e-9);
+        assert!(
+            (cause_ends(&report, 1) - 50.0).abs() < 1e-9,
+            "an instant ends at once"
         );
     }
 

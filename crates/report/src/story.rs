@@ -51,10 +51,8 @@ impl Mark {
 impl<'a> Story<'a> {
     pub(crate) fn of(report: &'a Report) -> Story<'a> {
         let phases = Phases::of(report);
-        let digests = report
-            .variants
-            .iter()
-            .map(|variant| Digest::of(report, variant, &phases))
+        let digests = (0..report.variants.len())
+            .map(|index| Digest::of(report, index, &phases))
             .collect();
         Story {
             report,
@@ -157,7 +155,7 @@ impl<'a> Story<'a> {
     }
 
     fn recovery(&self, digest: &Digest) -> String {
-        let end = self.phases.during.to;
+        let end = digest.cause_ends;
         match digest.recovery {
             Recovery::Unhurt => "goodput stays normal throughout".to_owned(),
             Recovery::At(at, back, hurt) => {

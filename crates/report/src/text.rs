@@ -1,4 +1,4 @@
-//! The report for a terminal: verdict, what happened when, numbers, what was not met, what would have helped.
+//! The report for a terminal: verdict, what happened when, numbers, what would have helped, what was met.
 //!
 //! No colour and no control characters: what prints it may add those. Lines are as wide as asked, 60 to 100 columns.
 
@@ -9,6 +9,8 @@ use crate::wording::{clock, counted, cut, number, percent, right, width, wrapped
 
 /// The most lines that the timeline takes.
 const MOMENTS: usize = 48;
+/// The most expectations that were met and are told one by one.
+const MET: usize = 12;
 /// Columns of a cell of the table of numbers.
 const CELL: usize = 13;
 /// Columns of the title and the phase of a row of that table.
@@ -24,6 +26,7 @@ pub fn text(report: &Report, width: usize) -> String {
     lines.extend(timeline(&story, columns));
     lines.extend(numbers(&story, columns));
     lines.extend(help(&story, columns));
+    lines.extend(met(&story, columns));
     lines.push(String::new());
     lines.extend(wrapped(&foot(report), columns));
     let trimmed: Vec<&str> = lines.iter().map(|line| line.trim_end()).collect();
@@ -76,15 +79,27 @@ fn missed(story: &Story, columns: usize) -> Vec<String> {
         let over = format!("{} of {}, {from} to {to}", judged.metric, judged.of);
         lines.extend(indented(&format!("{seen} ({over})"), 6, columns));
     }
+    lines
+}
+
+/// What was met is good news and stands last; it is not told at length.
+fn met(story: &Story, columns: usize) -> Vec<String> {
     let met = story.met_everywhere();
-    if !met.is_empty() {
-        lines.extend(section(&format!(
-            "Met ({})",
-            counted(met.len(), "expectation", "expectations")
-        )));
-        for judged in met {
-            lines.extend(bulleted(&format!("✓ {}", judged.that), columns));
-        }
+    if met.is_empty() {
+        return Vec::new();
+    }
+    let mut lines = section(&format!(
+        "Met ({})",
+        counted(met.len(), "expectation", "expectations")
+    ));
+    for judged in met.iter().take(MET) {
+        lines.extend(bulleted(&format!("✓ {}", judged.that), columns));
+    }
+    if met.len() > MET {
+        lines.push(format!(
+            "  … and {} more, which the page of --report shows",
+            met.len() - MET
+        ));
     }
     lines
 }

@@ -105,6 +105,17 @@ fn the_page_is_one_small_file_that_asks_for_nothing() {
 }
 
 #[test]
+fn a_page_of_many_variants_and_runs_stays_small() {
+    let mut report = fixture::redis_down(2, 3000);
+    let copies = report.variants.clone();
+    report
+        .variants
+        .extend(copies.iter().cloned().chain(copies.clone()));
+    let page = html(&report);
+    assert!(page.len() < 1_500_000, "{} bytes", page.len());
+}
+
+#[test]
 fn every_word_is_escaped() {
     let mut report = fixture::redis_down(1, 100);
     let evil = "</script><img onerror='x'>\"&";

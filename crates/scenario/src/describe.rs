@@ -1,5 +1,7 @@
 //! What happens, in plain words, for timelines.
 
+use seawall_core::balance::Strategy;
+
 use crate::model::{Action, Event, Fault, Knob, Place, Scenario, What};
 use crate::numbers::{Unit, spell};
 
@@ -150,7 +152,7 @@ impl Scenario {
             Action::Restart { takes } => format!("restart {name}, which takes {takes}"),
             Action::Purge => format!("purge {name}"),
             Action::Flush => format!("flush {name}"),
-            Action::Balance(strategy) => format!("balance calls of {name} by {strategy:?}").to_lowercase(),
+            Action::Balance(strategy) => format!("balance calls to {name}: {}", strategy_word(*strategy)),
             Action::Shard {
                 nodes: Some(nodes), ..
             } => format!("spread the keys of {name} over {nodes} nodes"),
@@ -181,6 +183,15 @@ fn describe_knob(knob: &Knob) -> String {
     }
 }
 
+fn strategy_word(strategy: Strategy) -> &'static str {
+    match strategy {
+        Strategy::Random => "any one",
+        Strategy::RoundRobin => "in turn",
+        Strategy::LeastConnections => "the one with the fewest calls in flight",
+        Strategy::PowerOfTwo => "the less busy of two",
+    }
+}
+
 /// Numbers in runs: `0–4, 7`.
 fn runs(nodes: &[u32]) -> String {
     let mut sorted = nodes.to_vec();
@@ -189,7 +200,7 @@ fn runs(nodes: &[u32]) -> String {
     let mut list: Vec<(u32, u32)> = Vec::new();
     for node in sorted {
         match list.last_mut() {
-            Some((_, last)) if *last + 1 == node => *last = node,
+            Some((_, end)) if *end + 1 == node => *end = node,
             _ => list.push((node, node)),
         }
     }

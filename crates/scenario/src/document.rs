@@ -15,6 +15,9 @@ use crate::reader::{Raw, Reader, clip, suggestion};
 /// The longest document, in bytes.
 pub const BYTES_MAX: usize = 1 << 20;
 
+/// The most keys of a table.
+const ENTRIES_MAX: usize = 2_000;
+
 /// The most variants of a document.
 const VARIANTS_MAX: usize = 64;
 
@@ -99,6 +102,12 @@ impl Document {
         }
         let mut base = Node::from_table(0, 0, &table);
         let mut cx = Reader::default();
+        if let Some(wide) = base.too_wide(ENTRIES_MAX) {
+            let help = format!("a table has at most {ENTRIES_MAX}");
+            cx.mistake(wide, "this table has too many keys", "too many", help);
+            let list = cx.mistakes.into_iter().map(|raw| raw.in_source(&source));
+            return Err(Mistakes::new(name, list.collect()));
+        }
         let variants = take_variants(&mut cx, &mut base);
         let names = if variants.is_empty() {
             vec![AS_WRITTEN.to_owned()]
@@ -215,7 +224,7 @@ impl Document {
             raw
         });
         let raws = first.into_iter().chain(raws).collect();
-        Err(self.mistakes(&[self.text.clone()], raws))
+        Err(self.mistakes(std::slice::from_ref(&self.text), raws))
     }
 
     fn no_such_variant(&self, variant: &str) -> Mistakes {
@@ -229,19 +238,25 @@ impl Document {
         let list = raws
             .into_iter()
             .map(|raw| {
-                let source = sources[(raw.at.source as usize).min(sources.len() - 1)].clone();
-                let end = source.inner().len();
-                let span = (raw.at.start as usize).min(end)..(raw.at.end as usize).min(end);
-                Mistake {
-                    message: raw.message,
-                    label: raw.label,
-                    help: raw.help,
-                    span,
-                    source,
-                }
+                let source = (raw.at.source as usize).min(sources.len() - 1);
+                raw.in_source(&sources[source])
             })
             .collect();
         Mistakes::new(&self.name, sorted(list))
+    }
+}
+
+impl Raw {
+    /// The mistake, with the text it is in.
+    fn in_source(self, source: &Arc<NamedSource<String>>) -> Mistake {
+        let end = source.inner().len();
+        Mistake {
+            message: self.message,
+            label: self.label,
+            help: self.help,
+            span: (self.at.start as usize).min(end)..(self.at.end as usize).min(end),
+            source: source.clone(),
+        }
     }
 }
 

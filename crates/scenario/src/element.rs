@@ -78,8 +78,8 @@ macro_rules! element {
             type Out = $name;
 
             fn read(cx: &mut $crate::reader::Reader, node: &$crate::node::Node) -> Option<$name> {
-                let mut keys: Vec<&str> = Vec::new();
-                $($crate::element::element!(@key keys, $crate::element::key(stringify!($field)), $mode);)+
+                let keys = [$($crate::element::element!(@key $crate::element::key(stringify!($field)), $mode),)+];
+                let keys: Vec<&str> = keys.into_iter().flatten().collect();
                 cx.table(node, $what, &keys)?;
                 $(let $field: Option<$type> = $crate::element::element!(
                     @read cx, node, $what, $crate::element::key(stringify!($field)), concat!($($doc),+),
@@ -91,19 +91,21 @@ macro_rules! element {
             }
 
             fn schema() -> serde_json::Value {
-                let mut fields: Vec<$crate::element::Field> = Vec::new();
-                $($crate::element::element!(
-                    @field fields, $crate::element::key(stringify!($field)), concat!($($doc),+).trim(),
+                let fields = [$($crate::element::element!(
+                    @field $crate::element::key(stringify!($field)), concat!($($doc),+).trim(),
                     $mode $($form)? $(= $default)?
-                );)+
+                ),)+];
+                let fields = fields.into_iter().flatten().collect();
                 $crate::element::object(concat!($($about),+), fields)
             }
         }
     };
     // A name is the table's own key, and none within it.
-    (@key $keys:ident, $key:expr, named) => {};
-    (@key $keys:ident, $key:expr, $mode:ident) => {
-        $keys.push($key);
+    (@key $key:expr, named) => {
+        None
+    };
+    (@key $key:expr, $mode:ident) => {
+        Some($key)
     };
     (@read $cx:ident, $node:ident, $what:literal, $key:expr, $doc:expr, named) => {
         Some($cx.name.clone())
@@ -129,33 +131,35 @@ macro_rules! element {
             None => Some($default),
         }
     };
-    (@field $fields:ident, $key:expr, $doc:expr, named) => {};
-    (@field $fields:ident, $key:expr, $doc:expr, required $form:ty) => {
-        $fields.push($crate::element::Field {
+    (@field $key:expr, $doc:expr, named) => {
+        None
+    };
+    (@field $key:expr, $doc:expr, required $form:ty) => {
+        Some($crate::element::Field {
             key: $key,
             doc: $doc,
             schema: <$form as $crate::form::Form>::schema(),
             default: serde_json::Value::Null,
             required: true,
-        });
+        })
     };
-    (@field $fields:ident, $key:expr, $doc:expr, optional $form:ty) => {
-        $fields.push($crate::element::Field {
+    (@field $key:expr, $doc:expr, optional $form:ty) => {
+        Some($crate::element::Field {
             key: $key,
             doc: $doc,
             schema: <$crate::form::Maybe<$form> as $crate::form::Form>::schema(),
             default: serde_json::Value::Null,
             required: false,
-        });
+        })
     };
-    (@field $fields:ident, $key:expr, $doc:expr, default $form:ty = $default:expr) => {
-        $fields.push($crate::element::Field {
+    (@field $key:expr, $doc:expr, default $form:ty = $default:expr) => {
+        Some($crate::element::Field {
             key: $key,
             doc: $doc,
             schema: <$form as $crate::form::Form>::schema(),
             default: <$form as $crate::form::Form>::spell(&$default),
             required: false,
-        });
+        })
     };
 }
 
@@ -248,10 +252,9 @@ macro_rules! tagged {
             }
 
             fn schema() -> serde_json::Value {
-                let mut of: Vec<serde_json::Value> = Vec::new();
-                $($crate::element::tagged!(
-                    @schema of, $word, concat!($($doc),+), $({ $($field: $of $(= $default)?),+ })?
-                );)+
+                let of: Vec<serde_json::Value> = [$($crate::element::tagged!(
+                    @schema $word, concat!($($doc),+), $({ $($field: $of $(= $default)?),+ })?
+                ),)+].into_iter().flatten().collect();
                 serde_json::json!({ "anyOf": of })
             }
         }
@@ -303,10 +306,10 @@ macro_rules! tagged {
     (@absent $cx:ident, $body:ident, $word:literal, $key:ident = $default:expr) => {
         Some($default)
     };
-    (@schema $of:ident, $word:literal, $doc:expr,) => {
-        $of.push(serde_json::json!({ "const": $word, "description": $doc.trim() }));
+    (@schema $word:literal, $doc:expr,) => {
+        vec![serde_json::json!({ "const": $word, "description": $doc.trim() })]
     };
-    (@schema $of:ident, $word:literal, $doc:expr, { $($field:ident: $form:ty $(= $default:expr)?),+ }) => {{
+    (@schema $word:literal, $doc:expr, { $($field:ident: $form:ty $(= $default:expr)?),+ }) => {{
         let mut body = serde_json::json!({
             "type": "object",
             "properties": {
@@ -318,9 +321,10 @@ macro_rules! tagged {
             $crate::element::key(stringify!($field)), $crate::element::tagged!(@required $($default)?)
         )),+];
         let required: Vec<&str> = fields.iter().filter(|field| field.1).map(|field| field.0).collect();
-        if required.is_empty() {
-            $of.push(serde_json::json!({ "const": $word, "description": $doc.trim() }));
-        } else {
+        let alone = required
+            .is_empty()
+            .then(|| serde_json::json!({ "const": $word, "description": $doc.trim() }));
+        if alone.is_none() {
             body["required"] = serde_json::json!(required);
         }
         let properties = &body["properties"][fields[0].0];
@@ -329,13 +333,14 @@ macro_rules! tagged {
         } else {
             body
         };
-        $of.push(serde_json::json!({
+        let table = serde_json::json!({
             "type": "object",
             "description": $doc.trim(),
             "properties": { $word: body },
             "required": [$word],
             "additionalProperties": false
-        }));
+        });
+        alone.into_iter().chain([table]).collect::<Vec<_>>()
     }};
     (@required) => { true };
     (@required $default:expr) => { false };

@@ -51,13 +51,13 @@ impl Scenario {
             Wanted::Is(statistic, bound) => {
                 let unit = unit(expect.metric, statistic);
                 let seen = runs.iter().map(|run| run.statistic(statistic, expect.over));
-                by_mean(seen.collect(), bound, unit)
+                by_mean(&seen.collect::<Vec<_>>(), bound, unit)
             }
             Wanted::Times { by, of, bound } => {
                 let seen = runs
                     .iter()
                     .map(|run| run.statistic(by, expect.over) / run.statistic(by, of));
-                by_mean(seen.collect(), bound, Unit::Times)
+                by_mean(&seen.collect::<Vec<_>>(), bound, Unit::Times)
             }
             Wanted::Reaches { bound, within, hold } => by_time(&runs, bound, within, hold),
             Wanted::Never(bound) => by_all(&runs, bound, false, unit(expect.metric, Statistic::Max)),
@@ -121,7 +121,9 @@ impl Run<'_> {
                 values = vec![0.0; self.record.periods];
             }
             let period = self.record.period.as_secs_f64();
-            values.iter_mut().for_each(|value| *value /= period);
+            for value in &mut values {
+                *value /= period;
+            }
         }
         values
     }
@@ -197,7 +199,7 @@ impl Run<'_> {
     }
 }
 
-fn by_mean(seen: Vec<f64>, bound: Bound, unit: Unit) -> Verdict {
+fn by_mean(seen: &[f64], bound: Bound, unit: Unit) -> Verdict {
     let count = seen.len() as f64;
     let mean = seen.iter().sum::<f64>() / count;
     if mean.is_nan() {
@@ -264,9 +266,8 @@ fn by_all(runs: &[Run<'_>], bound: Bound, wanted: bool, unit: Unit) -> Verdict {
     // The one that came nearest to breaking it, or broke it most.
     let worst = match (bound, wanted) {
         (Bound::Above(_), true) | (Bound::Below(_), false) => low,
-        (Bound::Above(_), false) | (Bound::Below(_), true) => high,
         (Bound::Between(from, _), _) if low < from => low,
-        (Bound::Between(..), _) => high,
+        _ => high,
     };
     let seen = if wrong == 0 {
         format!("{} to {}", numbers::spell(low, unit), numbers::spell(high, unit))

@@ -6,6 +6,7 @@
 //! [`Scenario`], and give back records.
 
 mod assemble;
+mod consistency;
 mod describe;
 mod document;
 mod element;
@@ -19,6 +20,7 @@ mod node;
 mod numbers;
 mod reader;
 mod schema;
+mod timeline;
 pub mod units;
 
 pub use document::{AS_WRITTEN, BYTES_MAX, Document};

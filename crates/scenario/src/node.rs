@@ -133,6 +133,15 @@ impl Node {
         self.field(key).map_or(self.at, |node| node.at)
     }
 
+    /// Where a table has more than so many keys.
+    pub(crate) fn too_wide(&self, max: usize) -> Option<At> {
+        if self.entries().len() > max {
+            return Some(self.at);
+        }
+        let entries = self.entries().iter().map(|entry| &entry.node);
+        entries.chain(self.items()).find_map(|node| node.too_wide(max))
+    }
+
     /// Takes an entry out.
     pub(crate) fn take(&mut self, key: &str) -> Option<Node> {
         let Value::Table(entries) = &mut self.value else {

@@ -98,7 +98,8 @@ fn deep_and_wide_documents_are_refused_in_time() {
     let deep_list = format!("a = {}", "[".repeat(100_000));
     let deep_table = format!("[{}a]\nb = 1", "a.".repeat(100_000));
     let deep_inline = format!("a = {}", "{ a = ".repeat(50_000));
-    let wide: String = (0..60_000).map(|index| format!("k{index} = 1\n")).collect();
+    let keys: Vec<String> = (0..60_000).map(|index| format!("k{index} = 1")).collect();
+    let wide = keys.join("\n");
     let wide_variant = format!("{GOOD}\n[variant.breaker.cache]\n{wide}");
     for text in [deep_key, deep_list, deep_table, deep_inline, wide, wide_variant] {
         check(&Document::parse("large", &text).unwrap_err());

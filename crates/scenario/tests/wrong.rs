@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme};
 use seawall_scenario::{Document, Mistakes};
 
+#[expect(clippy::unwrap_used, reason = "a test")]
 fn render(mistakes: &Mistakes) -> String {
     let handler = GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor())
         .with_width(100)

@@ -282,10 +282,10 @@ impl CacheSim {
         key: u64,
         keep: Span,
         entry: Entry,
+        timeout: Span,
         meter: &mut Meter,
     ) -> Result<(), CacheFault> {
         if !self.sound {
-            let timeout = self.timeout.unwrap_or(PATIENCE);
             if let Err((fault, _)) = self.ask(now, node, Span::ZERO, timeout, true) {
                 meter.count(self.errors[fault as usize]);
                 return Err(fault);
@@ -480,12 +480,24 @@ impl CacheSim {
     }
 }
 
+/// The share of its life that an entry has left in the stationary state, when its key is asked for `requests` times
+/// in that life on average.
+fn left(rng: &mut Stream, cache: &Cache, requests: f64) -> f64 {
+    let even = rng.unit();
+    if !cache.renewed_by_hits {
+        return even;
+    }
+    // It began with the last request, which was at the most a life ago: an exponential time, cut off there.
+    let since = -libm::log1p(even * libm::expm1(-requests)) / requests;
+    (1.0 - since).clamp(0.0, 1.0)
+}
+
 impl World {
     /// Puts shared caches into their stationary state.
     ///
     /// A key that is asked for `r` times a second and kept for `T` without renewal is there with probability
-    /// `rT / (1 + rT)`, and its age is even over `0..T`; renewed by hits, it is there with `1 − e^(−rT)`. A bounded cache
-    /// is filled with what is asked for most.
+    /// `rT / (1 + rT)`, and its age is even over `0..T`; renewed by hits, it is there with `1 − e^(−rT)`, and its age is
+    /// the time since its last request. A bounded cache is filled with what is asked for most.
     pub(crate) fn prefill(&mut self) {
         let scenario = self.plan.scenario.clone();
         for (index, cache) in scenario.caches.iter().enumerate() {
@@ -523,7 +535,9 @@ impl World {
                 if !rng.chance(there) {
                     continue;
                 }
-                let left = ttl.map_or(Span::MAX, |ttl| ttl.scaled(rng.unit()));
+                let left = ttl.map_or(Span::MAX, |ttl: Span| {
+                    ttl.scaled(left(&mut rng, cache, r * ttl.as_secs_f64()))
+                });
                 let sim = &mut self.caches[index];
                 let node = sim.placement.node(key) as usize;
                 let fresh_until = Time::ZERO + left;

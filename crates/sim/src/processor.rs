@@ -69,6 +69,8 @@ impl Curve {
 #[derive(Clone, Debug)]
 pub struct Processor {
     curve: Curve,
+    /// The curve's best concurrency.
+    best: f64,
     scale: f64,
     pace: f64,
     /// A heap of what runs: the one that is done first is in front.
@@ -103,6 +105,7 @@ impl Processor {
         debug_assert!(scale > 0.0, "a scale of nothing");
         Processor {
             curve,
+            best: curve.best(),
             scale,
             pace: 1.0,
             running: Vec::new(),
@@ -183,6 +186,7 @@ impl Processor {
     pub fn set_curve(&mut self, now: Time, curve: Curve) {
         self.advance(now);
         self.curve = curve;
+        self.best = curve.best();
         self.respeed();
     }
 
@@ -208,7 +212,7 @@ impl Processor {
         if self.running.is_empty() {
             return 0.0;
         }
-        (self.concurrency() / self.curve.best()).min(1.0)
+        (self.concurrency() / self.best).min(1.0)
     }
 
     /// The load integrated over time up to now, in seconds: the mean load of a window is its growth in the window

@@ -88,8 +88,6 @@ pub struct Store<R> {
     /// The order of use; kept when there is a capacity.
     order: Order,
     expiry: Expiry,
-    /// No key expires before this, so nobody need look for one that has.
-    next_expiry: Time,
     swept: usize,
     counts: Counts,
 }
@@ -110,7 +108,6 @@ impl<R: Copy> Store<R> {
             holes: Vec::new(),
             order: Order::new(),
             expiry: Expiry::default(),
-            next_expiry: Time::NEVER,
             swept: 0,
             counts: Counts::default(),
         }
@@ -152,7 +149,7 @@ impl<R: Copy> Store<R> {
         if let Some(at) = self.index.find(key) {
             let old = std::mem::replace(&mut self.nodes[at as usize].slot, slot);
             self.expiry.remove(old.expires);
-            self.note_expiry(expires);
+            self.expiry.insert(expires);
             if self.settings.capacity.is_some() {
                 self.order.use_again(at);
             }
@@ -174,7 +171,7 @@ impl<R: Copy> Store<R> {
         });
         self.nodes[at as usize] = Node { key, slot };
         self.index.insert(key, at);
-        self.note_expiry(expires);
+        self.expiry.insert(expires);
         if self.settings.capacity.is_some() {
             self.order.insert(at);
         }
@@ -192,8 +189,8 @@ impl<R: Copy> Store<R> {
         if let Some(at) = self.index.find(key) {
             let slot = &mut self.nodes[at as usize].slot;
             self.expiry.remove(slot.expires);
+            self.expiry.insert(expires);
             slot.expires = expires;
-            self.note_expiry(expires);
         }
     }
 
@@ -278,7 +275,6 @@ impl<R: Copy> Store<R> {
             if node.slot.expires != before {
                 self.expiry.remove(before);
                 self.expiry.insert(node.slot.expires);
-                self.next_expiry = self.next_expiry.min(node.slot.expires);
             }
         }
     }
@@ -332,26 +328,13 @@ impl<R: Copy> Store<R> {
                 made = Inserted::Evicting(node.key);
                 self.counts.evicted += 1;
                 self.take(last);
-            } else if now < self.next_expiry || self.sweep(now, self.nodes.len()) == 0 {
-                self.next_expiry = self.first_expiry(now);
+            } else if self.expiry.live(now) == self.len() || self.sweep(now, self.nodes.len()) == 0 {
+                // A full store refuses often: it looks for expired keys only when a second has passed in which
+                // some expired.
                 return None;
             }
         }
         Some(made)
-    }
-
-    /// When the next key expires; what is known of it is enough as long as it has not come.
-    fn first_expiry(&self, now: Time) -> Time {
-        if now < self.next_expiry {
-            return self.next_expiry;
-        }
-        let ends = self.iter().map(|(_, slot)| slot.expires);
-        ends.min().unwrap_or(Time::NEVER)
-    }
-
-    fn note_expiry(&mut self, expires: Time) {
-        self.expiry.insert(expires);
-        self.next_expiry = self.next_expiry.min(expires);
     }
 
     #[cold]

@@ -15,11 +15,11 @@ fn the_leader_leaves_and_the_others_go_on() {
     };
     assert_eq!(flights.leave(leader), Some((load, 1)));
     let mut woken = Vec::new();
-    flights.land(at(1), load, 5, true, |token| woken.push(token));
+    flights.land(load, 5, true, |token| woken.push(token));
     assert_eq!(woken, [11]);
     assert_eq!(flights.collect(follower), Some(5));
     assert_eq!(flights.collect(follower), None, "once");
-    flights.close(load);
+    flights.close(at(5), load);
     assert!(flights.is_empty());
 }
 
@@ -35,7 +35,7 @@ fn an_old_load_is_not_joined() {
     assert_eq!(flights.join(at(10), 1, 3), Join::Nothing);
     let new = flights.lead(at(10), 1, true);
     flights.wait(new, 3);
-    flights.land(at(11), old, 1, true, |_| ());
+    flights.land(old, 1, true, |_| ());
     assert!(
         matches!(flights.join(at(11), 1, 4), Join::Waits(load, _) if load == new),
         "the old load's landing leaves the new one's key alone"
@@ -64,8 +64,8 @@ fn a_result_is_shared_for_the_window_unless_detached() {
     });
     for key in [1, 2] {
         let load = flights.lead(at(0), key, true);
-        flights.land(at(5), load, 7, true, |_| ());
-        flights.close(load);
+        flights.land(load, 7, true, |_| ());
+        flights.close(at(5), load);
     }
     flights.detach(2);
     assert!(matches!(flights.join(at(14), 1, 0), Join::Shares(_, 7)));
@@ -129,8 +129,8 @@ proptest! {
                 }
                 Operation::Land(which) if !live.is_empty() => {
                     let load = live.swap_remove(which % live.len());
-                    flights.land(now, load, load.index(), true, |token| woken.push(token));
-                    flights.close(load);
+                    flights.land(load, load.index(), true, |token| woken.push(token));
+                    flights.close(now, load);
                 }
                 Operation::Collect(which) if !waiting.is_empty() => {
                     let place = which % waiting.len();

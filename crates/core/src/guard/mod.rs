@@ -171,7 +171,6 @@ impl Guard {
 
     /// Lets time pass: waits in the line before the origin and hard timeouts end, warming goes on.
     pub fn wake(&mut self, now: Time, rng: &mut Stream) {
-        self.wake_now = false;
         self.flights.expire(now);
         self.give_up_loads(now);
         self.promote(now, rng);
@@ -201,6 +200,7 @@ impl Guard {
             (budget, settings) => *budget = settings.as_ref().map(Budget::new),
         }
         self.ttl = Ttl::new(&policies.ttl);
+        self.epochs.retune(now, refresh_pace(policies));
         self.limiter.retune(now, digest::limiter_settings(policies));
         self.line.retune(now, digest::line_settings(policies));
         self.flights

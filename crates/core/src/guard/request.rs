@@ -1,16 +1,19 @@
 //! A request on its way through the guard: look-ups, the wait for a load, and what it is answered with.
 
+mod found;
+mod write;
+
 use crate::coalesce::{Join, LoadId, WaiterId};
 use crate::gate::Reason;
 use crate::rng::Stream;
 use crate::shed::Priority;
 use crate::time::{Span, Time};
 use crate::ttl::Class;
-use crate::{breaker, early, limit};
+use crate::{breaker, limit};
 
 use super::Guard;
 use super::load::{Landing, Purpose, Room};
-use super::step::{CacheFault, Call, Effect, Entry, Kind, OriginFault, Outcome, Reply, Source, Step};
+use super::step::{Call, Kind, Outcome, Reply, Source, Step};
 
 /// A call that was begun. The driver keeps it between steps.
 ///
@@ -124,7 +127,8 @@ impl Request {
 }
 
 impl Guard {
-    /// Begins a call. `token` is the driver's name for it, given back by [`Effect::Wake`].
+    /// Begins a call. `token` is the driver's name for it, given back by [`Effect::Wake`](super::Effect::Wake).
+    #[inline]
     pub fn begin(&mut self, now: Time, rng: &mut Stream, token: u32, call: &Call) -> (Request, Step) {
         self.requests += 1;
         let deadline = match self.policies.deadline.total {
@@ -148,6 +152,7 @@ impl Guard {
     /// Goes on with a call after its last step was performed.
     ///
     /// A wake-up that comes twice, or together with the instant that was waited for, does no harm.
+    #[inline]
     pub fn resume(&mut self, now: Time, rng: &mut Stream, request: &mut Request, reply: Reply) -> Step {
         match (request.stage, reply) {
             (Stage::Lookup, Reply::Found(entry)) => self.found(now, rng, request, &entry),
@@ -195,6 +200,7 @@ impl Guard {
     }
 
     /// Asks the first tier from `tier` on that may be asked; the origin when there is none.
+    #[inline]
     fn look(&mut self, now: Time, rng: &mut Stream, request: &mut Request, tier: usize) -> Step {
         if now >= request.deadline {
             return self.give_up(now, request, Outcome::TimedOut);
@@ -224,123 +230,6 @@ impl Guard {
             };
         }
         self.miss(now, rng, request)
-    }
-
-    fn found(&mut self, now: Time, rng: &mut Stream, request: &mut Request, entry: &Entry) -> Step {
-        self.judge_node(now, request, breaker::Verdict::Success);
-        if !entry.intact && self.policies.integrity {
-            self.counters.cache_error(CacheFault::Corrupt);
-            return self.next_tier(now, rng, request);
-        }
-        if self.marks.overtaken(request.key, entry.stored, entry.version) {
-            return self.next_tier(now, rng, request);
-        }
-        if now < entry.fresh_until {
-            return self.hit(now, rng, request, entry);
-        }
-        if let Some(stale) = &self.policies.stale {
-            let bound = stale.while_revalidating.max(stale.on_error);
-            let newest = request.fallback.is_none_or(|seen| seen.version < entry.version);
-            if now < entry.fresh_until + bound && !entry.negative && newest {
-                request.fallback = Some(Fallback {
-                    tier: request.tier,
-                    fresh_until: entry.fresh_until,
-                    stored: entry.stored,
-                    version: entry.version,
-                });
-            }
-        }
-        self.next_tier(now, rng, request)
-    }
-
-    fn hit(&mut self, now: Time, rng: &mut Stream, request: &mut Request, entry: &Entry) -> Step {
-        use crate::epoch::{Epoch, Judged};
-        self.counters.hits[request.tier as usize] += 1;
-        let mut kind = if entry.negative {
-            Kind::Negative
-        } else {
-            Kind::Fresh
-        };
-        if entry.stored < self.epoch_began {
-            // An invalidation of it may have been lost. Any older epoch will do: all are judged alike.
-            kind = Kind::Stale;
-            if self.epochs.judge(now, Epoch(0)) == Judged::Refresh {
-                self.refresh(now, rng, request);
-            }
-        } else if self.refresh_is_due(now, rng, entry) {
-            self.refresh(now, rng, request);
-        }
-        if request.missed != 0 && kind != Kind::Stale {
-            self.fill(now, request, entry);
-        }
-        let answer = Outcome::Answer {
-            from: Source::Tier(request.tier),
-            kind,
-            version: entry.version,
-        };
-        self.end(request, answer)
-    }
-
-    fn refresh_is_due(&self, now: Time, rng: &mut Stream, entry: &Entry) -> bool {
-        if now >= entry.refresh_at {
-            return true;
-        }
-        let Some(settings) = &self.policies.early else {
-            return false;
-        };
-        early::due(settings, now, entry.fresh_until, entry.cost, rng)
-    }
-
-    /// Copies what was found into the faster tiers that were asked and did not have it.
-    fn fill(&mut self, now: Time, request: &Request, entry: &Entry) {
-        for tier in 0..request.tier {
-            if request.missed & (1 << tier) == 0 || !self.keeps(tier as usize, request.key) {
-                continue;
-            }
-            let state = &self.tiers[tier as usize];
-            let mut entry = *entry;
-            entry.fresh_until = entry.fresh_until.min(now + state.ttl_max);
-            entry.refresh_at = entry.refresh_at.min(entry.fresh_until);
-            let keep = entry.fresh_until.since(now) + self.keep_extra(entry.negative);
-            let node = state.node(request.key);
-            self.effects.push_back(Effect::Fill {
-                tier,
-                node,
-                key: request.key,
-                keep,
-                entry,
-            });
-        }
-    }
-
-    fn cache_failed(
-        &mut self,
-        now: Time,
-        rng: &mut Stream,
-        request: &mut Request,
-        fault: CacheFault,
-    ) -> Step {
-        let verdict = if fault.is_outage() {
-            breaker::Verdict::Failure
-        } else {
-            breaker::Verdict::Success
-        };
-        self.judge_node(now, request, verdict);
-        self.counters.cache_error(fault);
-        self.look(now, rng, request, request.tier as usize + 1)
-    }
-
-    fn next_tier(&mut self, now: Time, rng: &mut Stream, request: &mut Request) -> Step {
-        self.counters.misses[request.tier as usize] += 1;
-        request.missed |= 1 << request.tier;
-        self.look(now, rng, request, request.tier as usize + 1)
-    }
-
-    fn judge_node(&mut self, now: Time, request: &mut Request, verdict: breaker::Verdict) {
-        if let Some(permit) = request.permit.take() {
-            let took = now.since(request.sent);
-            self.record_node(now, request.tier, request.node, permit, verdict, took);
-        }
     }
 
     /// No tier has it: a stale answer, another's load, or a load of its own.
@@ -498,49 +387,6 @@ impl Guard {
                 version: fallback.version,
             },
         )
-    }
-
-    fn write(&mut self, now: Time, rng: &mut Stream, request: &mut Request) -> Step {
-        if let Some(breaker) = &mut self.origin {
-            match breaker.admit(now, rng) {
-                breaker::Admission::Pass(permit) => request.permit = Some(permit),
-                breaker::Admission::Refuse { .. } => {
-                    return self.end(request, Outcome::Shed(Reason::OriginOpen));
-                }
-            }
-        }
-        // A write stands in no line behind reads, and goes on when the reads have taken all the places.
-        request.place = self.limiter.acquire(now);
-        request.stage = Stage::Writing;
-        request.sent = now;
-        self.writes_beyond += u32::from(request.place.is_none());
-        Step::Write {
-            timeout: request.left(now),
-        }
-    }
-
-    fn written(
-        &mut self,
-        now: Time,
-        rng: &mut Stream,
-        request: &mut Request,
-        result: Result<u64, OriginFault>,
-    ) -> Step {
-        let took = now.since(request.sent);
-        self.leave_origin(
-            now,
-            request.permit.take(),
-            request.place.take(),
-            Some((result.is_ok(), took)),
-        );
-        // Nobody knows whether a write that failed has happened: what is cached is out of date either way.
-        self.overtake(now, request.key, result.unwrap_or(u64::MAX));
-        self.promote(now, rng);
-        match result {
-            Ok(version) => self.end(request, Outcome::Written { version }),
-            Err(OriginFault::TimedOut) => self.end(request, Outcome::TimedOut),
-            Err(_) => self.end(request, Outcome::Failed),
-        }
     }
 
     /// Every request ends here, or in [`Guard::abandon`].

@@ -140,25 +140,28 @@
   };
   const windows = ({ variant, x, box }, front) => {
     let out = "", last = -Infinity;
-    for (const window of data.windows) {
-      if (window.variant !== null && window.variant !== variant) continue;
-      if ((window.to ?? window.from) < view.from || window.from > view.to) continue;
+    const here = data.windows.filter((window) => (window.variant === null || window.variant === variant)
+      && (window.to ?? window.from) >= view.from && window.from <= view.to);
+    here.forEach((window, order) => {
       const colour = window.fault ? "fault" : "action", start = Math.max(x(window.from), box.left - 5);
       if (!front) {
-        if (window.to === null) continue;
+        if (window.to === null) return;
         const wide = (Math.min(x(window.to), box.right + 5) - start).toFixed(1);
         out += `<rect x="${start.toFixed(1)}" y="${box.top}" width="${wide}" height="${box.bottom - box.top}" fill="var(--${colour})" opacity="0.11"/>`;
         if (window.fault) out += `<rect x="${start.toFixed(1)}" y="${box.top - 5}" width="${wide}" height="5" fill="url(#hatch-window)"/>`;
-        continue;
+        return;
       }
       out += `<path d="M${start.toFixed(1)} ${box.top - 5}V${box.bottom}" stroke="var(--${colour})" stroke-width="1.2"${window.fault ? "" : ' stroke-dasharray="5 2"'}/>`;
       if (window.to !== null) out += `<path d="M${x(window.to).toFixed(1)} ${box.top - 5}V${box.bottom}" stroke="var(--${colour})" stroke-width="0.8" opacity="0.7"/>`;
-      const text = view.together ? window.tag : window.tag + " " + window.text, room = view.together ? 16 : text.length * 5.6 + 6;
       const at = Math.max(start, box.left, last) + 2;
-      if (at - start > 40) continue;
-      last = at + room;
+      if (at - start > 40) return;
+      // A label has the room up to the next one; what does not fit is in the timeline under the same tag.
+      const next = here[order + 1] ? Math.max(x(here[order + 1].from), at + 16) : box.right;
+      const full = window.tag + " " + window.text, room = Math.floor((next - at - 4) / 5.9);
+      const text = view.together || room < 8 ? window.tag : full.length <= room ? full : full.slice(0, room - 1) + "…";
+      last = at + (text === window.tag ? 16 : text.length * 5.9);
       out += `<text class="tag ${colour}" x="${at.toFixed(1)}" y="11">${escape(text)}</text>`;
-    }
+    });
     return out;
   };
   const middle = (i) => data.from + (i + 0.5) * data.step;
@@ -368,6 +371,10 @@
     const now = document.documentElement.dataset.theme || system;
     document.documentElement.dataset.theme = now === "dark" ? "light" : "dark";
   };
+  // Paper is white: what is printed is the light page.
+  let before;
+  addEventListener("beforeprint", () => { before = document.documentElement.dataset.theme; document.documentElement.dataset.theme = "light"; });
+  addEventListener("afterprint", () => { if (before) document.documentElement.dataset.theme = before; else delete document.documentElement.dataset.theme; });
   const shared = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   shared.setAttribute("width", "0"); shared.setAttribute("height", "0"); shared.style.position = "absolute"; shared.setAttribute("aria-hidden", "true");
   shared.innerHTML = `<defs>${defs()}</defs>`;

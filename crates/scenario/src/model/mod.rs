@@ -14,6 +14,7 @@ mod gateway;
 pub(crate) mod protect;
 mod run;
 mod service;
+mod settings;
 
 pub use action::{Action, Knob};
 pub use cache::{Cache, CacheKind, Eviction};

@@ -8,7 +8,7 @@ const TICKS_MAX: usize = 1 << 20;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Expiry {
-    /// How many expire within each second, its end included.
+    /// How many expire at each whole second or within the one before it.
     ticks: Vec<u32>,
     /// How many expire later than all of them.
     for_ever: usize,
@@ -42,8 +42,8 @@ impl Expiry {
     }
 
     pub(super) fn live(&mut self, now: Time) -> usize {
-        // A second whose end has come has passed.
-        let passed = ((now.as_nanos() / TICK_NANOS) as usize).min(TICKS_MAX);
+        // What expires at this very second has expired.
+        let passed = ((now.as_nanos() / TICK_NANOS) as usize + 1).min(TICKS_MAX);
         while self.passed < passed {
             self.live -= self.ticks.get(self.passed).map_or(0, |count| *count as usize);
             self.passed += 1;
@@ -70,7 +70,7 @@ impl Expiry {
     }
 }
 
-/// The second at or before whose end this instant lies.
+/// The number of the whole second at or before which this instant lies.
 fn tick(expires: Time) -> usize {
-    (expires.as_nanos().saturating_sub(1) / TICK_NANOS) as usize
+    expires.as_nanos().div_ceil(TICK_NANOS) as usize
 }

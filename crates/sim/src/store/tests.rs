@@ -42,7 +42,7 @@ impl Plain {
                 let last_expired = last.is_some_and(|key| self.held[&key].0 <= now);
                 if last_expired {
                     self.held.retain(|key, _| Some(*key) != last);
-                } else {
+                } else if self.held.values().any(|held| whole_second(held.0) <= now) {
                     self.held.retain(|_, (expires, _, _)| *expires > now);
                 }
                 if self.held.len() >= capacity {
@@ -65,6 +65,11 @@ impl Plain {
         self.held.insert(key, (expires, record, self.uses));
         inserted
     }
+}
+
+/// The end of the second in which this instant lies.
+fn whole_second(time: Time) -> Time {
+    Time::from_nanos(time.as_nanos().div_ceil(SEC).saturating_mul(SEC))
 }
 
 proptest! {

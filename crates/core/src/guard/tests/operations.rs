@@ -141,7 +141,7 @@ struct Desk {
 }
 
 impl Desk {
-    fn settle(&mut self, mut request: Request, mut step: Step) {
+    fn settle(&mut self, request: Request, step: Step) {
         // A wait that is over at once would never end.
         if let Step::Wait { until } = step {
             assert!(until > self.now);
@@ -152,6 +152,10 @@ impl Desk {
         } else {
             self.requests.push((request, step));
         }
+        self.effects();
+    }
+
+    fn effects(&mut self) {
         while let Some(effect) = self.guard.poll() {
             match effect {
                 Effect::Wake(token) => {
@@ -160,9 +164,9 @@ impl Desk {
                         .iter()
                         .position(|(request, _)| request.token() == token);
                     let place = place.expect("only those are woken who wait");
-                    (request, step) = self.requests.swap_remove(place);
+                    let (mut request, step) = self.requests.swap_remove(place);
                     assert!(matches!(step, Step::Wait { .. }));
-                    step = self
+                    let step = self
                         .guard
                         .resume(self.now, &mut self.rng, &mut request, Reply::Woken);
                     assert!(
@@ -188,16 +192,6 @@ impl Desk {
         }
     }
 
-    fn effects(&mut self) {
-        // A request that has ended is not settled again, so this only drains.
-        let (mut request, _) = self.guard.begin(self.now, &mut self.rng, u32::MAX, &past());
-        request.load();
-        self.begun += 1;
-        self.settle(request, Step::Done(Outcome::TimedOut));
-        request = request.to_owned();
-        assert!(request.ended());
-    }
-
     fn entry(&self, how: u8) -> Entry {
         let past = self.now - ms(400);
         Entry {
@@ -206,8 +200,8 @@ impl Desk {
             refresh_at: self.now + ms(u64::from(how / 2)) - ms(100),
             cost: ms(20),
             version: u64::from(how % 5),
-            negative: how % 7 == 0,
-            intact: how % 11 != 0,
+            negative: how.is_multiple_of(7),
+            intact: !how.is_multiple_of(11),
         }
     }
 
@@ -248,7 +242,7 @@ impl Desk {
             LoadStep::Fetch { .. } if how < 80 => LoadReply::FetchFailed(OriginFault::TimedOut),
             LoadStep::Fetch { .. } => LoadReply::Fetched {
                 version: u64::from(how),
-                negative: how % 9 == 0,
+                negative: how.is_multiple_of(9),
                 took: ms(20),
             },
             LoadStep::Store { .. } if how < 60 => LoadReply::Stored(Err(CacheFault::TimedOut)),
@@ -298,14 +292,6 @@ impl Desk {
             self.effects();
             assert!(self.guard.next_wake() > self.now, "waking gets it done");
         }
-    }
-}
-
-/// A call whose deadline has passed: it ends at once.
-fn past() -> Call {
-    Call {
-        deadline: Time::ZERO,
-        ..Call::read(0)
     }
 }
 

@@ -581,8 +581,8 @@ fn what_was_popular_is_warmed_when_a_cache_comes_back_empty() {
     let mut world = World::new(
         vec![tier()],
         Policies {
-            warm,
             breaker,
+            warm,
             ..Policies::default()
         },
     );

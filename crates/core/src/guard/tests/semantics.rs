@@ -563,6 +563,7 @@ fn a_new_epoch_flushes_nothing_and_refreshes_at_a_pace() {
 // "`LOADING`, `READONLY`, `MOVED`, `OOM`, `NOAUTH` and `max number of clients` are different facts, not \"down\"."
 #[test]
 fn not_every_fault_of_a_cache_opens_its_breaker() {
+    use CacheFault::{Loading, NoAuth, Refused, Reset, TimedOut, TooManyClients};
     for fault in CacheFault::ALL {
         let mut world = World::new(vec![tier()], breaking());
         world.cache_fault[0] = Some(fault);
@@ -571,7 +572,6 @@ fn not_every_fault_of_a_cache_opens_its_breaker() {
         }
         world.run(at(1_000));
         let opens = world.guard.breaker_transitions() > 0;
-        use CacheFault::{Loading, NoAuth, Refused, Reset, TimedOut, TooManyClients};
         let outage = [Refused, TimedOut, Reset, Loading, TooManyClients, NoAuth].contains(&fault);
         assert_eq!(opens, outage, "{fault:?}");
         assert!(world.guard.counters().cache_errors[fault as usize] >= 10);

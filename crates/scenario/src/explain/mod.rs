@@ -5,10 +5,13 @@
 //! could stay down after the cause is gone. Protections are not looked at, except retries: this is what they have to
 //! deal with.
 
+mod origin;
+
 use serde_json::{Value as Json, json};
 
+use self::origin::{Load, explain_origin, explain_refill};
 use crate::formula::{self, KeyClass};
-use crate::model::{CacheKind, Database, Place, Scenario, Service};
+use crate::model::{CacheKind, Place, Scenario, Service};
 use crate::numbers::{Unit, spell};
 
 /// One number of the arithmetic.
@@ -150,6 +153,9 @@ pub fn explain(scenario: &Scenario) -> Explanation {
     }
     for index in callers_first(scenario) {
         let flow = flows[index].clone();
+        if flow.reads() + flow.writes <= 0.0 {
+            continue;
+        }
         let service = &scenario.services[index];
         let after = explain_service(&mut explanation, scenario, service, &flow);
         if let Some(Place::Service(next)) = service.origin {
@@ -261,15 +267,16 @@ fn explain_service(
             explain_timeout(explanation, scenario, service, *index, before);
         }
     }
-    if let Some(Place::Database(index)) = service.origin {
-        let load = Load {
-            database: &scenario.databases[index],
-            normal: after.reads(),
-            cold: reads,
-            attempts: flow.attempts.max(1.0) * retries(scenario, service),
-            entries,
-        };
-        explain_database(explanation, &load);
+    let (attempts, cold) = (flow.attempts.max(1.0) * retries(scenario, service), reads);
+    let load = match service.origin {
+        Some(Place::Database(index)) => Some(Load::of_database(&scenario.databases[index])),
+        Some(Place::Service(index)) => Some(Load::of_service(&scenario.services[index])),
+        _ => None,
+    };
+    if let Some(mut load) = load {
+        (load.normal, load.cold) = (after.reads(), cold);
+        (load.attempts, load.entries) = (attempts, entries);
+        explain_origin(explanation, &load);
         explain_refill(explanation, &load, flow, &after);
     }
     after
@@ -389,237 +396,13 @@ fn explain_timeout(
     }
 }
 
-/// What a database has to bear.
-struct Load<'d> {
-    database: &'d Database,
-    /// Reads with the caches working.
-    normal: f64,
-    /// Reads without them.
-    cold: f64,
-    attempts: f64,
-    /// Entries that the caches hold in the long run.
-    entries: f64,
-}
-
-impl Load<'_> {
-    /// The most reads that one node completes, and how that was found.
-    fn capacity(&self) -> (f64, String) {
-        let database = self.database;
-        let mean = database.service_time.mean().as_secs_f64().max(1e-9);
-        if let Some(capacity) = database.capacity {
-            return (capacity, "as declared".to_owned());
-        }
-        let connections = database.connections.map_or(f64::INFINITY, f64::from);
-        if let Some(overload) = &database.overload {
-            let best = formula::usl_best(overload.contention, overload.coherence).min(connections);
-            if best.is_finite() {
-                let peak = formula::usl(1.0 / mean, overload.contention, overload.coherence, best);
-                return (peak, format!("scalability law: best with {best:.0} at once"));
-            }
-            let limit = if overload.contention > 0.0 {
-                1.0 / (mean * overload.contention)
-            } else {
-                f64::INFINITY
-            };
-            return (limit, "scalability law: bounded by contention".to_owned());
-        }
-        (connections / mean, "connections ÷ service time".to_owned())
-    }
-}
-
-fn explain_database(explanation: &mut Explanation, load: &Load<'_>) {
-    let database = load.database;
-    let of = &database.name;
-    let nodes = f64::from(database.nodes());
-    let (capacity, how) = load.capacity();
-    explanation.line(
-        of,
-        "reads, caches working",
-        load.normal,
-        Unit::PerSecond,
-        "what the caches miss",
-    );
-    let shape = format!(
-        "÷ {nodes} nodes ({} shards × {} replicas)",
-        database.shards, database.replicas
-    );
-    explanation.line(
-        of,
-        "… on a node",
-        load.normal / nodes,
-        Unit::PerSecond,
-        shape.clone(),
-    );
-    explanation.line(
-        of,
-        "reads, caches gone",
-        load.cold,
-        Unit::PerSecond,
-        "all of them",
-    );
-    explanation.line(of, "… on a node", load.cold / nodes, Unit::PerSecond, shape);
-    if !capacity.is_finite() {
-        explanation.sentence(of, "capacity", "without limit", how);
-        explanation.standings.push((of.clone(), Standing::Stable));
-        return;
-    }
-    let whole = capacity * nodes;
-    explanation.line(of, "capacity of a node", capacity, Unit::PerSecond, how);
-    explanation.line(of, "capacity", whole, Unit::PerSecond, format!("× {nodes} nodes"));
-    explanation.line(
-        of,
-        "utilization, caches working",
-        load.normal / whole,
-        Unit::Share,
-        "",
-    );
-    explanation.line(of, "utilization, caches gone", load.cold / whole, Unit::Share, "");
-    let short = (load.cold - whole).max(0.0);
-    let share = spell(short / load.cold.max(1e-300), Unit::Share);
-    explanation.line(
-        of,
-        "shortfall, caches gone",
-        short,
-        Unit::PerSecond,
-        format!("{share} of the reads"),
-    );
-    let amplified = load.cold * load.attempts;
-    if load.attempts > 1.0 {
-        let how = format!(
-            "every request up to {} when all fail",
-            spell(load.attempts, Unit::Times)
-        );
-        explanation.line(
-            of,
-            "reads with retries, caches gone",
-            amplified,
-            Unit::PerSecond,
-            how,
-        );
-    }
-    explain_standing(explanation, load, whole, amplified);
-    explain_scaling(explanation, load, capacity);
-}
-
-fn explain_standing(explanation: &mut Explanation, load: &Load<'_>, capacity: f64, amplified: f64) {
-    let (standing, sentence, how) = if load.normal > capacity {
-        (
-            Standing::Overloaded,
-            "overloaded",
-            "the normal load is above the capacity",
-        )
-    } else if amplified > capacity {
-        (
-            Standing::Vulnerable,
-            "vulnerable",
-            "above the capacity without the caches: it may stay down when the cause is gone",
-        )
-    } else {
-        (
-            Standing::Stable,
-            "stable",
-            "bears the whole load without the caches",
-        )
-    };
-    explanation.sentence(&load.database.name, "standing", sentence, how);
-    explanation.standings.push((load.database.name.clone(), standing));
-}
-
-/// What autoscaling would need, and when it would be there.
-fn explain_scaling(explanation: &mut Explanation, load: &Load<'_>, capacity: f64) {
-    let database = load.database;
-    let shards = f64::from(database.shards);
-    let needed = libm::ceil(load.cold / capacity / shards - 1e-9);
-    if needed <= f64::from(database.replicas) {
-        return;
-    }
-    let of = &database.name;
-    let how = format!(
-        "{} ÷ {} a node",
-        spell(load.cold, Unit::PerSecond),
-        spell(capacity, Unit::PerSecond)
-    );
-    explanation.line(
-        of,
-        "replicas a shard to do without caches",
-        needed,
-        Unit::Count,
-        how,
-    );
-    let Some(autoscaling) = &database.autoscaling else {
-        return;
-    };
-    if needed > f64::from(autoscaling.max) {
-        let sentence = format!("never: it stops at {}", autoscaling.max);
-        explanation.sentence(of, "autoscaling gets there", sentence, "");
-        return;
-    }
-    let steps = libm::ceil((needed - f64::from(database.replicas)) / f64::from(autoscaling.step));
-    let one = autoscaling.for_.as_secs_f64() + autoscaling.delay.as_secs_f64();
-    let how = format!(
-        "{steps} × ({} to notice + {} to serve): the surge is immediate",
-        autoscaling.for_, autoscaling.delay
-    );
-    explanation.line(
-        of,
-        "autoscaling gets there after",
-        steps * one,
-        Unit::Seconds,
-        how,
-    );
-}
-
-/// How long empty caches take to get back to nine tenths of their hit ratio.
-fn explain_refill(explanation: &mut Explanation, load: &Load<'_>, before: &Flow, after: &Flow) {
-    let reads = before.reads();
-    let hits = (reads - after.reads()) / reads.max(1e-300);
-    if !hits.is_finite() || hits <= 0.0 {
-        return;
-    }
-    let reached = |time: f64| -> f64 {
-        let of_key = |key: &KeyRate| key.count * key.rate * -libm::expm1(-key.rate * time);
-        before.keys.iter().map(of_key).sum::<f64>() / reads
-    };
-    let (mut low, mut high) = (0.0, 1.0);
-    while reached(high) < 0.9 * hits && high < 1e9 {
-        high *= 2.0;
-    }
-    for _ in 0..60 {
-        let middle = f64::midpoint(low, high);
-        if reached(middle) < 0.9 * hits {
-            low = middle;
-        } else {
-            high = middle;
-        }
-    }
-    let of = &load.database.name;
-    let (capacity, _) = load.capacity();
-    let whole = capacity * f64::from(load.database.nodes());
-    let how = "until the hit ratio is back at nine tenths, if every load succeeds at once";
-    explanation.line(of, "time to refill, by demand", high, Unit::Seconds, how);
-    if whole.is_finite() && load.entries > 0.0 {
-        let how = format!(
-            "{} entries ÷ {}, at the very least",
-            spell(load.entries, Unit::Count),
-            spell(whole, Unit::PerSecond)
-        );
-        explanation.line(
-            of,
-            "time to refill, by capacity",
-            load.entries / whole,
-            Unit::Seconds,
-            how,
-        );
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::Document;
 
     fn example(sets: &[(&str, &str)]) -> Explanation {
-        let text = include_str!("../tests/fixtures/redis-down.toml");
+        let text = include_str!("../../tests/fixtures/redis-down.toml");
         let document = Document::parse("redis-down.toml", text).unwrap();
         explain(&document.scenario("unprotected", sets).unwrap())
     }

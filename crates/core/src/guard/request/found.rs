@@ -1,0 +1,138 @@
+//! What a look-up found, and what comes of it.
+
+use crate::epoch::{Epoch, Judged};
+use crate::rng::Stream;
+use crate::time::Time;
+use crate::{breaker, early};
+
+use super::super::Guard;
+use super::super::step::{CacheFault, Effect, Entry, Kind, Outcome, Source, Step};
+use super::{Fallback, Request};
+
+impl Guard {
+    #[inline]
+    pub(super) fn found(
+        &mut self,
+        now: Time,
+        rng: &mut Stream,
+        request: &mut Request,
+        entry: &Entry,
+    ) -> Step {
+        self.judge_node(now, request, breaker::Verdict::Success);
+        if !entry.intact && self.policies.integrity {
+            self.counters.cache_error(CacheFault::Corrupt);
+            return self.next_tier(now, rng, request);
+        }
+        if self.marks.overtaken(request.key, entry.stored, entry.version) {
+            return self.next_tier(now, rng, request);
+        }
+        if now < entry.fresh_until {
+            return self.hit(now, rng, request, entry);
+        }
+        if let Some(stale) = &self.policies.stale {
+            let bound = stale.while_revalidating.max(stale.on_error);
+            let newest = request.fallback.is_none_or(|seen| seen.version < entry.version);
+            if now < entry.fresh_until + bound && !entry.negative && newest {
+                request.fallback = Some(Fallback {
+                    tier: request.tier,
+                    fresh_until: entry.fresh_until,
+                    stored: entry.stored,
+                    version: entry.version,
+                });
+            }
+        }
+        self.next_tier(now, rng, request)
+    }
+
+    #[inline]
+    fn hit(&mut self, now: Time, rng: &mut Stream, request: &mut Request, entry: &Entry) -> Step {
+        self.counters.hits[request.tier as usize] += 1;
+        let mut kind = if entry.negative {
+            Kind::Negative
+        } else {
+            Kind::Fresh
+        };
+        if entry.stored < self.epoch_began {
+            // An invalidation of it may have been lost. Any older epoch will do: all are judged alike.
+            kind = Kind::Stale;
+            let idle = !self.flights.is_open(now, request.key);
+            if idle && self.epochs.judge(now, Epoch(0)) == Judged::Refresh {
+                self.refresh(now, rng, request);
+            }
+        } else if self.refresh_is_due(now, rng, entry) {
+            self.refresh(now, rng, request);
+        }
+        if request.missed != 0 && kind != Kind::Stale {
+            self.fill(now, request, entry);
+        }
+        let answer = Outcome::Answer {
+            from: Source::Tier(request.tier),
+            kind,
+            version: entry.version,
+        };
+        self.end(request, answer)
+    }
+
+    fn refresh_is_due(&self, now: Time, rng: &mut Stream, entry: &Entry) -> bool {
+        if now >= entry.refresh_at {
+            return true;
+        }
+        let Some(settings) = &self.policies.early else {
+            return false;
+        };
+        early::due(settings, now, entry.fresh_until, entry.cost, rng)
+    }
+
+    /// Copies what was found into the faster tiers that were asked and did not have it.
+    fn fill(&mut self, now: Time, request: &Request, entry: &Entry) {
+        for tier in 0..request.tier {
+            if request.missed & (1 << tier) == 0 || !self.keeps(tier as usize, request.key) {
+                continue;
+            }
+            let state = &self.tiers[tier as usize];
+            let mut entry = *entry;
+            entry.fresh_until = entry.fresh_until.min(now + state.ttl_max);
+            entry.refresh_at = entry.refresh_at.min(entry.fresh_until);
+            let keep = entry.fresh_until.since(now) + self.keep_extra(entry.negative);
+            let node = state.node(request.key);
+            self.effects.push_back(Effect::Fill {
+                tier,
+                node,
+                key: request.key,
+                keep,
+                entry,
+            });
+        }
+    }
+
+    pub(super) fn cache_failed(
+        &mut self,
+        now: Time,
+        rng: &mut Stream,
+        request: &mut Request,
+        fault: CacheFault,
+    ) -> Step {
+        let verdict = if fault.is_outage() {
+            breaker::Verdict::Failure
+        } else {
+            breaker::Verdict::Success
+        };
+        self.judge_node(now, request, verdict);
+        self.counters.cache_error(fault);
+        self.look(now, rng, request, request.tier as usize + 1)
+    }
+
+    pub(super) fn next_tier(&mut self, now: Time, rng: &mut Stream, request: &mut Request) -> Step {
+        self.counters.misses[request.tier as usize] += 1;
+        request.missed |= 1 << request.tier;
+        self.look(now, rng, request, request.tier as usize + 1)
+    }
+
+    #[inline]
+    pub(super) fn judge_node(&mut self, now: Time, request: &mut Request, verdict: breaker::Verdict) {
+        if let Some(permit) = request.permit.take() {
+            let took = now.since(request.sent);
+            self.record_node(now, request.tier, request.node, permit, verdict, took);
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! What the exact engine says, against what is known: formulas, published cases, laws of conservation.
+//!
+//! Every test here is deterministic: its seeds are fixed. A number is compared with its formula by a confidence
+//! interval over replications, and the interval must be narrow, so that agreement means something.
+
+mod caches;
+mod conservation;
+mod faults;
+mod metastable;
+mod queues;
+mod ripples;
+mod same;
+mod support;
