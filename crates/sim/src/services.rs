@@ -496,10 +496,11 @@ impl World {
     fn watch_line(&mut self, service: u16, index: u16) {
         let instance = &mut self.services[service as usize].instances[index as usize];
         if let Some(at) = instance.line.next_timeout() {
+            let at = at.max(self.now);
             if at < instance.line_at {
                 instance.line_at = at;
                 self.agenda.push(
-                    at.max(self.now),
+                    at,
                     Event::Line {
                         service,
                         instance: index,
@@ -511,7 +512,11 @@ impl World {
 
     pub(crate) fn line_timeouts(&mut self, service: u16, index: u16) {
         let now = self.now;
-        self.services[service as usize].instances[index as usize].line_at = Time::NEVER;
+        let instance = &mut self.services[service as usize].instances[index as usize];
+        if now < instance.line_at {
+            return;
+        }
+        instance.line_at = Time::NEVER;
         loop {
             let instance = &mut self.services[service as usize].instances[index as usize];
             let Some(departure) = instance.line.depart(now) else {
@@ -1085,11 +1090,11 @@ impl World {
     /// Sees to it that a guard is woken when it wants to be.
     fn watch_guard(&mut self, service: u16, index: u16) {
         let instance = &mut self.services[service as usize].instances[index as usize];
-        let at = instance.guard.next_wake();
+        let at = instance.guard.next_wake().max(self.now);
         if at < instance.wake_at {
             instance.wake_at = at;
             self.agenda.push(
-                at.max(self.now),
+                at,
                 Event::Wake {
                     service,
                     instance: index,
@@ -1101,6 +1106,10 @@ impl World {
     pub(crate) fn wake(&mut self, service: u16, index: u16) {
         let now = self.now;
         let instance = &mut self.services[service as usize].instances[index as usize];
+        if now < instance.wake_at {
+            // Another instant was agreed upon since. To go on from here as well would make two wakings of one, for ever.
+            return;
+        }
         instance.wake_at = Time::NEVER;
         if instance.up && instance.guard.next_wake() <= now {
             instance.guard.wake(now, &mut instance.rng);
