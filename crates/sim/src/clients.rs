@@ -314,14 +314,19 @@ impl World {
     fn watch_gateway_line(&mut self, gateway: u16) {
         let door = &mut self.gateways[gateway as usize];
         if let Some(at) = door.line.next_timeout() {
+            let at = at.max(self.now);
             if at < door.line_at {
                 door.line_at = at;
-                self.agenda.push(at.max(self.now), Event::Door { gateway });
+                self.agenda.push(at, Event::Door { gateway });
             }
         }
     }
 
     pub(crate) fn door_timeouts(&mut self, gateway: u16) {
+        // An earlier one may have taken the place of this event, and has seen to the next.
+        if self.gateways[gateway as usize].line_at != self.now {
+            return;
+        }
         self.gateways[gateway as usize].line_at = Time::NEVER;
         while let Some(departure) = self.gateways[gateway as usize].line.depart(self.now) {
             let Some(call) = self.calls.remove(departure.item) else {

@@ -433,10 +433,11 @@ impl World {
     fn watch_line(&mut self, service: u16, index: u16) {
         let instance = &mut self.services[service as usize].instances[index as usize];
         if let Some(at) = instance.line.next_timeout() {
+            let at = at.max(self.now);
             if at < instance.line_at {
                 instance.line_at = at;
                 self.agenda.push(
-                    at.max(self.now),
+                    at,
                     Event::Line {
                         service,
                         instance: index,
@@ -448,7 +449,12 @@ impl World {
 
     pub(crate) fn line_timeouts(&mut self, service: u16, index: u16) {
         let now = self.now;
-        self.services[service as usize].instances[index as usize].line_at = Time::NEVER;
+        let instance = &mut self.services[service as usize].instances[index as usize];
+        // An earlier one has taken the place of this event, and has seen to the next.
+        if instance.line_at != now {
+            return;
+        }
+        instance.line_at = Time::NEVER;
         loop {
             let instance = &mut self.services[service as usize].instances[index as usize];
             let Some(departure) = instance.line.depart(now) else {
@@ -1011,11 +1017,11 @@ impl World {
     /// Sees to it that a guard is woken when it wants to be.
     fn watch_guard(&mut self, service: u16, index: u16) {
         let instance = &mut self.services[service as usize].instances[index as usize];
-        let at = instance.guard.next_wake();
+        let at = instance.guard.next_wake().max(self.now);
         if at < instance.wake_at {
             instance.wake_at = at;
             self.agenda.push(
-                at.max(self.now),
+                at,
                 Event::Wake {
                     service,
                     instance: index,
@@ -1027,8 +1033,13 @@ impl World {
     pub(crate) fn wake(&mut self, service: u16, index: u16) {
         let now = self.now;
         let instance = &mut self.services[service as usize].instances[index as usize];
+        // An earlier wake-up has taken the place of this one, and has seen to the next.
+        if instance.wake_at != now {
+            return;
+        }
         instance.wake_at = Time::NEVER;
-        if instance.up && instance.guard.next_wake() <= now {
+        // Also an instance that takes no more calls ends what it has.
+        if instance.guard.next_wake() <= now {
             instance.guard.wake(now, &mut instance.rng);
         }
         self.settle(service, index);
