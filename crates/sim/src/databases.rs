@@ -74,13 +74,16 @@ pub(crate) struct Meters {
 }
 
 /// How the speed of a node falls as queries crowd it.
-fn curve_of(database: &Database) -> Curve {
+///
+/// A node of a smaller size has that share of the servers, and with it of the capacity. The universal scalability law
+/// depends on how many queries there are at the real size, which the processor works out.
+fn curve_of(database: &Database, size: f64) -> Curve {
     match (&database.overload, database.capacity) {
         (Some(law), _) => Curve::Scalability {
             contention: law.contention,
             coherence: law.coherence,
         },
-        (None, Some(rate)) => Curve::Servers(rate * database.service_time.mean().as_secs_f64()),
+        (None, Some(rate)) => Curve::Servers(rate * database.service_time.mean().as_secs_f64() * size),
         (None, None) => Curve::Servers(f64::INFINITY),
     }
 }
@@ -125,7 +128,7 @@ impl DatabaseSim {
             far: Span::ZERO,
             connections: database.connections,
             queue: database.queue,
-            curve: curve_of(database),
+            curve: curve_of(database, plan.nodes[index]),
             size: plan.nodes[index],
             autoscaling: database.autoscaling.clone(),
             versions: KeyMap::default(),
@@ -164,7 +167,7 @@ impl DatabaseSim {
         let connections = self.connections.map_or(usize::MAX, |most| most as usize);
         self.nodes.push(DatabaseNode {
             station: Station::new(connections, self.queue.map(|places| places as usize)),
-            processor: Processor::new(self.curve, self.size),
+            processor: Processor::new(self.curve, self.seen()),
             link: Link::pooled(Dist::Fixed(Span::ZERO)),
             up: true,
             hangs: false,
@@ -178,9 +181,23 @@ impl DatabaseSim {
         index
     }
 
-    /// How many nodes of a shard serve reads, at the most.
-    pub(crate) fn replicas_max(&self) -> usize {
-        self.replicas.iter().map(Vec::len).max().unwrap_or(0)
+    /// The share of a real node's queries that a node sees, as far as its curve has not been made smaller already.
+    fn seen(&self) -> f64 {
+        match self.curve {
+            Curve::Servers(_) => 1.0,
+            Curve::Scalability { .. } => self.size,
+        }
+    }
+
+    /// Makes nodes that stand for several larger, as if some of those had been added.
+    pub(crate) fn enlarge(&mut self, now: Time, factor: f64) {
+        let curve = match self.curve {
+            Curve::Servers(servers) => Curve::Servers(servers * factor),
+            law @ Curve::Scalability { .. } => law,
+        };
+        for node in self.replicas.iter().flatten() {
+            self.nodes[*node as usize].processor.set_curve(now, curve);
+        }
     }
 
     /// Makes the balancers anew, after nodes came or the strategy changed.

@@ -26,6 +26,8 @@ pub(crate) struct Plan {
     pub(crate) sizes: Vec<f64>,
     /// For each database, the size of a node as a share of the document's.
     pub(crate) nodes: Vec<f64>,
+    /// For each database, how many shards and how many replicas a shard the document has.
+    pub(crate) written: Vec<(u32, u32)>,
 }
 
 /// `count` scaled: how many are left (at least one), and the size of each as a share of what it was.
@@ -57,6 +59,11 @@ impl Plan {
             copies: vec![1.0; scenario.services.len()],
             sizes: vec![1.0; scenario.services.len()],
             nodes: vec![1.0; scenario.databases.len()],
+            written: scenario
+                .databases
+                .iter()
+                .map(|database| (database.shards, database.replicas))
+                .collect(),
         };
         plan.shrink();
         plan.check()?;
@@ -102,9 +109,16 @@ impl Plan {
             }
         }
         for (index, database) in self.scenario.databases.iter_mut().enumerate() {
-            let (left, size) = fewer(database.shards, scale);
-            self.nodes[index] = size;
+            let (left, share) = fewer(database.shards, scale);
             database.shards = left;
+            // Replicas are only merged when shards no longer can be: a lone small node behaves least like a large one.
+            let (replicas, size) = if left == 1 {
+                fewer(database.replicas, share)
+            } else {
+                (database.replicas, share)
+            };
+            database.replicas = replicas;
+            self.nodes[index] = size;
             database.connections = database.connections.map(|most| smaller(most, size));
             database.queue = database.queue.map(|places| smaller(places, size));
         }

@@ -24,11 +24,7 @@ impl Watch {
             counted: vec![[0; 5]; scenario.services.len()],
             busy: vec![0.0; scenario.databases.len()],
             high_since: vec![None; scenario.databases.len()],
-            ordered: scenario
-                .databases
-                .iter()
-                .map(|database| database.replicas)
-                .collect(),
+            ordered: plan.written.iter().map(|(_, replicas)| *replicas).collect(),
         }
     }
 }
@@ -210,7 +206,7 @@ impl World {
                     .map(|node| node.busy())
                     .sum();
                 // An origin from which nothing comes back at all is slower than any that answers.
-                took.or((busy > 0).then(|| self.oldest(database).max(every)))
+                took.or_else(|| (busy > 0).then(|| self.oldest(database).max(every)))
             }
             Some(Target::Service(origin)) => self
                 .meter

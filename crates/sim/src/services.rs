@@ -791,20 +791,23 @@ impl World {
         let Some(target) = self.services[service as usize].origin else {
             return self.go_on(id, Reply::Written { version: 0 });
         };
-        let child = self.child(of, Caller::Write { request: id }, target, of.key);
+        let stamp = of.stamp + 1;
         if let Some(call) = self.calls.get_mut(id) {
-            call.stamp += 1;
+            call.stamp = stamp;
             if timeout != Span::MAX {
-                let stamp = call.stamp;
-                self.agenda.push(self.now + timeout, Event::Due(id, stamp));
+                self.agenda
+                    .push(self.now + timeout, Event::WriteTimeout(id, stamp));
             }
         }
+        let child = self.child(of, Caller::Write { request: id, stamp }, target, of.key);
         self.send(child);
     }
 
-    /// The origin has answered a write.
-    pub(crate) fn written(&mut self, request: Ticket, answer: Answer) {
-        if self.calls.get(request).is_none() {
+    /// The origin has answered a write, or has taken too long.
+    pub(crate) fn written(&mut self, request: Ticket, stamp: u32, answer: Answer) {
+        // Whichever comes second comes too late; so does what comes after a crash.
+        let writes = |call: &Call| call.stamp == stamp && matches!(call.stage, Stage::Guarded);
+        if !self.calls.get(request).is_some_and(writes) {
             return;
         }
         let reply = match answer.ending {
@@ -812,6 +815,7 @@ impl World {
                 version: answer.version,
             },
             Ending::Shed => Reply::WriteFailed(OriginFault::Overloaded),
+            Ending::Timeout => Reply::WriteFailed(OriginFault::TimedOut),
             _ => Reply::WriteFailed(OriginFault::Error),
         };
         self.go_on(request, reply);

@@ -88,27 +88,22 @@ impl World {
         self.nodes_of(event, count, count)
     }
 
+    /// The nodes of a database that an event is about. The document counts `shard × replicas + replica`; in a smaller
+    /// size, the node that stands for a named one is meant.
     fn database_nodes(&self, event: &Happening, database: usize) -> Vec<u16> {
-        let played = &self.plan.scenario.databases[database];
-        let replicas = (played.replicas as usize).max(1);
-        let count = self.databases[database].nodes.len();
         let Some(nodes) = &event.nodes else {
-            return (0..count as u16).collect();
+            return (0..self.databases[database].nodes.len() as u16).collect();
         };
-        // The document's shard × replicas + replica; shards may have been merged.
-        let merged = 1.0_f64.min(f64::from(played.shards) * f64::from(played.replicas) / count as f64 * 2.0);
-        let _ = merged;
-        let mut list: Vec<u16> = nodes
-            .iter()
-            .map(|node| {
-                let (shard, replica) = (*node as usize / replicas, *node as usize % replicas);
-                let shard = shard.min(self.databases[database].replicas.len() - 1);
-                self.databases[database].replicas[shard]
-                    .get(replica)
-                    .copied()
-                    .unwrap_or(0)
-            })
-            .collect();
+        let (shards, replicas) = self.plan.written[database];
+        let played = &self.databases[database].replicas;
+        let mut list: Vec<u16> = Vec::new();
+        for node in nodes {
+            let (shard, replica) = (node / replicas.max(1), node % replicas.max(1));
+            let shard = (shard as usize * played.len() / shards.max(1) as usize).min(played.len() - 1);
+            let there = &played[shard];
+            let replica = replica as usize * there.len() / replicas.max(1) as usize;
+            list.extend(there.get(replica));
+        }
         list.dedup();
         list
     }
@@ -497,6 +492,18 @@ impl World {
     /// Gives each shard of a database this many replicas.
     pub(crate) fn grow_database(&mut self, database: usize, replicas: u32) {
         let name = self.plan.scenario.databases[database].name.clone();
+        let (written, played) = (
+            self.plan.written[database].1,
+            self.plan.scenario.databases[database].replicas,
+        );
+        if played != written {
+            let factor = f64::from(replicas) / f64::from(written.max(1));
+            self.databases[database].enlarge(self.now, factor);
+            for node in 0..self.databases[database].nodes.len() {
+                self.watch_node(database as u16, node as u16);
+            }
+            return;
+        }
         for shard in 0..self.databases[database].replicas.len() {
             while self.databases[database].replicas[shard].len() < replicas as usize {
                 let node = self.databases[database].add_node(&name, &mut self.meter);

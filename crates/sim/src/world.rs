@@ -65,8 +65,8 @@ pub(crate) enum Caller {
         load: LoadId,
         fallback: bool,
     },
-    /// A write that a request of a guard makes.
-    Write { request: Ticket },
+    /// A write that a request of a guard makes; `stamp` is the request's then.
+    Write { request: Ticket, stamp: u32 },
     /// Nobody waits.
     Aside,
 }
@@ -128,6 +128,8 @@ pub(crate) enum Event {
     Reply(Ticket),
     /// The wait of a call is over.
     Due(Ticket, u32),
+    /// A call has waited long enough for its write.
+    WriteTimeout(Ticket, u32),
     /// The work of a call is done.
     Finish(Ticket),
     /// The answer of a call reaches its caller.
@@ -313,6 +315,7 @@ impl World {
         match event {
             Event::Reply(id) => self.replied(id),
             Event::Due(id, stamp) => self.due(id, stamp),
+            Event::WriteTimeout(id, stamp) => self.written(id, stamp, Answer::of(Ending::Timeout)),
             Event::Finish(id) => self.finished(id),
             Event::Return(id) => self.returned(id),
             Event::Release {
@@ -363,7 +366,7 @@ impl World {
             } => {
                 self.fetched(call, service, instance, load, fallback, answer);
             }
-            Caller::Write { request } => self.written(request, answer),
+            Caller::Write { request, stamp } => self.written(request, stamp, answer),
             Caller::Aside => {}
         }
     }
