@@ -231,7 +231,7 @@ fn a_part_of_the_size_says_what_the_whole_says() {
     let run = "duration = \"60s\"\nwarmup = \"30s\"\nevery = \"10s\"";
     let cache = "ttl = \"8s\"\nnodes = 3";
     let text = cached(run, 5_000.0, "uniform = { count = 20000 }", cache);
-    let truth = not_renewed(&[1.0 / 20_000.0; 20_000], 5_000.0, 8.0);
+    let truth = not_renewed(&vec![1.0 / 20_000.0; 20_000], 5_000.0, 8.0);
     let runs = runs_at(&scenario(&text), 10, 2, 0.1);
     hit_ratio(&runs, 0.0, 60.0).agrees("the hit ratio", truth, 0.01);
     let calls =
