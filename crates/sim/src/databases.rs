@@ -256,7 +256,7 @@ impl DatabaseNode {
 
 impl World {
     /// A query reaches a database.
-    pub(crate) fn query(&mut self, database: u16, mut call: Call) {
+    pub(crate) fn query(&mut self, database: u16, call: &mut Call) {
         let now = self.now;
         let sim = &mut self.databases[database as usize];
         self.meter.count(sim.meters.requests);
@@ -268,8 +268,8 @@ impl World {
         call.instance = node.unwrap_or(0);
         call.stage = Stage::Queued;
         let timeout = sim.timeout;
-        let id = self.calls.insert(call);
-        self.remember_fetch(id, &call);
+        let id = self.calls.insert(*call);
+        self.remember_fetch(id, call);
         let sim = &mut self.databases[database as usize];
         let Some(node) = node else {
             return self.query_fails(database, id);

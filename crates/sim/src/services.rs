@@ -9,8 +9,8 @@ use seawall_core::balance::{Balancer, Strategy};
 use seawall_core::dist::Dist;
 use seawall_core::gate::{Gate, Reason};
 use seawall_core::guard::{
-    self, Effect, Entry, Guard, Kind, LoadId, LoadReply, LoadStep, OriginFault, Outcome, Reply, Setup,
-    Source, Step, Tier,
+    self, Effect, Entry, Guard, Kind, LoadId, LoadReply, LoadStep, OriginFault, Outcome, Reply, Request,
+    Setup, Source, Step, Tier,
 };
 use seawall_core::link::{Delivery, Link};
 use seawall_core::policies::Policies;
@@ -353,7 +353,7 @@ fn sim_instances(plan: &Plan, service: usize) -> u32 {
 
 impl World {
     /// A call reaches a service.
-    pub(crate) fn enter(&mut self, service: u16, mut call: Call) {
+    pub(crate) fn enter(&mut self, service: u16, call: &mut Call) {
         let sim = &mut self.services[service as usize];
         if let Some(latency) = &sim.latency {
             call.lag += latency.draw(&mut sim.latency_rng);
@@ -406,7 +406,7 @@ impl World {
             .map(|(id, _)| id)
             .collect();
         for id in lost {
-            let Some(call) = self.calls.get(id).copied() else {
+            let Some(mut call) = self.calls.get(id).copied() else {
                 continue;
             };
             let sim = &mut self.services[service as usize];
@@ -414,7 +414,7 @@ impl World {
             if call.gone || !goes_on || !instance.up {
                 self.send_back_kept(id, Answer::ERROR);
             } else if sim.threads.is_none_or(|threads| instance.busy < threads) {
-                self.start(service, call, Some(id));
+                self.start(service, &mut call, Some(id));
             } else if instance.line.push(self.now, id).is_err() {
                 self.send_back_kept(id, Answer::ERROR);
             } else {
@@ -427,7 +427,7 @@ impl World {
     }
 
     /// A call is answered without any work.
-    fn refuse(&mut self, call: Call, answer: Answer) {
+    fn refuse(&mut self, call: &Call, answer: Answer) {
         if answer == Answer::ERROR && !matches!(call.caller, Caller::Client { .. }) {
             if let Target::Service(service) = call.target {
                 self.meter
@@ -445,10 +445,10 @@ impl World {
     }
 
     /// Gives a call a number.
-    fn keep(&mut self, call: Call) -> Ticket {
-        let id = self.calls.insert(call);
-        self.schedule_client_timeout(id, &call);
-        self.remember_fetch(id, &call);
+    fn keep(&mut self, call: &Call) -> Ticket {
+        let id = self.calls.insert(*call);
+        self.schedule_client_timeout(id, call);
+        self.remember_fetch(id, call);
         id
     }
 
@@ -470,7 +470,7 @@ impl World {
         }
     }
 
-    fn line_up(&mut self, service: u16, mut call: Call) {
+    fn line_up(&mut self, service: u16, call: &mut Call) {
         call.stage = Stage::InLine;
         let id = self.keep(call);
         let sim = &mut self.services[service as usize];
@@ -496,10 +496,11 @@ impl World {
     fn watch_line(&mut self, service: u16, index: u16) {
         let instance = &mut self.services[service as usize].instances[index as usize];
         if let Some(at) = instance.line.next_timeout() {
+            let at = at.max(self.now);
             if at < instance.line_at {
                 instance.line_at = at;
                 self.agenda.push(
-                    at.max(self.now),
+                    at,
                     Event::Line {
                         service,
                         instance: index,
@@ -511,7 +512,11 @@ impl World {
 
     pub(crate) fn line_timeouts(&mut self, service: u16, index: u16) {
         let now = self.now;
-        self.services[service as usize].instances[index as usize].line_at = Time::NEVER;
+        let instance = &mut self.services[service as usize].instances[index as usize];
+        if now < instance.line_at {
+            return;
+        }
+        instance.line_at = Time::NEVER;
         loop {
             let instance = &mut self.services[service as usize].instances[index as usize];
             let Some(departure) = instance.line.depart(now) else {
@@ -544,7 +549,7 @@ impl World {
     }
 
     /// A call has its thread. `kept` is its number when it has one already.
-    fn start(&mut self, service: u16, mut call: Call, kept: Option<Ticket>) {
+    fn start(&mut self, service: u16, call: &mut Call, kept: Option<Ticket>) {
         let now = self.now;
         let sim = &mut self.services[service as usize];
         sim.in_progress += 1;
@@ -572,34 +577,39 @@ impl World {
             priority: call.priority,
             deadline: if sim.cancels { call.deadline } else { Time::NEVER },
         };
-        let (request, step) = instance.guard.begin(now, &mut instance.rng, token, &asked);
-        call.request = Some(request);
-        let (index, crashes) = (
-            call.instance,
-            sim.leak
-                .as_ref()
-                .is_some_and(|leak| instance.served >= leak.after),
-        );
+        let (mut request, step) = instance.guard.begin(now, &mut instance.rng, token, &asked);
+        let index = call.instance;
+        let crashes = sim
+            .leak
+            .as_ref()
+            .is_some_and(|leak| instance.served >= leak.after);
         match kept {
             Some(id) => {
                 if let Some(slot) = self.calls.get_mut(id) {
                     *slot = Call {
                         stage: Stage::Guarded,
-                        ..call
+                        request: Some(request),
+                        ..*call
                     };
                 }
                 self.carry_out(service, id, step);
             }
-            None => self.carry_loose(service, call, step),
+            None => self.carry_loose(service, call, &mut request, step),
         }
-        self.settle(service, index);
+        // Most calls end here, and their guard has nothing else to say.
+        if self.services[service as usize].instances[index as usize]
+            .guard
+            .is_restless()
+        {
+            self.settle(service, index);
+        }
         if crashes {
             self.leaked(service, index);
         }
     }
 
     /// The service makes the answer by itself.
-    fn work_alone(&mut self, service: u16, call: Call, kept: Option<Ticket>) {
+    fn work_alone(&mut self, service: u16, call: &Call, kept: Option<Ticket>) {
         let now = self.now;
         let sim = &mut self.services[service as usize];
         let instance = &sim.instances[call.instance as usize];
@@ -617,7 +627,7 @@ impl World {
         if let Some(slot) = self.calls.get_mut(id) {
             slot.stage = Stage::Working(answer);
         }
-        self.call_aside(service, &call);
+        self.call_aside(service, call);
         self.agenda.push(now + work, Event::Finish(id));
         if crashes {
             self.leaked(service, index);
@@ -628,7 +638,7 @@ impl World {
     fn call_aside(&mut self, service: u16, of: &Call) {
         for index in 0..self.services[service as usize].also.len() {
             let target = self.services[service as usize].also[index];
-            let call = Call {
+            let mut call = Call {
                 caller: Caller::Aside,
                 target,
                 born: self.now,
@@ -643,19 +653,20 @@ impl World {
                 instance: 0,
                 ..*of
             };
-            self.send(call);
+            self.send(&mut call);
         }
     }
 
     /// Carries a loose call as far as it goes at this instant.
-    fn carry_loose(&mut self, service: u16, mut call: Call, mut step: Step) {
+    fn carry_loose(&mut self, service: u16, call: &mut Call, request: &mut Request, mut step: Step) {
         let mut spent = Span::ZERO;
         loop {
             match step {
                 Step::Lookup { tier, node, timeout } => {
-                    let (reply, took) = self.look(service, &call, tier, node, timeout);
+                    let (reply, took) = self.look(service, call, tier, node, timeout);
                     if !matches!(reply, Reply::Found(_)) && !took.is_zero() || took > SOON {
                         call.stage = Stage::Looking(reply);
+                        call.request = Some(*request);
                         let id = self.keep(call);
                         return self.agenda.push(self.now + spent + took, Event::Reply(id));
                     }
@@ -665,12 +676,12 @@ impl World {
                     }
                     let sim = &mut self.services[service as usize];
                     let instance = &mut sim.instances[call.instance as usize];
-                    let Some(request) = &mut call.request else { return };
                     step = instance.guard.resume(self.now, &mut instance.rng, request, reply);
                 }
                 Step::Done(outcome) => return self.done_loose(service, call, outcome, spent),
                 Step::Wait { .. } | Step::Write { .. } => {
                     call.stage = Stage::Guarded;
+                    call.request = Some(*request);
                     let id = self.keep(call);
                     return self.carry_out(service, id, step);
                 }
@@ -679,8 +690,8 @@ impl World {
     }
 
     /// A loose call is done: its thread is held for `spent` and the service's own work, and it is forgotten.
-    fn done_loose(&mut self, service: u16, mut call: Call, outcome: Outcome, spent: Span) {
-        let answer = self.answer_of(service, &call, outcome);
+    fn done_loose(&mut self, service: u16, call: &mut Call, outcome: Outcome, spent: Span) {
+        let answer = self.answer_of(service, call, outcome);
         let sim = &mut self.services[service as usize];
         let held = spent + sim.work();
         let soon = held + call.lag <= SOON;
@@ -856,8 +867,8 @@ impl World {
                     .push(self.now + timeout, Event::WriteTimeout(id, stamp));
             }
         }
-        let child = self.child(of, Caller::Write { request: id, stamp }, target, of.key);
-        self.send(child);
+        let mut child = self.child(of, Caller::Write { request: id, stamp }, target, of.key);
+        self.send(&mut child);
     }
 
     /// The origin has answered a write, or has taken too long.
@@ -954,11 +965,11 @@ impl World {
             let Some((id, waited)) = instance.line.pop(now) else {
                 break;
             };
-            let Some(call) = self.calls.get(id).copied() else {
+            let Some(mut call) = self.calls.get(id).copied() else {
                 continue;
             };
             self.meter.time(sim.meters.waited, waited);
-            self.start(service, call, Some(id));
+            self.start(service, &mut call, Some(id));
             break;
         }
         // What the line dropped on the way comes out on its own.
@@ -1060,7 +1071,8 @@ impl World {
                     keep,
                     entry,
                 } => {
-                    self.put(service, index, None, tier, node, key, keep, entry);
+                    // Nobody waits for it, and a failure was counted.
+                    let _ = self.put(service, index, None, tier, node, key, keep, entry);
                 }
                 Effect::Invalidate {
                     tier,
@@ -1078,11 +1090,11 @@ impl World {
     /// Sees to it that a guard is woken when it wants to be.
     fn watch_guard(&mut self, service: u16, index: u16) {
         let instance = &mut self.services[service as usize].instances[index as usize];
-        let at = instance.guard.next_wake();
+        let at = instance.guard.next_wake().max(self.now);
         if at < instance.wake_at {
             instance.wake_at = at;
             self.agenda.push(
-                at.max(self.now),
+                at,
                 Event::Wake {
                     service,
                     instance: index,
@@ -1094,6 +1106,10 @@ impl World {
     pub(crate) fn wake(&mut self, service: u16, index: u16) {
         let now = self.now;
         let instance = &mut self.services[service as usize].instances[index as usize];
+        if now < instance.wake_at {
+            // Another instant was agreed upon since. To go on from here as well would make two wakings of one, for ever.
+            return;
+        }
         instance.wake_at = Time::NEVER;
         if instance.up && instance.guard.next_wake() <= now {
             instance.guard.wake(now, &mut instance.rng);
@@ -1228,7 +1244,7 @@ impl World {
     }
 
     fn call_origin(&mut self, caller: Caller, target: Target, key: u64, timeout: Span) {
-        let call = Call {
+        let mut call = Call {
             caller,
             target,
             instance: 0,
@@ -1246,7 +1262,7 @@ impl World {
             request: None,
             stamp: 0,
         };
-        self.send(call);
+        self.send(&mut call);
         if timeout != Span::MAX {
             if let Caller::Load {
                 service,

@@ -93,6 +93,7 @@ pub struct Store<R> {
 }
 
 #[derive(Clone, Debug)]
+#[repr(align(64))]
 struct Node<R> {
     key: u64,
     slot: Slot<R>,

@@ -169,6 +169,13 @@ impl Guard {
         hard.min(line).min(warm).min(self.flights.next())
     }
 
+    /// Whether the last call left effects to poll, or may have brought [`Guard::next_wake`] nearer. A driver in a hurry
+    /// asks this first: most reads are hits, and leave nothing.
+    #[inline]
+    pub fn is_restless(&self) -> bool {
+        !self.effects.is_empty() || self.wake_now || !self.line.is_empty()
+    }
+
     /// Lets time pass: waits in the line before the origin and hard timeouts end, warming goes on.
     pub fn wake(&mut self, now: Time, rng: &mut Stream) {
         self.flights.expire(now);
