@@ -27,6 +27,9 @@ pub struct Histogram {
     buckets: Box<[u64]>,
     count: u64,
     sum: u128,
+    /// The lowest and the highest bucket that holds anything: most periods see few spans, close together.
+    low: usize,
+    high: usize,
 }
 
 impl Default for Histogram {
@@ -42,6 +45,8 @@ impl Histogram {
             buckets: vec![0; BUCKETS].into_boxed_slice(),
             count: 0,
             sum: 0,
+            low: BUCKETS,
+            high: 0,
         }
     }
 
@@ -49,7 +54,10 @@ impl Histogram {
     #[inline]
     pub fn record(&mut self, span: Span) {
         let nanos = span.as_nanos();
-        self.buckets[bucket(nanos)] += 1;
+        let bucket = bucket(nanos);
+        self.buckets[bucket] += 1;
+        self.low = self.low.min(bucket);
+        self.high = self.high.max(bucket);
         self.count += 1;
         self.sum += u128::from(nanos);
     }
@@ -62,8 +70,8 @@ impl Histogram {
         }
         let rank = (libm::ceil(q.clamp(0.0, 1.0) * self.count as f64) as u64).clamp(1, self.count);
         let mut seen = 0;
-        for (index, count) in self.buckets.iter().enumerate() {
-            seen += count;
+        for index in self.low..=self.high {
+            seen += self.buckets[index];
             if seen >= rank {
                 return middle(index);
             }
@@ -79,15 +87,19 @@ impl Histogram {
         }
         self.count += other.count;
         self.sum += other.sum;
+        self.low = self.low.min(other.low);
+        self.high = self.high.max(other.high);
     }
 
     /// Forgets everything and keeps the memory.
     pub fn clear(&mut self) {
         // A period without observations is common, and need not touch 30 kB.
         if self.count > 0 {
-            self.buckets.fill(0);
+            self.buckets[self.low..=self.high].fill(0);
             self.count = 0;
             self.sum = 0;
+            self.low = BUCKETS;
+            self.high = 0;
         }
     }
 
@@ -105,6 +117,14 @@ impl Histogram {
     pub fn invariants(&self) {
         debug_assert_eq!(self.buckets.iter().sum::<u64>(), self.count, "a span was lost");
         debug_assert!(self.count > 0 || self.sum == 0, "a sum of nothing");
+        let holding = |(index, count): (usize, &u64)| (*count > 0).then_some(index);
+        let mut held = self.buckets.iter().enumerate().filter_map(holding);
+        debug_assert_eq!(held.next().unwrap_or(BUCKETS), self.low, "the lowest bucket");
+        debug_assert_eq!(
+            held.next_back().unwrap_or(self.low % BUCKETS),
+            self.high,
+            "the highest bucket"
+        );
     }
 }
 

@@ -528,3 +528,26 @@ fn instances_crash_leak_and_restart() {
     assert_eq!(up(&record, 10.0..16.0), 1.0, "one after the other");
     assert_eq!(up(&record, 17.0..30.0), 2.0);
 }
+
+#[test]
+fn who_waits_for_ever_is_answered_when_the_fault_is_over() {
+    for (base, on) in [(WORKING, "app"), (PLAIN, "db")] {
+        let base = base.replace("timeout = \"1s\"", "");
+        // What a stopped process has accepted it takes up when it goes on; what a partition has swallowed is lost.
+        for (fault, ending) in [("pause", "fresh"), ("partition", "error")] {
+            let record = lasting(&base, on, fault);
+            let ended = |over| sum(&record, Metric::Requests, "web", None, over);
+            assert!(
+                ended(11.0..20.0) < 5.0,
+                "{fault} of {on}: nobody is answered meanwhile"
+            );
+            let late = sum(&record, Metric::Requests, "web", Some(ending), 20.0..30.0);
+            let wanted = if ending == "fresh" {
+                3_700.0..=4_300.0
+            } else {
+                1_800.0..=2_200.0
+            };
+            assert!(wanted.contains(&late), "{fault} of {on}: {late} {ending}");
+        }
+    }
+}

@@ -68,7 +68,7 @@ fn waits_are_those_of_erlang_c() {
     for (c, a, duration, width) in [
         (1_u32, 0.7, 60_000, 0.05),
         (10, 8.0, 16_000, 0.06),
-        (100, 90.0, 5_000, 0.12),
+        (100, 90.0, 3_600, 0.15),
     ] {
         let often = station(duration, a, c, EXPONENTIAL).replace("\"20s\"", "\"2s\"");
         let text = if c == 1 {
