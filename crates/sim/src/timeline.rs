@@ -558,6 +558,16 @@ impl World {
                 if let Knob::Timeout(timeout) = *knob {
                     cache.timeout = Some(timeout);
                 }
+                if let Knob::Ttl(ttl) = *knob {
+                    for service in &mut self.services {
+                        let Some(tier) = service.tiers.iter().position(|tier| *tier == index) else {
+                            continue;
+                        };
+                        for instance in &mut service.instances {
+                            instance.guard.keep_for(tier, ttl);
+                        }
+                    }
+                }
                 for node in &mut cache.nodes {
                     let capacity = written.entries_max().map(|entries| entries as usize);
                     node.store.retune(capacity, written.eviction == Eviction::Lru);

@@ -52,6 +52,14 @@ impl TierState {
         }
     }
 
+    /// Keeps what has no TTL of its own for this long.
+    pub(super) fn keep_for(&mut self, ttl: Span, policies: &Policies) {
+        self.ttl = ttl;
+        if self.local {
+            self.ttl_max = policies.hot.as_ref().map_or(ttl, |hot| hot.ttl.min(ttl));
+        }
+    }
+
     /// Spreads keys over other nodes. Returns how many changes of state went with the breakers that it dropped.
     pub(super) fn respread(
         &mut self,

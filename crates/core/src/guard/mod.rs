@@ -217,6 +217,14 @@ impl Guard {
         self.check();
     }
 
+    /// What is stored in this tier from now on, and has no TTL of its own by the policies, is kept for `ttl`. A tier
+    /// that is not there is left alone.
+    pub fn keep_for(&mut self, tier: usize, ttl: Span) {
+        if let Some(tier) = self.tiers.get_mut(tier) {
+            tier.keep_for(ttl, &self.policies);
+        }
+    }
+
     /// Spreads the keys of a tier differently, or over another number of nodes. What is on its way to a node stays so;
     /// the breakers of nodes that stay keep their state. A tier that is not there is left alone.
     ///

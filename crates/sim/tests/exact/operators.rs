@@ -70,6 +70,28 @@ fn services_follow_keys_to_new_nodes() {
 }
 
 #[test]
+fn a_ttl_that_is_set_holds_for_what_is_stored_from_then_on() {
+    let record = run(&shop(
+        r#"
+        [[timeline]]
+        at = "0s"
+        action = { set = { path = "cache.redis.ttl", value = "5s" } }
+        [[timeline]]
+        at = "1s"
+        on = "redis"
+        action = "flush"
+        "#,
+    ))
+    .record;
+    let before = rate(&record, Metric::OriginRequests, "db", -10.0..0.0);
+    let after = rate(&record, Metric::OriginRequests, "db", 60.0..240.0);
+    assert!(
+        after > 5.0 * before,
+        "most keys are asked for less often than every 5 s: {after}"
+    );
+}
+
+#[test]
 fn an_expiry_for_all_comes_when_it_was_set_for_and_not_before() {
     let record = run(&shop(
         r#"
