@@ -406,7 +406,7 @@ impl World {
             .map(|(id, _)| id)
             .collect();
         for id in lost {
-            let Some(call) = self.calls.get(id).copied() else {
+            let Some(mut call) = self.calls.get(id).copied() else {
                 continue;
             };
             let sim = &mut self.services[service as usize];
@@ -414,7 +414,7 @@ impl World {
             if call.gone || !goes_on || !instance.up {
                 self.send_back_kept(id, Answer::ERROR);
             } else if sim.threads.is_none_or(|threads| instance.busy < threads) {
-                self.start(service, call, Some(id));
+                self.start(service, &mut call, Some(id));
             } else if instance.line.push(self.now, id).is_err() {
                 self.send_back_kept(id, Answer::ERROR);
             } else {
