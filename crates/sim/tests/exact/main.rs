@@ -13,6 +13,7 @@ mod caches;
 mod conservation;
 mod faults;
 mod metastable;
+mod operators;
 mod queues;
 mod ripples;
 mod same;

@@ -623,3 +623,44 @@ fn deadlines_that_have_passed_cost_nothing() {
     assert!(world.lookups.is_empty());
     world.assert_quiet();
 }
+
+#[test]
+fn keys_are_looked_for_on_the_nodes_they_were_moved_to() {
+    let setup = Setup {
+        tiers: vec![tier()],
+        instances: 1,
+        policies: Policies {
+            breaker: Some(breaker::Settings::default()),
+            ..Policies::default()
+        },
+    };
+    let mut guard = Guard::new(at(0), &setup);
+    let mut rng = crate::rng::Seed(1).stream("guard", 0);
+    let mut nodes = |guard: &mut Guard| {
+        let mut asked = [0_u32; 8];
+        for key in 0..800 {
+            let call = Call {
+                key,
+                read: true,
+                class: crate::ttl::Class::Regular,
+                priority: crate::shed::Priority::Normal,
+                deadline: crate::time::Time::NEVER,
+            };
+            let (request, step) = guard.begin(at(0), &mut rng, 1, &call);
+            let Step::Lookup { node, .. } = step else {
+                panic!("the cache is asked first, not {step:?}")
+            };
+            asked[node as usize] += 1;
+            guard.abandon(at(0), request);
+        }
+        guard.invariants();
+        asked
+    };
+    assert_eq!(nodes(&mut guard)[0], 800);
+    guard.respread(0, crate::ring::Sharding::Ring, 8);
+    assert!(nodes(&mut guard).iter().all(|asked| *asked > 50));
+    guard.respread(0, crate::ring::Sharding::Ring, 2);
+    let asked = nodes(&mut guard);
+    assert!(asked[0] > 200 && asked[1] > 200 && asked[2..].iter().all(|asked| *asked == 0));
+    guard.respread(7, crate::ring::Sharding::Ring, 2);
+}
