@@ -7,6 +7,7 @@ mod caches;
 mod conservation;
 mod faults;
 mod metastable;
+mod protections;
 mod queues;
 mod ripples;
 mod same;
