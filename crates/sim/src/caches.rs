@@ -41,7 +41,6 @@ pub(crate) struct CacheSim {
     pub(crate) nodes: Vec<CacheNode>,
     placement: Placement,
     latency: Option<Dist>,
-    pub(crate) timeout: Option<Span>,
     pub(crate) ttl: Option<Span>,
     pub(crate) renewed_by_hits: bool,
     pub(crate) never_stored: bool,
@@ -74,6 +73,8 @@ pub(crate) struct CacheNode {
     /// Look-ups reach it and come back.
     pub(crate) answers: bool,
     pub(crate) slow: f64,
+    /// What calls take longer because they go to a far region.
+    pub(crate) far: Span,
     pub(crate) max_clients: Option<u32>,
     /// Look-ups under way, as the instants at which they end; kept when clients are limited.
     busy: VecDeque<Time>,
@@ -104,6 +105,7 @@ impl CacheNode {
             frozen_until: None,
             answers: true,
             slow: 1.0,
+            far: Span::ZERO,
             max_clients: cache.max_clients,
             busy: VecDeque::new(),
             entries: meter.counter_of(Metric::CacheEntries, &cache.name, node),
@@ -136,7 +138,6 @@ impl CacheSim {
             sound: cache.max_clients.is_none(),
             nodes,
             latency: some_time(&cache.latency),
-            timeout: None,
             ttl: cache.ttl,
             renewed_by_hits: cache.renewed_by_hits,
             never_stored: false,
@@ -186,7 +187,6 @@ impl CacheSim {
             Some(dist) => dist.draw(&mut self.rng),
         };
         if !self.sound || took > timeout {
-            let timeout = self.timeout.map_or(timeout, |own| own.min(timeout));
             match self.ask(now, node, took, timeout, false) {
                 Ok(span) => took = span,
                 Err((fault, after)) => {
@@ -237,7 +237,7 @@ impl CacheSim {
         let node = &mut self.nodes[node as usize];
         let patience = timeout.min(PATIENCE);
         let late = (CacheFault::TimedOut, patience);
-        let mut took = took.scaled(node.slow);
+        let mut took = took.scaled(node.slow) + node.far;
         match node.link.send(now, size, rng) {
             Delivery::At(at) => took += at.since(now),
             Delivery::Refused => return Err((CacheFault::Refused, took.min(patience))),

@@ -277,7 +277,7 @@ impl World {
             stamp: 0,
         };
         let Some(gateway) = client.gateway else {
-            return self.send(call);
+            return self.send(&mut call);
         };
         let door = &mut self.gateways[gateway as usize];
         if let Some(latency) = &door.latency {
@@ -289,19 +289,19 @@ impl World {
         }
         let door = &mut self.gateways[gateway as usize];
         match door.concurrency {
-            None => self.send(call),
+            None => self.send(&mut call),
             Some(most) if door.in_flight < most => {
                 door.in_flight += 1;
-                self.send(call);
+                self.send(&mut call);
             }
-            Some(_) => self.wait_at_gateway(gateway, call),
+            Some(_) => self.wait_at_gateway(gateway, &mut call),
         }
     }
 
-    fn wait_at_gateway(&mut self, gateway: u16, mut call: Call) {
+    fn wait_at_gateway(&mut self, gateway: u16, call: &mut Call) {
         call.stage = Stage::AtDoor;
-        let id = self.calls.insert(call);
-        self.schedule_client_timeout(id, &call);
+        let id = self.calls.insert(*call);
+        self.schedule_client_timeout(id, call);
         let door = &mut self.gateways[gateway as usize];
         if door.line.push(self.now, id).is_err() {
             self.calls.remove(id);
@@ -323,11 +323,11 @@ impl World {
     }
 
     pub(crate) fn door_timeouts(&mut self, gateway: u16) {
-        // An earlier one may have taken the place of this event, and has seen to the next.
-        if self.gateways[gateway as usize].line_at != self.now {
+        let door = &mut self.gateways[gateway as usize];
+        if self.now < door.line_at {
             return;
         }
-        self.gateways[gateway as usize].line_at = Time::NEVER;
+        door.line_at = Time::NEVER;
         while let Some(departure) = self.gateways[gateway as usize].line.depart(self.now) {
             let Some(call) = self.calls.remove(departure.item) else {
                 continue;
@@ -347,13 +347,13 @@ impl World {
         }
         door.in_flight = door.in_flight.saturating_sub(1);
         while let Some((id, waited)) = self.gateways[gateway as usize].line.pop(now) {
-            let Some(call) = self.calls.remove(id) else {
+            let Some(mut call) = self.calls.remove(id) else {
                 continue;
             };
             let door = &mut self.gateways[gateway as usize];
             self.meter.time(door.waited, waited);
             door.in_flight += 1;
-            self.send(call);
+            self.send(&mut call);
             break;
         }
         self.watch_gateway_line(gateway);
@@ -403,7 +403,7 @@ impl World {
         if in_gateway {
             self.leave_line(&seen, id);
         }
-        if in_gateway || matches!(seen.stage, Stage::Returning(_)) {
+        if in_gateway || matches!(seen.stage, Stage::Returning(_) | Stage::Lost) {
             self.calls.remove(id);
         } else if let Target::Service(service) = seen.target {
             if self.services[service as usize].cancels {

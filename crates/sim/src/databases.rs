@@ -44,6 +44,8 @@ pub(crate) struct DatabaseSim {
     rng: Stream,
     latency_rng: Stream,
     load: Vec<u32>,
+    /// The size of an answer in bytes, for links of limited bandwidth.
+    answer_size: u64,
     pub(crate) meters: Meters,
 }
 
@@ -136,6 +138,7 @@ impl DatabaseSim {
             rng: seed.stream("queries", index as u64),
             latency_rng: seed.stream("database latency", index as u64),
             load: Vec::new(),
+            answer_size: plan.answer_size(),
             meters: Meters {
                 requests: meters_requests,
                 errors,
@@ -253,7 +256,7 @@ impl DatabaseNode {
 
 impl World {
     /// A query reaches a database.
-    pub(crate) fn query(&mut self, database: u16, mut call: Call) {
+    pub(crate) fn query(&mut self, database: u16, call: &mut Call) {
         let now = self.now;
         let sim = &mut self.databases[database as usize];
         self.meter.count(sim.meters.requests);
@@ -265,8 +268,8 @@ impl World {
         call.instance = node.unwrap_or(0);
         call.stage = Stage::Queued;
         let timeout = sim.timeout;
-        let id = self.calls.insert(call);
-        self.remember_fetch(id, &call);
+        let id = self.calls.insert(*call);
+        self.remember_fetch(id, call);
         let sim = &mut self.databases[database as usize];
         let Some(node) = node else {
             return self.query_fails(database, id);
@@ -275,7 +278,7 @@ impl World {
         self.meter.count(node.requests);
         let refused = !node.up || (!call.read && node.writes_fail);
         let mut held = node.hangs;
-        match node.link.send(now, 1, &mut sim.rng) {
+        match node.link.send(now, sim.answer_size, &mut sim.rng) {
             Delivery::At(at) => {
                 if let Some(call) = self.calls.get_mut(id) {
                     call.lag += at.since(now);

@@ -204,6 +204,12 @@ impl Plan {
         policies
     }
 
+    /// The size of the largest answer that a client gets, in bytes.
+    pub(crate) fn answer_size(&self) -> u64 {
+        let sizes = self.scenario.clients.iter().map(|client| client.answer_size);
+        sizes.max().unwrap_or(1).max(1)
+    }
+
     fn check(&self) -> Result<(), Refusal> {
         let scenario = &self.scenario;
         let mut things = 0.0;

@@ -9,9 +9,10 @@ use seawall_core::balance::{Balancer, Strategy};
 use seawall_core::dist::Dist;
 use seawall_core::gate::{Gate, Reason};
 use seawall_core::guard::{
-    self, Effect, Entry, Guard, Kind, LoadId, LoadReply, LoadStep, OriginFault, Outcome, Reply, Setup,
-    Source, Step, Tier,
+    self, Effect, Entry, Guard, Kind, LoadId, LoadReply, LoadStep, OriginFault, Outcome, Reply, Request,
+    Setup, Source, Step, Tier,
 };
+use seawall_core::link::{Delivery, Link};
 use seawall_core::policies::Policies;
 use seawall_core::queue::{Cause, Queue};
 use seawall_core::record::{Ending, Metric};
@@ -60,6 +61,13 @@ pub(crate) struct ServiceSim {
     pub(crate) work: Option<Dist>,
     pub(crate) latency: Option<Dist>,
     pub(crate) far: Span,
+    /// The way to each instance, where something is wrong with any.
+    pub(crate) links: Vec<Link>,
+    /// Nothing is wrong with the way to any instance.
+    pub(crate) reachable: bool,
+    link_rng: Stream,
+    /// The size of an answer in bytes, for links of limited bandwidth.
+    answer_size: u64,
     pub(crate) availability: f64,
     pub(crate) trips: Option<Trips>,
     pub(crate) tripped_until: Time,
@@ -198,6 +206,10 @@ impl ServiceSim {
             work: some_time(&service.service_time),
             latency: some_time(&service.latency),
             far: Span::ZERO,
+            links: Vec::new(),
+            reachable: true,
+            link_rng: seed.stream("service link", entity),
+            answer_size: plan.answer_size(),
             availability: service.availability,
             trips: service.trips.clone(),
             tripped_until: Time::ZERO,
@@ -249,6 +261,14 @@ impl ServiceSim {
         let instances = &self.instances;
         self.balancer
             .pick(&mut self.rng, &self.busy, |index| instances[index].up)
+    }
+
+    /// What becomes of a call on its way to an instance.
+    fn reach(&mut self, now: Time, instance: usize) -> Delivery {
+        match self.links.get_mut(instance) {
+            Some(link) => link.send(now, self.answer_size, &mut self.link_rng),
+            None => Delivery::At(now),
+        }
     }
 
     /// How long the work on one request takes now.
@@ -333,7 +353,7 @@ fn sim_instances(plan: &Plan, service: usize) -> u32 {
 
 impl World {
     /// A call reaches a service.
-    pub(crate) fn enter(&mut self, service: u16, mut call: Call) {
+    pub(crate) fn enter(&mut self, service: u16, call: &mut Call) {
         let sim = &mut self.services[service as usize];
         if let Some(latency) = &sim.latency {
             call.lag += latency.draw(&mut sim.latency_rng);
@@ -347,6 +367,18 @@ impl World {
             return self.refuse(call, Answer::ERROR);
         };
         call.instance = index as u16;
+        if !sim.reachable {
+            match sim.reach(self.now, index) {
+                Delivery::At(at) => call.lag += at.since(self.now),
+                Delivery::Refused | Delivery::Reset => return self.refuse(call, Answer::ERROR),
+                Delivery::Dropped | Delivery::Held => {
+                    call.stage = Stage::Lost;
+                    self.keep(call);
+                    return;
+                }
+            }
+        }
+        let sim = &mut self.services[service as usize];
         if sim.gated {
             if let Err(refusal) = sim
                 .gate
@@ -363,8 +395,39 @@ impl World {
         self.start(service, call, None);
     }
 
+    /// The way to a service is free again: the calls that lay there are taken up, or are given up by whoever sent them.
+    pub(crate) fn let_in(&mut self, service: u16, goes_on: bool) {
+        let lies_there =
+            |call: &Call| call.target == Target::Service(service) && matches!(call.stage, Stage::Lost);
+        let lost: Vec<Ticket> = self
+            .calls
+            .iter()
+            .filter(|(_, call)| lies_there(call))
+            .map(|(id, _)| id)
+            .collect();
+        for id in lost {
+            let Some(mut call) = self.calls.get(id).copied() else {
+                continue;
+            };
+            let sim = &mut self.services[service as usize];
+            let instance = &mut sim.instances[call.instance as usize];
+            if call.gone || !goes_on || !instance.up {
+                self.send_back_kept(id, Answer::ERROR);
+            } else if sim.threads.is_none_or(|threads| instance.busy < threads) {
+                self.start(service, &mut call, Some(id));
+            } else if instance.line.push(self.now, id).is_err() {
+                self.send_back_kept(id, Answer::ERROR);
+            } else {
+                if let Some(call) = self.calls.get_mut(id) {
+                    call.stage = Stage::InLine;
+                }
+                self.watch_line(service, call.instance);
+            }
+        }
+    }
+
     /// A call is answered without any work.
-    fn refuse(&mut self, call: Call, answer: Answer) {
+    fn refuse(&mut self, call: &Call, answer: Answer) {
         if answer == Answer::ERROR && !matches!(call.caller, Caller::Client { .. }) {
             if let Target::Service(service) = call.target {
                 self.meter
@@ -382,10 +445,10 @@ impl World {
     }
 
     /// Gives a call a number.
-    fn keep(&mut self, call: Call) -> Ticket {
-        let id = self.calls.insert(call);
-        self.schedule_client_timeout(id, &call);
-        self.remember_fetch(id, &call);
+    fn keep(&mut self, call: &Call) -> Ticket {
+        let id = self.calls.insert(*call);
+        self.schedule_client_timeout(id, call);
+        self.remember_fetch(id, call);
         id
     }
 
@@ -407,7 +470,7 @@ impl World {
         }
     }
 
-    fn line_up(&mut self, service: u16, mut call: Call) {
+    fn line_up(&mut self, service: u16, call: &mut Call) {
         call.stage = Stage::InLine;
         let id = self.keep(call);
         let sim = &mut self.services[service as usize];
@@ -450,8 +513,7 @@ impl World {
     pub(crate) fn line_timeouts(&mut self, service: u16, index: u16) {
         let now = self.now;
         let instance = &mut self.services[service as usize].instances[index as usize];
-        // An earlier one has taken the place of this event, and has seen to the next.
-        if instance.line_at != now {
+        if now < instance.line_at {
             return;
         }
         instance.line_at = Time::NEVER;
@@ -487,7 +549,7 @@ impl World {
     }
 
     /// A call has its thread. `kept` is its number when it has one already.
-    fn start(&mut self, service: u16, mut call: Call, kept: Option<Ticket>) {
+    fn start(&mut self, service: u16, call: &mut Call, kept: Option<Ticket>) {
         let now = self.now;
         let sim = &mut self.services[service as usize];
         sim.in_progress += 1;
@@ -515,34 +577,39 @@ impl World {
             priority: call.priority,
             deadline: if sim.cancels { call.deadline } else { Time::NEVER },
         };
-        let (request, step) = instance.guard.begin(now, &mut instance.rng, token, &asked);
-        call.request = Some(request);
-        let (index, crashes) = (
-            call.instance,
-            sim.leak
-                .as_ref()
-                .is_some_and(|leak| instance.served >= leak.after),
-        );
+        let (mut request, step) = instance.guard.begin(now, &mut instance.rng, token, &asked);
+        let index = call.instance;
+        let crashes = sim
+            .leak
+            .as_ref()
+            .is_some_and(|leak| instance.served >= leak.after);
         match kept {
             Some(id) => {
                 if let Some(slot) = self.calls.get_mut(id) {
                     *slot = Call {
                         stage: Stage::Guarded,
-                        ..call
+                        request: Some(request),
+                        ..*call
                     };
                 }
                 self.carry_out(service, id, step);
             }
-            None => self.carry_loose(service, call, step),
+            None => self.carry_loose(service, call, &mut request, step),
         }
-        self.settle(service, index);
+        // Most calls end here, and their guard has nothing else to say.
+        if self.services[service as usize].instances[index as usize]
+            .guard
+            .is_restless()
+        {
+            self.settle(service, index);
+        }
         if crashes {
             self.leaked(service, index);
         }
     }
 
     /// The service makes the answer by itself.
-    fn work_alone(&mut self, service: u16, call: Call, kept: Option<Ticket>) {
+    fn work_alone(&mut self, service: u16, call: &Call, kept: Option<Ticket>) {
         let now = self.now;
         let sim = &mut self.services[service as usize];
         let instance = &sim.instances[call.instance as usize];
@@ -560,7 +627,7 @@ impl World {
         if let Some(slot) = self.calls.get_mut(id) {
             slot.stage = Stage::Working(answer);
         }
-        self.call_aside(service, &call);
+        self.call_aside(service, call);
         self.agenda.push(now + work, Event::Finish(id));
         if crashes {
             self.leaked(service, index);
@@ -571,7 +638,7 @@ impl World {
     fn call_aside(&mut self, service: u16, of: &Call) {
         for index in 0..self.services[service as usize].also.len() {
             let target = self.services[service as usize].also[index];
-            let call = Call {
+            let mut call = Call {
                 caller: Caller::Aside,
                 target,
                 born: self.now,
@@ -586,19 +653,20 @@ impl World {
                 instance: 0,
                 ..*of
             };
-            self.send(call);
+            self.send(&mut call);
         }
     }
 
     /// Carries a loose call as far as it goes at this instant.
-    fn carry_loose(&mut self, service: u16, mut call: Call, mut step: Step) {
+    fn carry_loose(&mut self, service: u16, call: &mut Call, request: &mut Request, mut step: Step) {
         let mut spent = Span::ZERO;
         loop {
             match step {
                 Step::Lookup { tier, node, timeout } => {
-                    let (reply, took) = self.look(service, &call, tier, node, timeout);
+                    let (reply, took) = self.look(service, call, tier, node, timeout);
                     if !matches!(reply, Reply::Found(_)) && !took.is_zero() || took > SOON {
                         call.stage = Stage::Looking(reply);
+                        call.request = Some(*request);
                         let id = self.keep(call);
                         return self.agenda.push(self.now + spent + took, Event::Reply(id));
                     }
@@ -608,12 +676,12 @@ impl World {
                     }
                     let sim = &mut self.services[service as usize];
                     let instance = &mut sim.instances[call.instance as usize];
-                    let Some(request) = &mut call.request else { return };
                     step = instance.guard.resume(self.now, &mut instance.rng, request, reply);
                 }
                 Step::Done(outcome) => return self.done_loose(service, call, outcome, spent),
                 Step::Wait { .. } | Step::Write { .. } => {
                     call.stage = Stage::Guarded;
+                    call.request = Some(*request);
                     let id = self.keep(call);
                     return self.carry_out(service, id, step);
                 }
@@ -622,8 +690,8 @@ impl World {
     }
 
     /// A loose call is done: its thread is held for `spent` and the service's own work, and it is forgotten.
-    fn done_loose(&mut self, service: u16, mut call: Call, outcome: Outcome, spent: Span) {
-        let answer = self.answer_of(service, &call, outcome);
+    fn done_loose(&mut self, service: u16, call: &mut Call, outcome: Outcome, spent: Span) {
+        let answer = self.answer_of(service, call, outcome);
         let sim = &mut self.services[service as usize];
         let held = spent + sim.work();
         let soon = held + call.lag <= SOON;
@@ -799,8 +867,8 @@ impl World {
                     .push(self.now + timeout, Event::WriteTimeout(id, stamp));
             }
         }
-        let child = self.child(of, Caller::Write { request: id, stamp }, target, of.key);
-        self.send(child);
+        let mut child = self.child(of, Caller::Write { request: id, stamp }, target, of.key);
+        self.send(&mut child);
     }
 
     /// The origin has answered a write, or has taken too long.
@@ -897,11 +965,11 @@ impl World {
             let Some((id, waited)) = instance.line.pop(now) else {
                 break;
             };
-            let Some(call) = self.calls.get(id).copied() else {
+            let Some(mut call) = self.calls.get(id).copied() else {
                 continue;
             };
             self.meter.time(sim.meters.waited, waited);
-            self.start(service, call, Some(id));
+            self.start(service, &mut call, Some(id));
             break;
         }
         // What the line dropped on the way comes out on its own.
@@ -1003,7 +1071,8 @@ impl World {
                     keep,
                     entry,
                 } => {
-                    self.put(service, index, None, tier, node, key, keep, entry);
+                    // Nobody waits for it, and a failure was counted.
+                    let _ = self.put(service, index, None, tier, node, key, keep, entry);
                 }
                 Effect::Invalidate {
                     tier,
@@ -1037,13 +1106,12 @@ impl World {
     pub(crate) fn wake(&mut self, service: u16, index: u16) {
         let now = self.now;
         let instance = &mut self.services[service as usize].instances[index as usize];
-        // An earlier wake-up has taken the place of this one, and has seen to the next.
-        if instance.wake_at != now {
+        if now < instance.wake_at {
+            // Another instant was agreed upon since. To go on from here as well would make two wakings of one, for ever.
             return;
         }
         instance.wake_at = Time::NEVER;
-        // Also an instance that takes no more calls ends what it has.
-        if instance.guard.next_wake() <= now {
+        if instance.up && instance.guard.next_wake() <= now {
             instance.guard.wake(now, &mut instance.rng);
         }
         self.settle(service, index);
@@ -1176,7 +1244,7 @@ impl World {
     }
 
     fn call_origin(&mut self, caller: Caller, target: Target, key: u64, timeout: Span) {
-        let call = Call {
+        let mut call = Call {
             caller,
             target,
             instance: 0,
@@ -1194,7 +1262,7 @@ impl World {
             request: None,
             stamp: 0,
         };
-        self.send(call);
+        self.send(&mut call);
         if timeout != Span::MAX {
             if let Caller::Load {
                 service,

@@ -93,6 +93,7 @@ pub struct Store<R> {
 }
 
 #[derive(Clone, Debug)]
+#[repr(align(64))]
 struct Node<R> {
     key: u64,
     slot: Slot<R>,
@@ -287,7 +288,8 @@ impl<R: Copy> Store<R> {
             .map(|node| (node.key, &node.slot))
     }
 
-    /// Changes bound and eviction. A lower bound is enforced at the next insertion; what becomes bounded counts as
+    /// Changes bound and eviction. A lower bound is enforced by [`Store::trim`] or
+    /// at the next insertion; what becomes bounded counts as
     /// used in the order of its places.
     pub fn retune(&mut self, capacity: Option<usize>, evict: bool) {
         if capacity.is_some() && self.settings.capacity.is_none() {
@@ -300,6 +302,14 @@ impl<R: Copy> Store<R> {
         }
         self.settings.capacity = capacity;
         self.settings.evict = evict;
+    }
+
+    /// Enforces the bound at once, as a server does with the first command after it was lowered.
+    pub fn trim(&mut self, now: Time) {
+        if let Some(capacity) = self.settings.capacity {
+            // Where nothing may be evicted, what is too much stays until it expires.
+            let _ = self.make_room(now, capacity + 1);
+        }
     }
 
     /// Checks what must hold between any two calls.

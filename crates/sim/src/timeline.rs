@@ -4,8 +4,9 @@
 //! faults overlap without undoing each other. What happens at an instant (a flush, a mass expiry) just happens. What
 //! people do stays done.
 
+use seawall_core::dist::Dist;
 use seawall_core::guard::CacheFault;
-use seawall_core::link::Fault as LinkFault;
+use seawall_core::link::{Fault as LinkFault, Link};
 use seawall_core::policies::Policies;
 use seawall_core::queue;
 use seawall_core::time::{Span, Time};
@@ -38,6 +39,20 @@ pub(crate) enum Provision {
         instance: u16,
         each: Span,
     },
+}
+
+/// What a fault does to the way to an instance, if anything.
+fn link_fault(fault: &Fault) -> Option<LinkFault> {
+    Some(match *fault {
+        Fault::Refuse => LinkFault::Refuse,
+        Fault::Reset => LinkFault::Reset,
+        Fault::Partition => LinkFault::Partition,
+        Fault::Hang | Fault::Pause => LinkFault::Hang,
+        Fault::Latency { add, jitter } => LinkFault::Latency { add, jitter },
+        Fault::Bandwidth { rate } => LinkFault::Bandwidth { bytes_per_s: rate },
+        Fault::Loss { share } => LinkFault::Loss { share },
+        _ => return None,
+    })
 }
 
 impl World {
@@ -192,6 +207,8 @@ impl World {
                     self.let_go(database as u16, node);
                 }
             }
+            (Some(Place::Service(service)), Fault::Hang | Fault::Pause) => self.let_in(service as u16, true),
+            (Some(Place::Service(service)), Fault::Partition) => self.let_in(service as u16, false),
             (Some(Place::Cache(cache)), Fault::Kill | Fault::Loading) => self.warm_by_itself(cache),
             _ => {}
         }
@@ -257,6 +274,7 @@ impl World {
             node.frozen_until = None;
             node.answers = true;
             node.slow = 1.0;
+            node.far = Span::ZERO;
         }
         for ((event, fault), end) in faults.iter().zip(ends) {
             let nodes = self.cache_nodes(event, index);
@@ -291,6 +309,7 @@ impl World {
                     Fault::OutOfMemory => node.writes_say = Some(CacheFault::OutOfMemory),
                     Fault::TooManyClients => node.says = Some(CacheFault::TooManyClients),
                     Fault::Slow { factor } => node.slow *= factor,
+                    Fault::FarRegion { add } => node.far += add,
                     Fault::Starve { share } => node.slow *= 1.0 / (1.0 - share).max(0.001),
                     Fault::Loading => node.says = Some(CacheFault::Loading),
                     Fault::ReadOnly | Fault::DiskFull => node.writes_say = Some(CacheFault::ReadOnly),
@@ -356,13 +375,18 @@ impl World {
         let faults = self.faults_on(Place::Service(index));
         let written = &self.plan.scenario.services[index];
         let (mut leak, mut slow, mut processor, mut far) = (written.leak.clone(), 1.0, 1.0, Span::ZERO);
-        for (_, fault) in faults {
+        let mut links = vec![Link::pooled(Dist::Fixed(Span::ZERO)); self.services[index].instances.len()];
+        for (event, fault) in faults {
+            if let Some(broken) = link_fault(&fault) {
+                for instance in self.instances_of(&event, index) {
+                    links[instance].set(broken);
+                }
+            }
             match fault {
                 Fault::Leak { after, restart } => leak = Some(seawall_scenario::Leak { after, restart }),
                 Fault::Starve { share } => processor *= (1.0 - share).max(0.001),
                 Fault::Slow { factor } => slow *= factor,
                 Fault::FarRegion { add } => far = far + add,
-                Fault::Latency { add, .. } => far = far + add,
                 _ => {}
             }
         }
@@ -371,6 +395,8 @@ impl World {
         service.slow = slow;
         service.processor = processor;
         service.far = far;
+        service.reachable = links.iter().all(Link::healthy);
+        service.links = links;
     }
 
     fn act(&mut self, event: &Happening, action: &Action) {
@@ -555,15 +581,14 @@ impl World {
                 let cache = &mut self.caches[index];
                 cache.ttl = written.ttl;
                 cache.renewed_by_hits = written.renewed_by_hits;
-                if let Knob::Timeout(timeout) = *knob {
-                    cache.timeout = Some(timeout);
-                }
                 for node in &mut cache.nodes {
                     let capacity = written.entries_max().map(|entries| entries as usize);
                     node.store.retune(capacity, written.eviction == Eviction::Lru);
+                    node.store.trim(self.now);
                     node.max_clients = written.max_clients;
                 }
                 self.remake_cache(index);
+                self.retime(index);
             }
             (Some(Place::Database(index)), knob) => {
                 let database = &mut self.databases[index];
@@ -578,6 +603,20 @@ impl World {
             (Some(Place::Client(index)), Knob::Retries(retries)) => self.clients[index].retries = *retries,
             (Some(Place::Client(index)), Knob::Writes(share)) => self.clients[index].writes = *share,
             _ => {}
+        }
+    }
+
+    /// Tells guards the TTL and the timeout of a cache.
+    fn retime(&mut self, cache: usize) {
+        let written = &self.plan.scenario.caches[cache];
+        let (ttl, timeout) = (written.ttl.unwrap_or(Span::MAX), written.timeout);
+        for service in &mut self.services {
+            let Some(tier) = service.tiers.iter().position(|tier| *tier == cache) else {
+                continue;
+            };
+            for instance in &mut service.instances {
+                instance.guard.retime(tier, ttl, timeout);
+            }
         }
     }
 

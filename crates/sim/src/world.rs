@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use seawall_core::guard::{LoadId, Reply, Request};
 use seawall_core::record::Ending;
-use seawall_core::rng::{Seed, Stream};
+use seawall_core::rng::Seed;
 use seawall_core::shed::Priority;
 use seawall_core::time::{Span, Time};
 use seawall_core::ttl::Class;
@@ -188,7 +188,6 @@ pub(crate) struct World {
     /// Which events of the timeline are under way.
     pub(crate) active: Vec<bool>,
     pub(crate) provisions: Vec<crate::timeline::Provision>,
-    pub(crate) rng: Stream,
     requests: u64,
     in_flight_max: u64,
     events: u64,
@@ -244,7 +243,6 @@ impl World {
             todo: VecDeque::new(),
             active: vec![false; scenario.timeline.len()],
             provisions: Vec::new(),
-            rng: seed.stream("world", 0),
             requests: 0,
             in_flight_max: 0,
             events: 0,
@@ -371,22 +369,8 @@ impl World {
         }
     }
 
-    /// Sends an answer back over the network that the call came by.
-    pub(crate) fn send_back(&mut self, mut call: Call, answer: Answer) {
-        if call.gone {
-            return;
-        }
-        if call.lag.is_zero() {
-            self.deliver(&call, answer);
-            return;
-        }
-        let at = self.now + call.lag;
-        call.stage = Stage::Returning(answer);
-        let id = self.calls.insert(call);
-        self.agenda.push(at, Event::Return(id));
-    }
-
-    /// The same, for a call that has a number; it keeps it, so that the caller can still stop waiting.
+    /// Sends an answer back over the network that a call came by. The call keeps its number, so that the caller can
+    /// still stop waiting.
     pub(crate) fn send_back_kept(&mut self, id: Ticket, answer: Answer) {
         let Some(call) = self.calls.get_mut(id) else {
             return;
@@ -418,7 +402,7 @@ impl World {
     }
 
     /// Calls a service or a database.
-    pub(crate) fn send(&mut self, call: Call) {
+    pub(crate) fn send(&mut self, call: &mut Call) {
         match call.target {
             Target::Service(service) => self.enter(service, call),
             Target::Database(database) => self.query(database, call),

@@ -72,17 +72,27 @@ impl TierState {
         dropped
     }
 
+    /// Takes another TTL and another timeout, under these policies.
+    pub(super) fn retime(&mut self, ttl: Span, timeout: Span, policies: &Policies) {
+        self.ttl = ttl;
+        self.own_timeout = timeout;
+        self.clip(policies);
+    }
+
+    /// What the policies leave of the tier's own TTL and timeout.
+    fn clip(&mut self, policies: &Policies) {
+        let (own, limit) = (self.own_timeout, policies.deadline.cache);
+        self.timeout = limit.map_or(own, |limit| limit.min(own));
+        if self.local {
+            let hot = policies.hot.as_ref();
+            self.ttl_max = hot.map_or(self.ttl, |hot| hot.ttl.min(self.ttl));
+        }
+    }
+
     /// Takes other policies. Returns how many changes of state went with the breakers that it dropped.
     pub(super) fn retune(&mut self, now: Time, policies: &Policies) -> u64 {
-        self.timeout = policies
-            .deadline
-            .cache
-            .map_or(self.own_timeout, |limit| limit.min(self.own_timeout));
+        self.clip(policies);
         if self.local {
-            self.ttl_max = policies
-                .hot
-                .as_ref()
-                .map_or(self.ttl, |hot| hot.ttl.min(self.ttl));
             return 0;
         }
         let Some(settings) = &policies.breaker else {

@@ -169,6 +169,13 @@ impl Guard {
         hard.min(line).min(warm).min(self.flights.next())
     }
 
+    /// Whether the last call left effects to poll, or may have brought [`Guard::next_wake`] nearer. A driver in a hurry
+    /// asks this first: most reads are hits, and leave nothing.
+    #[inline]
+    pub fn is_restless(&self) -> bool {
+        !self.effects.is_empty() || self.wake_now || !self.line.is_empty()
+    }
+
     /// Lets time pass: waits in the line before the origin and hard timeouts end, warming goes on.
     pub fn wake(&mut self, now: Time, rng: &mut Stream) {
         self.flights.expire(now);
@@ -225,6 +232,15 @@ impl Guard {
     pub fn respread(&mut self, tier: usize, sharding: Sharding, nodes: u16) {
         if let Some(tier) = self.tiers.get_mut(tier) {
             self.transitions_past += tier.respread(sharding, nodes, self.policies.breaker.as_ref());
+        }
+        self.check();
+    }
+
+    /// Gives a tier another TTL, for what is stored from now on, and another timeout, for what is asked from now on. A
+    /// tier that is not there is left alone.
+    pub fn retime(&mut self, tier: usize, ttl: Span, timeout: Span) {
+        if let Some(tier) = self.tiers.get_mut(tier) {
+            tier.retime(ttl, timeout, &self.policies);
         }
         self.check();
     }

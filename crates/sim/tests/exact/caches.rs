@@ -4,7 +4,7 @@
 
 use seawall_core::record::Metric;
 
-use crate::support::{Estimate, published, rate, runs, scenario, zipf};
+use crate::support::{Estimate, published, rate, runs, runs_at, scenario, zipf};
 
 /// Hit ratio of a cache with a TTL that hits do not renew: a key is away for 1/r and there for T.
 fn not_renewed(keys: &[f64], rate: f64, ttl: f64) -> f64 {
@@ -223,4 +223,27 @@ fn a_hot_key_that_expires_is_loaded_once_with_coalescing_and_by_all_without() {
     // as in Redis.
     let shared = 1.0 / (0.1 + 3.0 + 60.0);
     published("coalesced", shared, 0.015_848, 1e-4);
+}
+
+#[test]
+fn a_part_of_the_size_says_what_the_whole_says() {
+    // Keys that are all alike are asked for as often in a tenth of the system as in the whole.
+    let run = "duration = \"60s\"\nwarmup = \"30s\"\nevery = \"10s\"";
+    let cache = "ttl = \"8s\"\nnodes = 3";
+    let text = cached(run, 5_000.0, "uniform = { count = 20000 }", cache);
+    let truth = not_renewed(&[1.0 / 20_000.0; 20_000], 5_000.0, 8.0);
+    let runs = runs_at(&scenario(&text), 10, 2, 0.1);
+    hit_ratio(&runs, 0.0, 60.0).agrees("the hit ratio", truth, 0.01);
+    let calls =
+        |metric, of: &'static str| Estimate::over(&runs, move |record| rate(record, metric, of, 0.0..60.0));
+    calls(Metric::Requests, "web").agrees("calls, in the size of the document", 5_000.0, 0.02);
+    calls(Metric::OriginRequests, "db").agrees("loads", 5_000.0 * (1.0 - truth), 0.02);
+    let entries = Estimate::over(&runs, |record| {
+        crate::support::mean(record, Metric::CacheEntries, "redis", 0.0..60.0)
+    });
+    entries.agrees("entries", 20_000.0 * truth, 0.02);
+    assert!(
+        runs.iter().all(|run| run.requests < 60_000),
+        "only a tenth was played"
+    );
 }

@@ -6,9 +6,10 @@ use crate::support::{runs, scenario, sum};
 
 /// Everything at once: all protections, most faults, operators who scale, restart and tune. Clients stop at 60 s, so
 /// that all of it can end.
+#[expect(clippy::too_many_lines, reason = "it is one document")]
 fn nasty(cancel: bool) -> String {
     let faults = [
-        ("4s", "redis", "flush"),
+        ("4s", "redis", "\"flush\""),
         (
             "6s",
             "redis",
@@ -31,19 +32,24 @@ fn nasty(cancel: bool) -> String {
         ("49s", "web", "{ penetration = { share = 0.5 } }"),
         ("52s", "db", "{ slow_query = { factor = 8 } }"),
     ];
-    let timeline: String = faults
-        .iter()
-        .map(|(at, on, fault)| {
-            let fault = if fault.starts_with(['"', '{']) {
-                (*fault).to_owned()
-            } else {
-                format!("\"{fault}\"")
-            };
-            let instant = fault == "\"flush\"" || fault.contains("restart = { each");
-            let length = if instant { "" } else { "for = \"2500ms\"\n" };
-            format!("[[timeline]]\nat = \"{at}\"\n{length}on = \"{on}\"\nfault = {fault}\n")
-        })
-        .collect();
+    let mut timeline = String::new();
+    for (at, on, fault) in faults {
+        let instant = fault == "\"flush\"" || fault.contains("each =");
+        let length = if instant {
+            ""
+        } else {
+            "for = \"2500ms\"
+"
+        };
+        let event = format!(
+            "[[timeline]]
+at = \"{at}\"
+{length}on = \"{on}\"
+fault = {fault}
+"
+        );
+        timeline.push_str(&event);
+    }
     format!(
         r#"
         [run]

@@ -3,6 +3,12 @@
 //! Every test here is deterministic: its seeds are fixed. A number is compared with its formula by a confidence
 //! interval over replications, and the interval must be narrow, so that agreement means something.
 
+#![expect(
+    clippy::float_cmp,
+    reason = "counts and settings are whole numbers, and nothing is exactly nothing"
+)]
+
+mod actions;
 mod caches;
 mod conservation;
 mod faults;

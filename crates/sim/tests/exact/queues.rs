@@ -233,17 +233,17 @@ fn queries_share_a_node_whatever_their_law() {
     ];
     let rho = 0.6;
     for law in laws {
-        let text = database(60_000, rho, &format!("service_time = {law}\ncapacity = \"1/s\""));
+        let text = database(40_000, rho, &format!("service_time = {law}\ncapacity = \"1/s\""));
         let runs = runs(&scenario(&text), 20);
         let inside = Estimate::over(&runs, |record| {
-            mean(record, Metric::OriginInFlight, "db", 0.0..60_000.0)
+            mean(record, Metric::OriginInFlight, "db", 0.0..40_000.0)
         });
-        inside.agrees(&format!("queries of {law} inside"), rho / (1.0 - rho), 0.06);
+        inside.agrees(&format!("queries of {law} inside"), rho / (1.0 - rho), 0.08);
         let idle = Estimate::over(&runs, |record| {
-            let inside = &record.values(Metric::OriginInFlight, "db", None)[record.window(0.0, 60_000.0)];
+            let inside = &record.values(Metric::OriginInFlight, "db", None)[record.window(0.0, 40_000.0)];
             inside.iter().filter(|inside| **inside == 0.0).count() as f64 / inside.len() as f64
         });
-        idle.agrees(&format!("idle time with queries of {law}"), 1.0 - rho, 0.03);
+        idle.agrees(&format!("idle time with queries of {law}"), 1.0 - rho, 0.04);
     }
 }
 
@@ -262,14 +262,14 @@ fn a_crowd_completes_what_the_scalability_law_says() {
         );
         // Past the best, less than the best would be completed without ever crowding the node.
         let offered = if n > 44 { 17_000.0 } else { exact * 1.2 + 500.0 };
-        let text = database(8, offered, &more)
+        let text = database(4, offered, &more)
             .replace("\"200s\"", "\"4s\"")
             .replace("\"20s\"", "\"4s\"");
         let runs = runs(&scenario(&text), 10);
         let completed = Estimate::over(&runs, |record| {
-            sum(record, Metric::Goodput, "web", None, 0.0..8.0) / 8.0
+            sum(record, Metric::Goodput, "web", None, 0.0..4.0) / 4.0
         });
-        completed.agrees(&format!("{n} queries together"), exact, 0.03);
+        completed.agrees(&format!("{n} queries together"), exact, 0.04);
     }
 }
 

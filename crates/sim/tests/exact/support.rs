@@ -40,12 +40,17 @@ pub(crate) fn runs(scenario: &Scenario, count: u32) -> Vec<Run> {
 
 /// This many runs of a scenario.
 pub(crate) fn runs_on(scenario: &Scenario, count: u32, threads: usize) -> Vec<Run> {
+    runs_at(scenario, count, threads, 1.0)
+}
+
+/// This many runs of a scenario, in a part of its size.
+pub(crate) fn runs_at(scenario: &Scenario, count: u32, threads: usize, scale: f64) -> Vec<Run> {
     let jobs: Vec<(Scenario, Options)> = (0..count)
         .map(|run| {
             let options = Options {
                 seed: SEED,
                 run,
-                scale: 1.0,
+                scale,
             };
             (scenario.clone(), options)
         })
