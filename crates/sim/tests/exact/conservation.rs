@@ -61,7 +61,7 @@ fault = {fault}
         keys = {{ zipf = {{ count = 3000, exponent = 0.9 }} }}
         writes = "5%"
         missing = "3%"
-        timeout = "400ms"
+        timeout = "250ms"
         retries = 2
         backoff = "100ms"
         schedule = [{{ at = "60s", rate = "0/s" }}]
