@@ -1111,7 +1111,8 @@ impl World {
             return;
         }
         instance.wake_at = Time::NEVER;
-        if instance.up && instance.guard.next_wake() <= now {
+        // Also an instance that is down: what its guard wants at once it would want for ever.
+        if instance.guard.next_wake() <= now {
             instance.guard.wake(now, &mut instance.rng);
         }
         self.settle(service, index);

@@ -14,6 +14,7 @@ mod conservation;
 mod faults;
 mod metastable;
 mod operators;
+mod protections;
 mod queues;
 mod ripples;
 mod same;
