@@ -37,6 +37,10 @@ const VNODES: u16 = 160;
 const DENSE_MAX: u64 = 1 << 24;
 
 /// A cache.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact about the cache, and they combine freely"
+)]
 pub(crate) struct CacheSim {
     pub(crate) nodes: Vec<CacheNode>,
     placement: Placement,
@@ -206,14 +210,14 @@ impl CacheSim {
             return Reply::Missing;
         };
         let mut entry = slot.record;
-        if self.renewed_by_hits {
-            if let Some(ttl) = self.ttl {
-                slot.record.fresh_until = now + ttl;
-                slot.record.refresh_at = now + ttl;
-                entry = slot.record;
-                let expires = slot.expires.max(now + ttl);
-                store.renew(key, expires);
-            }
+        if self.renewed_by_hits
+            && let Some(ttl) = self.ttl
+        {
+            slot.record.fresh_until = now + ttl;
+            slot.record.refresh_at = now + ttl;
+            entry = slot.record;
+            let expires = slot.expires.max(now + ttl);
+            store.renew(key, expires);
         }
         meter.count(if entry.fresh_until > now {
             self.hits
@@ -285,11 +289,11 @@ impl CacheSim {
         timeout: Span,
         meter: &mut Meter,
     ) -> Result<(), CacheFault> {
-        if !self.sound {
-            if let Err((fault, _)) = self.ask(now, node, Span::ZERO, timeout, true) {
-                meter.count(self.errors[fault as usize]);
-                return Err(fault);
-            }
+        if !self.sound
+            && let Err((fault, _)) = self.ask(now, node, Span::ZERO, timeout, true)
+        {
+            meter.count(self.errors[fault as usize]);
+            return Err(fault);
         }
         if self.never_stored {
             return Ok(());

@@ -88,7 +88,7 @@ pub(crate) struct GatewaySim {
 
 /// A latency that is always nothing costs nothing.
 pub(crate) fn some_time(dist: &Dist) -> Option<Dist> {
-    (*dist != Dist::Fixed(Span::ZERO)).then(|| dist.clone())
+    (*dist != Dist::Fixed(Span::ZERO)).then_some(*dist)
 }
 
 impl ClientSim {
@@ -306,7 +306,7 @@ impl World {
         if door.line.push(self.now, id).is_err() {
             self.calls.remove(id);
             self.shed_at_gateway(gateway, Reason::QueueFull);
-            return self.close_outside(&call, Answer::SHED, self.now);
+            return self.close_outside(call, Answer::SHED, self.now);
         }
         self.watch_gateway_line(gateway);
     }
@@ -361,13 +361,12 @@ impl World {
 
     pub(crate) fn shed_at_gateway(&mut self, gateway: u16, reason: Reason) {
         let door = &mut self.gateways[gateway as usize];
-        let counter = match door.shed.iter().find(|(known, _)| *known == reason) {
-            Some((_, counter)) => *counter,
-            None => {
-                let counter = self.meter.counter(Metric::Shed, &door.name, Some(reason.name()));
-                door.shed.push((reason, counter));
-                counter
-            }
+        let counter = if let Some((_, counter)) = door.shed.iter().find(|(known, _)| *known == reason) {
+            *counter
+        } else {
+            let counter = self.meter.counter(Metric::Shed, &door.name, Some(reason.name()));
+            door.shed.push((reason, counter));
+            counter
         };
         self.meter.count(counter);
     }
@@ -405,10 +404,10 @@ impl World {
         }
         if in_gateway || matches!(seen.stage, Stage::Returning(_) | Stage::Lost) {
             self.calls.remove(id);
-        } else if let Target::Service(service) = seen.target {
-            if self.services[service as usize].cancels {
-                self.cancel(id);
-            }
+        } else if let Target::Service(service) = seen.target
+            && self.services[service as usize].cancels
+        {
+            self.cancel(id);
         }
         if in_gateway {
             self.close_outside(&seen, Answer::of(Ending::Timeout), self.now);
@@ -431,13 +430,13 @@ impl World {
     /// A call that was let in has ended for its client, at an instant that is now or near.
     pub(crate) fn close(&mut self, call: &Call, answer: Answer, at: Time) {
         self.close_outside(call, answer, at);
-        if let Caller::Client { client, .. } = call.caller {
-            if let Some(gateway) = self.clients[client as usize].gateway {
-                self.gateways[gateway as usize]
-                    .gate
-                    .record(self.now, answer.ending.is_good());
-                self.leave_gateway(gateway);
-            }
+        if let Caller::Client { client, .. } = call.caller
+            && let Some(gateway) = self.clients[client as usize].gateway
+        {
+            self.gateways[gateway as usize]
+                .gate
+                .record(self.now, answer.ending.is_good());
+            self.leave_gateway(gateway);
         }
     }
 

@@ -120,11 +120,8 @@ impl DatabaseSim {
             primaries: Vec::new(),
             balancers: Vec::new(),
             strategy: strategy.unwrap_or_default(),
-            service_time: database.service_time.clone(),
-            write_time: database
-                .write_time
-                .clone()
-                .unwrap_or_else(|| database.service_time.clone()),
+            service_time: database.service_time,
+            write_time: database.write_time.unwrap_or(database.service_time),
             timeout: database.timeout,
             latency: some_time(&database.latency),
             far: Span::ZERO,
@@ -330,7 +327,7 @@ impl World {
         };
         let at = &mut sim.nodes[node as usize];
         let mut work = dist.draw(&mut sim.rng);
-        if at.slow != 1.0 {
+        if (at.slow - 1.0).abs() > f64::EPSILON {
             work = work.scaled(at.slow);
         }
         at.processor.begin(self.now, id.bits(), work);

@@ -152,7 +152,7 @@ impl Meter {
     pub(crate) fn into_record(self, period: Span, origin: Span, scale: f64) -> Record {
         let mut record = Record::new(period, origin, self.periods);
         for mut slot in self.slots {
-            if slot.metric.is_extensive() && scale != 1.0 {
+            if slot.metric.is_extensive() && scale < 1.0 {
                 slot.values.iter_mut().for_each(|value| *value /= scale);
             }
             record.push(Series {

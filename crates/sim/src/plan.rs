@@ -72,7 +72,7 @@ impl Plan {
 
     fn shrink(&mut self) {
         let scale = self.scale;
-        if scale == 1.0 {
+        if scale >= 1.0 {
             return;
         }
         for client in &mut self.scenario.clients {
@@ -156,12 +156,11 @@ impl Plan {
                 *connections = connections.map(|count| smaller(count, size));
             }
             What::Action(Action::Set(knob)) => match knob {
-                Knob::TripsAbove(count) => *count = smaller(*count, scale),
+                Knob::TripsAbove(count) | Knob::MaxClients(count) => *count = smaller(*count, scale),
                 Knob::Threads(count) | Knob::Queue(count) | Knob::Connections(count) => {
-                    *count = smaller(*count, size)
+                    *count = smaller(*count, size);
                 }
                 Knob::Capacity(entries) | Knob::Maxmemory(entries) => *entries = less(*entries, scale),
-                Knob::MaxClients(count) => *count = smaller(*count, scale),
                 _ => {}
             },
             _ => {}
@@ -171,7 +170,7 @@ impl Plan {
     /// Protections of a place, in its played size.
     pub(crate) fn resized(&self, policies: &Policies, place: Place) -> Policies {
         let mut policies = policies.clone();
-        if self.scale == 1.0 {
+        if self.scale >= 1.0 {
             return policies;
         }
         let size = match place {

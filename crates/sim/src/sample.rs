@@ -203,7 +203,7 @@ impl World {
                 let busy: usize = self.databases[database]
                     .nodes
                     .iter()
-                    .map(|node| node.busy())
+                    .map(super::databases::DatabaseNode::busy)
                     .sum();
                 // An origin from which nothing comes back at all is slower than any that answers.
                 took.or_else(|| (busy > 0).then(|| self.oldest(database).max(every)))

@@ -45,6 +45,10 @@ pub(crate) enum Todo {
 }
 
 /// A service.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact about the service, and they combine freely"
+)]
 pub(crate) struct ServiceSim {
     pub(crate) name: String,
     pub(crate) instances: Vec<Instance>,
@@ -276,7 +280,11 @@ impl ServiceSim {
         let Some(dist) = &self.work else { return Span::ZERO };
         let work = dist.draw(&mut self.rng);
         let factor = self.slow / self.processor;
-        if factor == 1.0 { work } else { work.scaled(factor) }
+        if (factor - 1.0).abs() < f64::EPSILON {
+            work
+        } else {
+            work.scaled(factor)
+        }
     }
 }
 
@@ -294,6 +302,10 @@ pub(crate) fn is_gated(policies: &Policies) -> bool {
 }
 
 impl Instance {
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "which service, which instance, which life, and what it is like"
+    )]
     pub(crate) fn new(
         plan: &Plan,
         service: usize,
@@ -379,14 +391,13 @@ impl World {
             }
         }
         let sim = &mut self.services[service as usize];
-        if sim.gated {
-            if let Err(refusal) = sim
+        if sim.gated
+            && let Err(refusal) = sim
                 .gate
                 .admit(self.now, &mut sim.gate_rng, call.read, call.priority)
-            {
-                self.shed_at_service(service, refusal.reason);
-                return self.refuse(call, Answer::SHED);
-            }
+        {
+            self.shed_at_service(service, refusal.reason);
+            return self.refuse(call, Answer::SHED);
         }
         let instance = &mut sim.instances[index];
         if sim.threads.is_some_and(|threads| instance.busy >= threads) {
@@ -428,14 +439,15 @@ impl World {
 
     /// A call is answered without any work.
     fn refuse(&mut self, call: &Call, answer: Answer) {
-        if answer == Answer::ERROR && !matches!(call.caller, Caller::Client { .. }) {
-            if let Target::Service(service) = call.target {
-                self.meter
-                    .count(self.services[service as usize].meters.origin_errors);
-            }
+        if answer == Answer::ERROR
+            && !matches!(call.caller, Caller::Client { .. })
+            && let Target::Service(service) = call.target
+        {
+            self.meter
+                .count(self.services[service as usize].meters.origin_errors);
         }
         match call.caller {
-            Caller::Client { .. } if call.lag <= SOON => self.close(&call, answer, self.now + call.lag),
+            Caller::Client { .. } if call.lag <= SOON => self.close(call, answer, self.now + call.lag),
             // Also a refusal takes its turn: a load that is refused at once must not go round within one call.
             _ => {
                 let id = self.keep(call);
@@ -537,13 +549,12 @@ impl World {
 
     pub(crate) fn shed_at_service(&mut self, service: u16, reason: Reason) {
         let sim = &mut self.services[service as usize];
-        let counter = match sim.meters.shed.iter().find(|(known, _)| *known == reason) {
-            Some((_, counter)) => *counter,
-            None => {
-                let counter = self.meter.counter(Metric::Shed, &sim.name, Some(reason.name()));
-                sim.meters.shed.push((reason, counter));
-                counter
-            }
+        let counter = if let Some((_, counter)) = sim.meters.shed.iter().find(|(known, _)| *known == reason) {
+            *counter
+        } else {
+            let counter = self.meter.counter(Metric::Shed, &sim.name, Some(reason.name()));
+            sim.meters.shed.push((reason, counter));
+            counter
         };
         self.meter.count(counter);
     }
@@ -557,10 +568,11 @@ impl World {
         let instance = &mut sim.instances[call.instance as usize];
         instance.busy += 1;
         instance.served += 1;
-        if let Some(trips) = &sim.trips {
-            if in_progress > trips.above + 1 && now >= sim.tripped_until {
-                sim.tripped_until = now + trips.for_;
-            }
+        if let Some(trips) = &sim.trips
+            && in_progress > trips.above + 1
+            && now >= sim.tripped_until
+        {
+            sim.tripped_until = now + trips.for_;
         }
         if !sim.guarded {
             return self.work_alone(service, call, kept);
@@ -710,7 +722,7 @@ impl World {
                     },
                 );
             }
-            return self.close(&call, answer, self.now + held + call.lag);
+            return self.close(call, answer, self.now + held + call.lag);
         }
         call.stage = Stage::Working(answer);
         let id = self.keep(call);
@@ -1202,10 +1214,8 @@ impl World {
                             && call.target == Target::Service(service)
                             && call.instance == index
                     });
-                    if waits {
-                        if let Some(step) = self.resume(service, id, Reply::Woken) {
-                            self.carry_out(service, id, step);
-                        }
+                    if waits && let Some(step) = self.resume(service, id, Reply::Woken) {
+                        self.carry_out(service, id, step);
                     }
                 }
                 other => self.todo.push_back(other),
@@ -1264,18 +1274,17 @@ impl World {
             stamp: 0,
         };
         self.send(&mut call);
-        if timeout != Span::MAX {
-            if let Caller::Load {
+        if timeout != Span::MAX
+            && let Caller::Load {
                 service,
                 instance,
                 load,
                 ..
             } = caller
-            {
-                let instance = &self.services[service as usize].instances[instance as usize];
-                if let Some(Some(id)) = instance.fetches.get(load.index() as usize) {
-                    self.agenda.push(self.now + timeout, Event::FetchTimeout(*id));
-                }
+        {
+            let instance = &self.services[service as usize].instances[instance as usize];
+            if let Some(Some(id)) = instance.fetches.get(load.index() as usize) {
+                self.agenda.push(self.now + timeout, Event::FetchTimeout(*id));
             }
         }
     }
@@ -1496,30 +1505,27 @@ impl World {
             .and_then(|load| instance.joined.get(load.index() as usize))
             .filter(|joined| !joined.is_empty());
         let stores = &mut instance.locals[tier as usize];
-        match joined {
-            Some(joined) => {
-                for copy in joined {
-                    self.caches[cache].put_local(
-                        self.now,
-                        &mut stores[*copy as usize],
-                        key,
-                        keep,
-                        entry,
-                        &mut self.meter,
-                    );
-                }
-            }
-            None => {
-                let copy = seawall_core::rng::mix(key ^ self.now.as_nanos()) % u64::from(copies);
+        if let Some(joined) = joined {
+            for copy in joined {
                 self.caches[cache].put_local(
                     self.now,
-                    &mut stores[copy as usize],
+                    &mut stores[*copy as usize],
                     key,
                     keep,
                     entry,
                     &mut self.meter,
                 );
             }
+        } else {
+            let copy = seawall_core::rng::mix(key ^ self.now.as_nanos()) % u64::from(copies);
+            self.caches[cache].put_local(
+                self.now,
+                &mut stores[copy as usize],
+                key,
+                keep,
+                entry,
+                &mut self.meter,
+            );
         }
         Ok(())
     }

@@ -83,7 +83,7 @@ impl World {
     }
 
     /// The nodes that an event is about, in the played size.
-    fn nodes_of(&self, event: &Happening, count: usize, document: usize) -> Vec<usize> {
+    fn nodes_of(event: &Happening, count: usize, document: usize) -> Vec<usize> {
         match &event.nodes {
             None => (0..count).collect(),
             Some(nodes) => {
@@ -100,7 +100,7 @@ impl World {
 
     fn cache_nodes(&self, event: &Happening, cache: usize) -> Vec<usize> {
         let count = self.caches[cache].nodes.len();
-        self.nodes_of(event, count, count)
+        Self::nodes_of(event, count, count)
     }
 
     /// The nodes of a database that an event is about. The document counts `shard × replicas + replica`; in a smaller
@@ -126,7 +126,7 @@ impl World {
     fn instances_of(&self, event: &Happening, service: usize) -> Vec<usize> {
         let count = self.services[service].instances.len();
         let document = (count as f64 * self.plan.copies[service]) as usize;
-        self.nodes_of(event, count, document)
+        Self::nodes_of(event, count, document)
     }
 
     /// Faults of an instant; says whether this was one.
@@ -386,7 +386,7 @@ impl World {
                 Fault::Leak { after, restart } => leak = Some(seawall_scenario::Leak { after, restart }),
                 Fault::Starve { share } => processor *= (1.0 - share).max(0.001),
                 Fault::Slow { factor } => slow *= factor,
-                Fault::FarRegion { add } => far = far + add,
+                Fault::FarRegion { add } => far += add,
                 _ => {}
             }
         }
@@ -593,7 +593,7 @@ impl World {
             (Some(Place::Database(index)), knob) => {
                 let database = &mut self.databases[index];
                 match knob {
-                    Knob::ServiceTime(dist) => database.service_time = dist.clone(),
+                    Knob::ServiceTime(dist) => database.service_time = *dist,
                     Knob::Timeout(timeout) => database.timeout = Some(*timeout),
                     Knob::Connections(most) => database.connections = Some(*most),
                     _ => {}
@@ -664,7 +664,9 @@ impl World {
         let places: Vec<Place> = self.plan.scenario.places().collect();
         for place in places {
             if let Some(policies) = self.policies_mut(place) {
-                names.iter().for_each(|name| name.remove(policies));
+                for name in names {
+                    name.remove(policies);
+                }
                 self.retune(place);
             }
         }
