@@ -21,6 +21,7 @@ use seawall_scenario::{Cache, CacheKind, Client, Eviction, Keys, Place, Scenario
 use crate::clients::{keys_of, some_time};
 use crate::meter::{Counter, Meter};
 use crate::plan::Plan;
+use crate::services::SOON;
 use crate::store::{Inserted, Settings, Store as Table};
 use crate::world::World;
 
@@ -173,6 +174,34 @@ impl CacheSim {
             }
         }
         std::hint::black_box(sum);
+    }
+
+    /// The plain case of [`CacheSim::look`], which is nearly every case: a sound node, a short and fixed latency, and the
+    /// entry is there. It is lent and not copied.
+    #[inline]
+    pub(crate) fn find(
+        &mut self,
+        now: Time,
+        node: u16,
+        key: u64,
+        timeout: Span,
+        meter: &mut Meter,
+    ) -> Option<(&Entry, Span)> {
+        let took = match self.latency {
+            None => Span::ZERO,
+            Some(Dist::Fixed(span)) if span <= timeout && span <= SOON => span,
+            Some(_) => return None,
+        };
+        if !self.sound || self.renewed_by_hits {
+            return None;
+        }
+        let entry = &self.nodes[node as usize].store.lookup(now, key)?.record;
+        meter.count(if entry.fresh_until > now {
+            self.hits
+        } else {
+            self.misses
+        });
+        Some((entry, took))
     }
 
     /// Looks a key up in a shared cache: what it says, and after how long.

@@ -242,9 +242,7 @@ impl World {
     /// Draws the next keys, and reads what they will touch so that it is near when it is needed.
     fn draw_ahead(&mut self, index: usize) {
         let client = &mut self.clients[index];
-        for key in &mut client.drawn {
-            *key = client.keys.draw(&mut client.keys_rng);
-        }
+        client.keys.draw_many(&mut client.keys_rng, &mut client.drawn);
         client.at = 0;
         let service = &self.services[client.service as usize];
         if let Some(cache) = service.first_shared {

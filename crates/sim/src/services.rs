@@ -29,7 +29,7 @@ use crate::slab::Ticket;
 use crate::world::{Answer, Call, Caller, Event, Stage, Target, World};
 
 /// What is over within this time is settled at once instead of being scheduled.
-const SOON: Span = Span::millis(20);
+pub(crate) const SOON: Span = Span::millis(20);
 
 /// Something that a guard has decided, to be carried out.
 #[derive(Clone, Copy, Debug)]
@@ -589,7 +589,8 @@ impl World {
             priority: call.priority,
             deadline: if sim.cancels { call.deadline } else { Time::NEVER },
         };
-        let (mut request, step) = instance.guard.begin(now, &mut instance.rng, token, &asked);
+        let mut request = Request::new(token, &asked);
+        let step = instance.guard.begin(now, &mut instance.rng, &mut request);
         let index = call.instance;
         let crashes = sim
             .leak
@@ -675,6 +676,20 @@ impl World {
         loop {
             match step {
                 Step::Lookup { tier, node, timeout } => {
+                    let sim = &mut self.services[service as usize];
+                    let cache = &mut self.caches[sim.tiers[tier as usize]];
+                    let instance = &mut sim.instances[call.instance as usize];
+                    if instance.locals[tier as usize].is_empty()
+                        && let Some((entry, took)) =
+                            cache.find(self.now, node, call.key, timeout, &mut self.meter)
+                    {
+                        spent += took;
+                        call.corrupt = !entry.intact;
+                        step = instance
+                            .guard
+                            .resume_found(self.now, &mut instance.rng, request, entry);
+                        continue;
+                    }
                     let (reply, took) = self.look(service, call, tier, node, timeout);
                     if !matches!(reply, Reply::Found(_)) && !took.is_zero() || took > SOON {
                         call.stage = Stage::Looking(reply);

@@ -132,6 +132,12 @@ pub(super) fn line_settings(policies: &Policies) -> queue::Settings {
     }
 }
 
+/// Which reads are counted: all, where a hot key must be found at once; one in eight where they are only ranked for
+/// warming, which a sample does as well at an eighth of the cost.
+pub(super) fn sketch_mask(policies: &Policies) -> u64 {
+    if policies.hot.is_some() { 0 } else { 7 }
+}
+
 /// What counts the popularity of keys: for keeping the hot ones near, or for knowing what to warm.
 pub(super) fn sketch(policies: &Policies) -> Option<Sketch> {
     let warm = policies.warm.as_ref().filter(|warm| warm.automatic);

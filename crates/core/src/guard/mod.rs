@@ -20,7 +20,8 @@
 //! let (now, mut rng) = (Time::ZERO, Seed(1).stream("guard", 0));
 //! let mut guard = Guard::new(now, &setup);
 //!
-//! let (mut request, step) = guard.begin(now, &mut rng, 42, &Call::read(7));
+//! let mut request = Request::new(42, &Call::read(7));
+//! let step = guard.begin(now, &mut rng, &mut request);
 //! assert!(matches!(step, Step::Lookup { tier: 0, node: 0, .. }));
 //! let step = guard.resume(now, &mut rng, &mut request, Reply::Missing);
 //! assert_eq!(step, Step::Wait { until: Time::NEVER });
@@ -98,6 +99,8 @@ pub struct Guard {
     /// What was read from the origin before this may have missed an invalidation.
     epoch_began: Time,
     sketch: Option<Sketch>,
+    /// Of the reads, one in `sketch_mask + 1` is counted.
+    sketch_mask: u64,
     plan: Option<Plan>,
     effects: VecDeque<Effect>,
     counters: Counters,
@@ -136,6 +139,7 @@ impl Guard {
             epochs: Epochs::new(refresh_pace(policies)),
             epoch_began: Time::ZERO,
             sketch: None,
+            sketch_mask: 0,
             plan: None,
             effects: VecDeque::new(),
             counters: Counters::default(),
@@ -214,6 +218,7 @@ impl Guard {
             .retune(&policies.coalesce.clone().unwrap_or_default());
         if self.policies.hot != policies.hot || self.policies.warm != policies.warm {
             self.sketch = digest::sketch(policies);
+            self.sketch_mask = digest::sketch_mask(policies);
         }
         if let Some(plan) = &mut self.plan {
             plan.retune(now, &warm_settings(policies, self.instances));

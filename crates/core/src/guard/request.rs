@@ -29,6 +29,7 @@ pub struct Request {
     missed: u8,
     node: u16,
     pub(super) key: u64,
+    read: bool,
     /// When the present step began.
     sent: Time,
     deadline: Time,
@@ -67,7 +68,10 @@ struct Waiting {
 }
 
 impl Request {
-    fn new(token: u32, call: &Call, deadline: Time) -> Request {
+    /// A call that is about to begin. `token` is the driver's name for it, given back by
+    /// [`Effect::Wake`](super::Effect::Wake).
+    #[inline]
+    pub fn new(token: u32, call: &Call) -> Request {
         Request {
             token,
             stage: Stage::Lookup,
@@ -78,7 +82,8 @@ impl Request {
             node: 0,
             key: call.key,
             sent: Time::ZERO,
-            deadline,
+            read: call.read,
+            deadline: call.deadline,
             permit: None,
             place: None,
             fallback: None,
@@ -127,26 +132,25 @@ impl Request {
 }
 
 impl Guard {
-    /// Begins a call. `token` is the driver's name for it, given back by [`Effect::Wake`](super::Effect::Wake).
+    /// Begins a call.
     #[inline]
-    pub fn begin(&mut self, now: Time, rng: &mut Stream, token: u32, call: &Call) -> (Request, Step) {
+    pub fn begin(&mut self, now: Time, rng: &mut Stream, request: &mut Request) -> Step {
         self.requests += 1;
-        let deadline = match self.policies.deadline.total {
-            Some(total) => call.deadline.min(now + total),
-            None => call.deadline,
-        };
-        let mut request = Request::new(token, call, deadline);
-        let step = if now >= deadline {
-            self.end(&mut request, Outcome::Shed(Reason::Deadline))
-        } else if call.read {
-            if let Some(sketch) = &mut self.sketch {
-                sketch.record(now, call.key);
+        if let Some(total) = self.policies.deadline.total {
+            request.deadline = request.deadline.min(now + total);
+        }
+        if now >= request.deadline {
+            self.end(request, Outcome::Shed(Reason::Deadline))
+        } else if request.read {
+            if let Some(sketch) = &mut self.sketch
+                && self.requests & self.sketch_mask == 0
+            {
+                sketch.record(now, request.key);
             }
-            self.look(now, rng, &mut request, 0)
+            self.look(now, rng, request, 0)
         } else {
-            self.write(now, rng, &mut request)
-        };
-        (request, step)
+            self.write(now, rng, request)
+        }
     }
 
     /// Goes on with a call after its last step was performed.
@@ -155,7 +159,7 @@ impl Guard {
     #[inline]
     pub fn resume(&mut self, now: Time, rng: &mut Stream, request: &mut Request, reply: Reply) -> Step {
         match (request.stage, reply) {
-            (Stage::Lookup, Reply::Found(entry)) => self.found(now, rng, request, &entry),
+            (Stage::Lookup, Reply::Found(entry)) => self.resume_found(now, rng, request, &entry),
             (Stage::Lookup, Reply::Missing) => {
                 self.judge_node(now, request, breaker::Verdict::Success);
                 self.next_tier(now, rng, request)

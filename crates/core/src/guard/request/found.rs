@@ -10,8 +10,10 @@ use super::super::step::{CacheFault, Effect, Entry, Kind, Outcome, Source, Step}
 use super::{Fallback, Request};
 
 impl Guard {
+    /// [`Guard::resume`] with [`Reply::Found`](crate::guard::Reply::Found), for a driver that has the entry before it and
+    /// would only copy it.
     #[inline]
-    pub(super) fn found(
+    pub fn resume_found(
         &mut self,
         now: Time,
         rng: &mut Stream,

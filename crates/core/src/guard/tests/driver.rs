@@ -135,7 +135,8 @@ impl World {
 
     /// Begins a call now.
     pub(super) fn call(&mut self, token: u32, call: &Call) {
-        let (request, step) = self.guard.begin(self.now, &mut self.rng, token, call);
+        let mut request = Request::new(token, call);
+        let step = self.guard.begin(self.now, &mut self.rng, &mut request);
         self.requests.insert(token, request);
         self.perform(token, step);
     }

@@ -269,7 +269,8 @@ impl Desk {
                     deadline,
                     ..Call::read(key)
                 };
-                let (request, step) = self.guard.begin(self.now, &mut self.rng, token, &call);
+                let mut request = Request::new(token, &call);
+                let step = self.guard.begin(self.now, &mut self.rng, &mut request);
                 self.begun += 1;
                 self.settle(request, step);
             }

@@ -646,7 +646,8 @@ fn keys_are_looked_for_on_the_nodes_they_were_moved_to() {
                 priority: crate::shed::Priority::Normal,
                 deadline: crate::time::Time::NEVER,
             };
-            let (request, step) = guard.begin(at(0), &mut rng, 1, &call);
+            let mut request = Request::new(1, &call);
+            let step = guard.begin(at(0), &mut rng, &mut request);
             let Step::Lookup { node, .. } = step else {
                 panic!("the cache is asked first, not {step:?}")
             };
