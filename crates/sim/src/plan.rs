@@ -211,6 +211,12 @@ impl Plan {
 
     fn check(&self) -> Result<(), Refusal> {
         let scenario = &self.scenario;
+        if let Some(cache) = scenario.caches.iter().find(|cache| cache.gutter > 0) {
+            return Err(Refusal(format!(
+                "`cache.{}.gutter`: spare nodes are not played yet; leave it out, or add them to `nodes`",
+                cache.name
+            )));
+        }
         let mut things = 0.0;
         for client in &scenario.clients {
             if let Keys::Zipf { count, .. } | Keys::Uniform { count } = client.keys {
