@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use seawall_core::record::{Kind, Metric};
+use seawall_scenario::Document;
 use serde_json::Value;
 
 /// The line before the block that shows a run.
@@ -151,7 +152,7 @@ fn the_guide_names_every_word_of_the_document() {
     let schema: Value = serde_json::from_str(&text_of("schema/scenario.schema.json")).unwrap();
     let mut known = BTreeSet::new();
     words(&schema, &mut known);
-    let guide = text_of("docs/scenario.md") + &text_of("docs/metrics.md");
+    let guide = text_of("docs/scenario.md") + &metrics();
     let told: BTreeSet<&str> = guide
         .split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-' || c == '.'))
         .map(|word| word.trim_end_matches('.'))
@@ -162,6 +163,41 @@ fn the_guide_names_every_word_of_the_document() {
         .collect();
     assert!(known.len() > 150, "the schema has this many words");
     assert!(untold.is_empty(), "docs/scenario.md does not name {untold:?}");
+}
+
+/// What a row of a table of the guide spells in its first column: `restart = { each = "10s" }`, `purge`.
+fn spelled(section: &str) -> Vec<String> {
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
+    rows.filter_map(|row| row.split(" |").next())
+        .flat_map(|cell| cell.trim_end_matches('`').split("`, `").map(str::to_owned))
+        .collect()
+}
+
+#[test]
+fn every_fault_and_action_can_be_written_as_the_guide_spells_it() {
+    let guide = text_of("docs/scenario.md");
+    let (_, system) = blocks(&guide, "toml").swap_remove(0);
+    let (_, timeline) = guide.split_once("### Faults\n").unwrap();
+    let (faults, rest) = timeline.split_once("### Actions\n").unwrap();
+    let (actions, _) = rest.split_once("\n## ").unwrap();
+    for (kind, section, least) in [("fault", faults, 30), ("action", actions, 10)] {
+        let list = spelled(section);
+        assert!(list.len() >= least, "the guide has this many: {list:?}");
+        for example in list {
+            let value = if example.contains('=') {
+                format!("{{ {example} }}").replace("service.api.trips.above", "service.shop.threads")
+            } else {
+                format!("\"{example}\"")
+            };
+            let fits = ["readers", "shop", "redis", "postgres"].iter().any(|on| {
+                let event = format!("[[timeline]]\nat = \"1m\"\non = \"{on}\"\n{kind} = {value}\n");
+                let text =
+                    format!("{system}\n{event}").replace("on = \"shop\"\naction = { set", "action = { set");
+                Document::parse("guide.toml", &text).is_ok()
+            });
+            assert!(fits, "{kind} = {value} is not in order on any component");
+        }
+    }
 }
 
 /// The page of metrics, from the metrics themselves.
@@ -177,7 +213,7 @@ fn metrics() -> String {
          | gauge | what it was when the period ended | as it is |\n\
          | duration | quantiles over the period, in seconds; empty where nothing was observed | \
          `label` chooses `0.5`, `0.9` or `0.99`; the last without one |\n\
-         | ratio | not there: it is made from counters | as the ratio of sums |\n\n\
+         | ratio | made from counters when it is asked for | as the ratio of sums |\n\n\
          | metric | kind | label | what it says |\n\
          | --- | --- | --- | --- |\n",
     );
