@@ -97,7 +97,7 @@ metrics! {
     CacheEvictions = "cache_evictions_total", Counter, None;
     /// Entries taken out by a purge, a write, a flush or the loss of a node.
     CacheInvalidations = "cache_invalidations_total", Counter, None;
-    /// Entries held, expired ones that were not yet swept included.
+    /// Entries held that have not expired.
     CacheEntries = "cache_entries", Gauge, None;
     /// Calls that reached the origin.
     OriginRequests = "origin_requests_total", Counter, None;

@@ -224,17 +224,23 @@ fn p99_in(report: &Report, record: &Record, window: Window) -> f64 {
         .fold(f64::NAN, f64::max)
 }
 
+/// What caches answered together, as a share of the look-ups of the one that is asked most: of caches one behind the
+/// other that is the first, and each read is looked up there once.
 fn hit_rate_in(record: &Record, window: Window) -> f64 {
     let range = record.window(window.from, window.to);
-    let lookups = |name: &str| -> f64 {
-        let count = |metric| record.values(metric, name, None).iter().sum::<f64>();
-        count(Metric::CacheHits) + count(Metric::CacheMisses)
+    let sum = |metric, name: &str| -> f64 {
+        let values = record.values(metric, name, None);
+        values
+            .get(range.clone())
+            .map_or(0.0, |values| values.iter().sum())
     };
-    let main = record
-        .components(Metric::CacheHitRate)
-        .into_iter()
-        .max_by(|a, b| lookups(a).total_cmp(&lookups(b)));
-    main.map_or(f64::NAN, |name| record.ratio(Metric::CacheHitRate, name, range))
+    let (mut hits, mut asked) = (0.0, 0.0_f64);
+    for name in record.components(Metric::CacheHitRate) {
+        let of_this = sum(Metric::CacheHits, name);
+        hits += of_this;
+        asked = asked.max(of_this + sum(Metric::CacheMisses, name) + sum(Metric::CacheErrors, name));
+    }
+    (hits / asked).min(1.0)
 }
 
 fn origins_of(

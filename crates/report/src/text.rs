@@ -88,10 +88,7 @@ fn met(story: &Story, columns: usize) -> Vec<String> {
     if met.is_empty() {
         return Vec::new();
     }
-    let mut lines = section(&format!(
-        "Met ({})",
-        counted(met.len(), "expectation", "expectations")
-    ));
+    let mut lines = section("Met");
     for judged in met.iter().take(MET) {
         lines.extend(bulleted(&format!("✓ {}", judged.that), columns));
     }

@@ -7,7 +7,7 @@
 //! caches as the instances it stands for, because fewer and busier local caches would hit more often than they do.
 
 use seawall_core::policies::Policies;
-use seawall_scenario::{Action, Fault, Keys, Knob, Place, Scenario, What};
+use seawall_scenario::{Action, CacheKind, Fault, Keys, Knob, Place, Scenario, What};
 
 use crate::{Options, Refusal};
 
@@ -102,7 +102,7 @@ impl Plan {
             }
         }
         for cache in &mut self.scenario.caches {
-            if cache.kind == seawall_scenario::CacheKind::Shared {
+            if cache.kind == CacheKind::Shared {
                 cache.capacity = cache.capacity.map(|entries| less(entries, scale));
                 cache.maxmemory = cache.maxmemory.map(|bytes| less(bytes, scale));
                 cache.max_clients = cache.max_clients.map(|most| smaller(most, scale));
@@ -209,6 +209,34 @@ impl Plan {
         sizes.max().unwrap_or(1).max(1)
     }
 
+    /// A cache in an instance's own memory has no network and no server that could fail.
+    fn check_local(&self) -> Result<(), Refusal> {
+        for event in &self.scenario.timeline {
+            let Some(Place::Cache(index)) = event.on else {
+                continue;
+            };
+            let cache = &self.scenario.caches[index];
+            let possible = match &event.what {
+                What::Fault(fault) => {
+                    matches!(
+                        fault,
+                        Fault::Flush | Fault::Replace | Fault::TtlIgnored | Fault::NeverStored
+                    )
+                }
+                What::Action(action) => matches!(action, Action::Flush | Action::Purge | Action::Set(_)),
+            };
+            if cache.kind == CacheKind::Local && !possible {
+                return Err(Refusal(format!(
+                    "`cache.{}` is each instance's own memory, and this cannot happen to it alone: {}; \
+                     let it happen to the service instead (`crash`, `restart`)",
+                    cache.name,
+                    self.scenario.describe(event)
+                )));
+            }
+        }
+        Ok(())
+    }
+
     fn check(&self) -> Result<(), Refusal> {
         let scenario = &self.scenario;
         if let Some(cache) = scenario.caches.iter().find(|cache| cache.gutter > 0) {
@@ -217,6 +245,7 @@ impl Plan {
                 cache.name
             )));
         }
+        self.check_local()?;
         let mut things = 0.0;
         for client in &scenario.clients {
             if let Keys::Zipf { count, .. } | Keys::Uniform { count } = client.keys {

@@ -19,6 +19,7 @@ impl World {
 
     /// A call has its thread. `kept` is its number when it has one already.
     pub(super) fn start(&mut self, service: u16, call: &mut Call, kept: Option<Ticket>) {
+        self.call_aside(service, call);
         let now = self.now;
         let sim = &mut self.services[service as usize];
         sim.in_progress += 1;
@@ -98,7 +99,6 @@ impl World {
         if let Some(slot) = self.calls.get_mut(id) {
             slot.stage = Stage::Working(answer);
         }
-        self.call_aside(service, call);
         self.agenda.push(now + work, Event::Finish(id));
         if crashes {
             self.leaked(service, index);

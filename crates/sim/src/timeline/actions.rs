@@ -58,6 +58,10 @@ impl World {
             Action::Restart { takes } => self.restart(event, *takes),
             Action::Purge | Action::Flush => {
                 if let Some(Place::Cache(cache)) = event.on {
+                    if *action == Action::Purge {
+                        self.purge_locals(cache);
+                    }
+                    self.flush_locals(cache);
                     for node in self.cache_nodes(event, cache) {
                         self.caches[cache].flush(node, &mut self.meter);
                     }
@@ -75,6 +79,20 @@ impl World {
                     self.clients[client].set_rate(self.now, *rate);
                 }
             }
+        }
+    }
+
+    /// A purge beats every kind of staleness: what the instances that use this cache have in their own memory goes too.
+    fn purge_locals(&mut self, cache: usize) {
+        let users = self
+            .services
+            .iter()
+            .filter(|service| service.tiers.contains(&cache));
+        let mut others: Vec<usize> = users.flat_map(|service| service.tiers.clone()).collect();
+        others.sort_unstable();
+        others.dedup();
+        for other in others {
+            self.flush_locals(other);
         }
     }
 

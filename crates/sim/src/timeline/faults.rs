@@ -7,6 +7,7 @@ use seawall_core::time::{Span, Time};
 use seawall_scenario::{Event as Happening, Fault, Place, What};
 
 use super::{Provision, link_fault};
+use crate::caches::Store;
 use crate::world::World;
 
 impl World {
@@ -15,6 +16,9 @@ impl World {
         let Some(Place::Cache(cache)) = event.on else {
             return false;
         };
+        if matches!(fault, Fault::Replace | Fault::Flush) {
+            self.flush_locals(cache);
+        }
         for node in self.cache_nodes(event, cache) {
             match fault {
                 Fault::Replace | Fault::Flush => self.caches[cache].flush(node, &mut self.meter),
@@ -38,6 +42,18 @@ impl World {
                 | Fault::ExpireAt { .. }
                 | Fault::Corrupt { .. }
         )
+    }
+
+    /// Empties a cache that each instance has for itself.
+    pub(super) fn flush_locals(&mut self, cache: usize) {
+        for service in &mut self.services {
+            let Some(tier) = service.tiers.iter().position(|tier| *tier == cache) else {
+                continue;
+            };
+            for instance in &mut service.instances {
+                instance.locals[tier].iter_mut().for_each(Store::flush);
+            }
+        }
     }
 
     /// What happens once when a fault begins, beside the state that it makes.

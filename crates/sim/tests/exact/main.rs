@@ -16,6 +16,7 @@ mod metastable;
 mod operators;
 mod protections;
 mod queues;
+mod refusals;
 mod ripples;
 mod same;
 mod support;
