@@ -19,14 +19,16 @@ service_time = "1ms"
 "#;
 
 fn refusal(tail: &str, scale: f64) -> String {
-    let document = Document::parse("refused.toml", &format!("{HEAD}{tail}")).unwrap();
-    let scenario = document.scenario("as-written", &[]).unwrap();
+    let document = Document::parse("refused.toml", &format!("{HEAD}{tail}")).expect("a good document");
+    let scenario = document.scenario("as-written", &[]).expect("a variant");
     let options = Options {
         seed: 1,
         run: 0,
         scale,
     };
-    simulate(&scenario, &options, &|_| {}).unwrap_err().to_string()
+    simulate(&scenario, &options, &|_| {})
+        .expect_err("refused")
+        .to_string()
 }
 
 #[test]
