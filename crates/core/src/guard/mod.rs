@@ -13,7 +13,7 @@
 //! It is not the door: the queue, the rate limit, the throttle and the shedding of [`crate::gate`] come before it.
 //!
 //! ```
-//! use seawall_core::guard::{Call, Effect, Guard, LoadReply, LoadStep, Outcome, Reply, Setup, Step, Tier};
+//! use seawall_core::guard::{Call, Effect, Guard, LoadReply, LoadStep, Outcome, Reply, Setup, Step, Tier, Request};
 //! use seawall_core::{policies::Policies, ring::Sharding, rng::Seed, time::{Span, Time}};
 //! let tier = Tier { nodes: 1, local: false, ttl: Span::secs(60), timeout: Span::MAX, sharding: Sharding::Ring };
 //! let setup = Setup { tiers: vec![tier], instances: 1, policies: Policies::default() };
