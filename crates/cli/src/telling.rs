@@ -2,7 +2,7 @@
 
 use seawall_core::time::Span;
 use seawall_report::{Component, ComponentKind, Happening, HappeningKind};
-use seawall_scenario::{Action, Database, Event, Knob, Place, Scenario, Service, What};
+use seawall_scenario::{Action, Database, Event, Fault, Knob, Place, Scenario, Service, What};
 
 /// What happens in the variants; what happens in all of them alike is told once.
 pub(crate) fn happenings(scenarios: &[Scenario]) -> Vec<Happening> {
@@ -50,7 +50,11 @@ fn happening(scenario: &Scenario, event: &Event) -> Happening {
     if let Some(note) = &event.note {
         what = format!("{what} ({note})");
     }
-    let from = event.at.as_secs_f64();
+    // What is set to expire later does its harm then, and that is when it is told.
+    let from = match event.what {
+        What::Fault(Fault::ExpireAt { instant }) => instant.as_secs_f64(),
+        _ => event.at.as_secs_f64(),
+    };
     Happening {
         variant: None,
         from,
