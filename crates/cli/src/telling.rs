@@ -235,6 +235,23 @@ mod tests {
     }
 
     #[test]
+    fn an_expiry_that_is_set_for_later_is_told_when_it_comes() {
+        let text = r#"
+            title = "a bulk job"
+            run = { duration = "10m" }
+            client.web = { calls = "app", rate = "1/s", keys = { uniform = { count = 1 } } }
+            service.app = { caches = ["redis"], origin = "db" }
+            cache.redis = { ttl = "1h" }
+            database.db = { service_time = "1ms" }
+            timeline = [{ at = "1m", on = "redis", fault = { expire_at = { instant = "5m" } } }]
+        "#;
+        let document = seawall_scenario::Document::parse("job.toml", text).expect("a good document");
+        let scenario = document.scenario("as-written", &[]).expect("a variant");
+        let told = happenings(&[scenario]);
+        assert!((told[0].from - 300.0).abs() < 1e-9, "{told:?}");
+    }
+
+    #[test]
     fn nodes_are_counted_as_a_person_would() {
         assert_eq!(node_words(&[0, 1, 2, 3, 4]), "nodes 0–4");
         assert_eq!(node_words(&[1, 3]), "nodes 1, 3");

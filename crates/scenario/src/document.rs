@@ -304,11 +304,25 @@ fn set(cx: &mut Reader, tree: &mut Node, source: u32, text: &str) {
             value: Value::Text(value.trim().to_owned()),
         },
     };
+    let parts: Vec<&str> = path.split('.').collect();
     let mut place = tree;
     let mut start = 0;
-    for part in path.split('.') {
+    for (depth, part) in parts.iter().copied().enumerate() {
         let at = At::new(source, start..start + part.len());
         start += part.len() + 1;
+        // A setting of a component is of one that is there; a whole one can be added, as `client.more = { … }`.
+        if depth == 1 && parts.len() > 2 && COMPONENTS.contains(&parts[0]) {
+            let names = keys(place);
+            if !names.contains(&part) {
+                let message = format!("there is no {} called `{part}`", parts[0]);
+                let help = match names.as_slice() {
+                    [] => format!("this scenario has no {}", parts[0]),
+                    names => suggestion(part, names),
+                };
+                cx.mistake(at, message, "refers to nothing", help);
+                return;
+            }
+        }
         match &place.value {
             Value::List(items) if !part.parse::<usize>().is_ok_and(|index| index < items.len()) => {
                 let help = format!("there are {}, counted from 0", items.len());
@@ -327,6 +341,17 @@ fn set(cx: &mut Reader, tree: &mut Node, source: u32, text: &str) {
         place = next;
     }
     *place = node;
+}
+
+/// The tables whose keys are names of components.
+const COMPONENTS: [&str; 5] = ["client", "gateway", "service", "cache", "database"];
+
+/// The keys of a table; none of anything else.
+fn keys(node: &Node) -> Vec<&str> {
+    match &node.value {
+        Value::Table(entries) => entries.iter().map(|entry| entry.key.as_str()).collect(),
+        _ => Vec::new(),
+    }
 }
 
 /// The value of a key of a table, or an item of a list; an empty table when the key is not there.

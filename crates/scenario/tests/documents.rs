@@ -90,6 +90,22 @@ fn settings_from_the_command_line_are_laid_over_everything() {
 }
 
 #[test]
+fn a_setting_of_a_component_that_is_not_there_names_the_nearest() {
+    let document = Document::parse("redis-down.toml", REDIS_DOWN).unwrap();
+    let said = |path: &str| {
+        let mistakes = document.scenario("breaker", &[(path, "1")]).unwrap_err();
+        let all = mistakes.list();
+        assert_eq!(all.len(), 1, "one mistake, one answer: {all:?}");
+        (all[0].message.clone(), all[0].help.clone().unwrap())
+    };
+    let (message, help) = said("client.wbe.rate");
+    assert_eq!(message, "there is no client called `wbe`");
+    assert_eq!(help, "did you mean `web`?");
+    let (_, help) = said("cache.memcached-of-old.nodes");
+    assert_eq!(help, "use `redis`");
+}
+
+#[test]
 fn an_action_tunes_what_was_there() {
     let text = format!(
         "{REDIS_DOWN}\n[[variant.breaker.timeline]]\nat = \"1m\"\naction = {{ protect = {{ breaker = {{ open_for = \"9s\" }} }} }}\n"
