@@ -14,7 +14,7 @@
 use std::time::Instant;
 
 use seawall_scenario::{Document, Scenario};
-use seawall_sim::{Options, simulate};
+use seawall_sim::{Engine, Options, simulate};
 
 const FLUSH: &str = include_str!("flush.toml");
 const MIGRATION: &str = include_str!("../../../scenarios/redis-migration.toml");
@@ -25,6 +25,7 @@ fn main() {
         seed: 1,
         run: 0,
         scale: 1.0,
+        engine: Engine::Exact,
     };
     let long = Document::parse("flush.toml", FLUSH).expect("a good document");
     // The short run is without the flush, so that all of it lies in the difference.

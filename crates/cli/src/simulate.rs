@@ -7,7 +7,7 @@ use seawall_core::record::Record;
 use seawall_core::time::Span;
 use seawall_report::{Judged, Report, Variant};
 use seawall_scenario::{Document, Scenario, units};
-use seawall_sim::{Options, replicate};
+use seawall_sim::{Engine, Options, replicate};
 
 use crate::output::{print, write_file};
 use crate::progress::Progress;
@@ -45,6 +45,9 @@ pub(crate) struct Arguments {
     /// The share of the full size that is simulated: 1, 0.01, 1/100 or 1% [default: the scenario's]
     #[arg(long, value_name = "SHARE", value_parser = share)]
     scale: Option<f64>,
+    /// What plays it: every request on its own, without plain hits, cohorts of requests, or what suits best
+    #[arg(long, value_enum, value_name = "ENGINE", default_value_t = Playing::Auto)]
+    engine: Playing,
     /// Changes the scenario, as if it were written there; may be repeated
     #[arg(long, value_name = "PATH=VALUE", value_parser = setting)]
     set: Vec<(String, String)>,
@@ -67,6 +70,30 @@ pub(crate) struct Arguments {
     /// 2001-01-01T00:00:00Z
     #[arg(long, value_name = "FILE")]
     openmetrics: Option<PathBuf>,
+}
+
+/// An engine, as it is spelled on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Playing {
+    /// The fastest that may be used and is near enough; the output says which, and why
+    Auto,
+    /// Every request on its own
+    Exact,
+    /// Exact in law: plain hits are drawn in number and not played
+    Elided,
+    /// Cohorts of requests in short ticks
+    Aggregate,
+}
+
+impl From<Playing> for Engine {
+    fn from(playing: Playing) -> Engine {
+        match playing {
+            Playing::Auto => Engine::Auto,
+            Playing::Exact => Engine::Exact,
+            Playing::Elided => Engine::Elided,
+            Playing::Aggregate => Engine::Aggregate,
+        }
+    }
 }
 
 /// What is printed.
@@ -158,6 +185,7 @@ fn variants(arguments: &Arguments, scenarios: &[Scenario]) -> Result<Vec<Variant
                 seed: arguments.seed.unwrap_or(scenario.run.seed),
                 run,
                 scale: arguments.scale.unwrap_or(scenario.run.scale),
+                engine: arguments.engine.into(),
             };
             jobs.push((scenario.clone(), options));
         }

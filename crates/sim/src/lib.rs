@@ -12,6 +12,7 @@ pub mod agenda;
 mod caches;
 mod clients;
 mod databases;
+mod engine;
 mod meter;
 mod plan;
 pub mod processor;
@@ -31,6 +32,8 @@ use seawall_core::record::Record;
 use seawall_core::rng::Seed;
 use seawall_scenario::Scenario;
 
+pub use engine::{Choice, Engine};
+
 /// Which run of a scenario.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Options {
@@ -40,6 +43,8 @@ pub struct Options {
     pub run: u32,
     /// The share of the document's size that is played, above 0 and at most 1.
     pub scale: f64,
+    /// What plays it.
+    pub engine: Engine,
 }
 
 /// What a run left behind.
@@ -53,6 +58,8 @@ pub struct Run {
     pub events: u64,
     /// The most calls that were inside the system at one instant.
     pub in_flight_max: u64,
+    /// What played it, and why.
+    pub choice: Choice,
 }
 
 /// Why a scenario cannot be played.
@@ -72,10 +79,26 @@ impl std::error::Error for Refusal {}
 /// # Errors
 /// When the scenario asks for what this engine cannot play, or for more memory than it may take.
 pub fn simulate(scenario: &Scenario, options: &Options, progress: &dyn Fn(f64)) -> Result<Run, Refusal> {
+    let choice = Choice::of(scenario, options);
+    match choice.engine {
+        Engine::Auto | Engine::Exact => exact(scenario, options, choice, progress),
+        Engine::Elided | Engine::Aggregate => Err(Refusal(format!(
+            "the {} engine cannot play this scenario",
+            choice.engine
+        ))),
+    }
+}
+
+fn exact(
+    scenario: &Scenario,
+    options: &Options,
+    choice: Choice,
+    progress: &dyn Fn(f64),
+) -> Result<Run, Refusal> {
     let plan = plan::Plan::of(scenario, options)?;
     let mut world = world::World::new(plan, Seed(options.seed).replication(options.run));
     world.play(progress);
-    Ok(world.into_run())
+    Ok(world.into_run(choice))
 }
 
 /// Plays many runs on up to `threads` threads; the results are in the order of the jobs, whatever the threads did.

@@ -14,7 +14,6 @@ use seawall_core::time::{Span, Time};
 use seawall_core::ttl::Class;
 use seawall_scenario::Place;
 
-use crate::Run;
 use crate::agenda::Agenda;
 use crate::caches::CacheSim;
 use crate::clients::{Again, ClientSim, GatewaySim};
@@ -24,6 +23,7 @@ use crate::plan::Plan;
 use crate::sample::Watch;
 use crate::services::ServiceSim;
 use crate::slab::{Slab, Ticket};
+use crate::{Choice, Run};
 
 /// How a call ended, for its caller.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -418,13 +418,14 @@ impl World {
         }
     }
 
-    pub(crate) fn into_run(self) -> Run {
+    pub(crate) fn into_run(self, choice: Choice) -> Run {
         let run = &self.plan.scenario.run;
         Run {
             record: self.meter.into_record(run.every, run.warmup, self.plan.scale),
             requests: self.requests,
             events: self.events,
             in_flight_max: self.in_flight_max,
+            choice,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What cannot be played is refused in one sentence that says why, and nothing is played in its place.
 
 use seawall_scenario::Document;
-use seawall_sim::{Options, simulate};
+use seawall_sim::{Engine, Options, simulate};
 
 const HEAD: &str = r#"
 title = "refused"
@@ -25,6 +25,7 @@ fn refusal(tail: &str, scale: f64) -> String {
         seed: 1,
         run: 0,
         scale,
+        engine: Engine::Exact,
     };
     simulate(&scenario, &options, &|_| {})
         .expect_err("refused")

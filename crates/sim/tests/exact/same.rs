@@ -2,7 +2,7 @@
 
 use seawall_core::record::{Metric, Record};
 use seawall_scenario::Scenario;
-use seawall_sim::{Options, simulate};
+use seawall_sim::{Engine, Options, simulate};
 
 use crate::support::{runs_on, scenario, variant};
 
@@ -103,6 +103,7 @@ fn digest_of(scenario: &Scenario, seed: u64) -> u64 {
         seed,
         run: 0,
         scale: 1.0,
+        engine: Engine::Exact,
     };
     let run = simulate(scenario, &options, &|_| {}).unwrap_or_else(|refusal| panic!("{refusal}"));
     digest(&run.record)

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use seawall_core::record::{Metric, Record};
 use seawall_scenario::{AS_WRITTEN, Document, Scenario};
-use seawall_sim::{Options, Run, replicate};
+use seawall_sim::{Engine, Options, Run, replicate};
 
 /// The seed of every replication; the runs are told apart by their numbers.
 const SEED: u64 = 20_250_101;
@@ -51,6 +51,7 @@ pub(crate) fn runs_at(scenario: &Scenario, count: u32, threads: usize, scale: f6
                 seed: SEED,
                 run,
                 scale,
+                engine: Engine::Exact,
             };
             (scenario.clone(), options)
         })
