@@ -16,7 +16,14 @@ impl Guard {
     ///
     /// It becomes a load that is launched with its value in hand, so that misses until it is stored share it. It
     /// asks the origin for nothing, and needs no place there.
-    pub fn insert(&mut self, now: Time, key: u64, class: Class, version: u64, life: Life) -> Option<LoadId> {
+    pub fn insert(
+        &mut self,
+        now: Time,
+        key: u64,
+        class: Class,
+        (version, negative): (u64, bool),
+        life: Life,
+    ) -> Option<(LoadId, Entry)> {
         self.marks.add(now, key, version);
         self.flights.detach(key);
         let purpose = Purpose::Read { seen: true };
@@ -24,17 +31,18 @@ impl Guard {
         let load = &mut self.loads[id.index() as usize];
         load.goes_on = true;
         load.life = life;
-        load.entry = Some(Entry {
+        let entry = Entry {
             stored: now,
             fresh_until: now,
             refresh_at: now,
             cost: Span::ZERO,
             version,
-            negative: false,
+            negative,
             intact: true,
-        });
+        };
+        load.entry = Some(entry);
         self.check();
-        Some(id)
+        Some((id, entry))
     }
 
     /// Goes on with a load that came with its value.
@@ -42,11 +50,43 @@ impl Guard {
         let load = &mut self.loads[id.index() as usize];
         load.begin_storing();
         let (key, entry, life) = (load.key, load.entry, load.life);
-        let (stored, version) = entry.map_or((now, 0), |entry| (entry.stored, entry.version));
-        let shared = life != Life::Unkept && !self.marks.load_overtaken(key, stored, version);
-        let negative = false;
-        self.land(id, Landing::Value { version, negative }, shared);
+        if let Some(entry) = entry {
+            let (version, negative) = (entry.version, entry.negative);
+            let shared = life != Life::Unkept && !self.marks.load_overtaken(key, entry.stored, version);
+            self.land(id, Landing::Value { version, negative }, shared);
+        }
         self.store_next(now, rng, id)
+    }
+
+    /// Ends a load that the driver cannot drive to its end: those who wait are told that it failed, and nothing is
+    /// learnt about the origin.
+    pub fn decline(&mut self, now: Time, load: LoadId) {
+        if !self.flights.is_live(load) {
+            return;
+        }
+        if self.loads[load.index() as usize].is_queued() {
+            self.line.remove(|waiting| *waiting == load);
+        }
+        self.land(load, Landing::Failed, false);
+        self.close(now, load);
+        self.wake_now = true;
+        self.check();
+    }
+
+    /// The key of a load; `None` when it is over.
+    pub fn key_of(&self, load: LoadId) -> Option<u64> {
+        let live = self.flights.is_live(load);
+        live.then(|| self.loads[load.index() as usize].key)
+    }
+
+    /// The TTL of a class, before jitter; `None` where it has none of its own.
+    pub fn class_ttl(&self, class: Class) -> Option<Span> {
+        self.ttl.of(Some(class))
+    }
+
+    /// How long one call to a tier may take.
+    pub fn patience(&self, tier: usize) -> Span {
+        self.tiers.get(tier).map_or(Span::MAX, |tier| tier.timeout)
     }
 
     /// How hits are judged, for a driver that settles those of its own memory without the guard. It changes with

@@ -368,7 +368,7 @@ impl Guard {
     }
 
     /// Gives everything back that a load still holds, and its place with it.
-    fn close(&mut self, now: Time, id: LoadId) {
+    pub(super) fn close(&mut self, now: Time, id: LoadId) {
         self.leave_origin_load(now, id, None);
         let load = &mut self.loads[id.index() as usize];
         if let Some((tier, node)) = load.leased.take() {

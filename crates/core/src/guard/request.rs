@@ -247,12 +247,15 @@ impl Guard {
 
     /// No tier has it: a stale answer, another's load, or a load of its own.
     fn miss(&mut self, now: Time, rng: &mut Stream, request: &mut Request) -> Step {
-        if request.mode == Mode::OnlyIfCached {
-            return self.give_up(now, request, Outcome::Absent);
-        }
+        let loads = request.mode != Mode::OnlyIfCached;
         if self.fallback(now, request, false).is_some() {
-            self.refresh(now, rng, request.key, request.class);
+            if loads {
+                self.refresh(now, rng, request.key, request.class);
+            }
             return self.serve_stale(request);
+        }
+        if !loads {
+            return self.end(request, Outcome::Absent);
         }
         if self.policies.coalesce.is_some() {
             match self.flights.join(now, request.key, request.token) {

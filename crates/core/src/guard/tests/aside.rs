@@ -214,9 +214,9 @@ fn a_value_that_came_by_another_way_ends_what_was_there() {
     world.read(1, 7);
     world.run(at(50));
     // A load of version 1 is under way, and must not come after version 5.
-    let load = world
+    let (load, _) = world
         .guard
-        .insert(world.now, 7, Class::Regular, 5, Life::Class)
+        .insert(world.now, 7, Class::Regular, (5, false), Life::Class)
         .expect("it is taken");
     assert_eq!(world.guard.poll(), Some(Effect::Launch(load)));
     let step = world
