@@ -45,7 +45,7 @@ const DENSE_MAX: u64 = 1 << 24;
 pub(crate) struct CacheSim {
     pub(crate) nodes: Vec<CacheNode>,
     placement: Placement,
-    latency: Option<Dist>,
+    pub(crate) latency: Option<Dist>,
     pub(crate) ttl: Option<Span>,
     pub(crate) renewed_by_hits: bool,
     pub(crate) never_stored: bool,
@@ -56,7 +56,7 @@ pub(crate) struct CacheSim {
     /// Nothing is wrong with any node.
     pub(crate) sound: bool,
     rng: Stream,
-    hits: Counter,
+    pub(crate) hits: Counter,
     misses: Counter,
     sets: Counter,
     invalidations: Counter,

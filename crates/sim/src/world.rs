@@ -19,6 +19,7 @@ use crate::caches::CacheSim;
 use crate::clients::{Again, ClientSim, GatewaySim};
 use crate::databases::DatabaseSim;
 use crate::meter::Meter;
+use crate::plain::{Stop, Way};
 use crate::plan::Plan;
 use crate::sample::Watch;
 use crate::services::ServiceSim;
@@ -188,8 +189,12 @@ pub(crate) struct World {
     /// Which events of the timeline are under way.
     pub(crate) active: Vec<bool>,
     pub(crate) provisions: Vec<crate::timeline::Provision>,
-    requests: u64,
-    in_flight_max: u64,
+    /// Each client's way, where it is plain.
+    pub(crate) ways: Vec<Option<Way>>,
+    /// The ways are known.
+    pub(crate) surveyed: bool,
+    pub(crate) requests: u64,
+    pub(crate) in_flight_max: u64,
     events: u64,
     periods: u64,
 }
@@ -243,6 +248,8 @@ impl World {
             todo: VecDeque::new(),
             active: vec![false; scenario.timeline.len()],
             provisions: Vec::new(),
+            ways: vec![None; scenario.clients.len()],
+            surveyed: false,
             requests: 0,
             in_flight_max: 0,
             events: 0,
@@ -263,6 +270,7 @@ impl World {
             self.play_until(end);
             self.now = end;
             self.sample();
+            self.surveyed = false;
             progress(period as f64 / self.periods as f64);
         }
     }
@@ -270,12 +278,15 @@ impl World {
     /// Plays all that happens before `end`.
     fn play_until(&mut self, end: Time) {
         loop {
-            let mut next = end;
+            let (mut next, mut then) = (end, end);
             let mut client = None;
             for (index, each) in self.clients.iter().enumerate() {
                 if each.next < next {
+                    then = next;
                     next = each.next;
                     client = Some(index);
+                } else {
+                    then = then.min(each.next);
                 }
             }
             // At one instant, what was scheduled comes before what arrives.
@@ -302,7 +313,16 @@ impl World {
                 continue;
             }
             let Some(client) = client else { return };
-            self.now = next;
+            if !self.surveyed {
+                self.survey();
+            }
+            if let Some(way) = self.ways[client] {
+                let horizon = self.agenda.peek().map_or(then, |at| at.min(then));
+                if self.stroll(client, way, horizon) == Stop::Horizon && self.clients[client].next != next {
+                    continue;
+                }
+            }
+            self.now = self.clients[client].next;
             self.requests += 1;
             self.arrive(client);
             self.in_flight_max = self.in_flight_max.max(self.calls.len() as u64);
@@ -338,14 +358,26 @@ impl World {
             Event::Wake { service, instance } => self.wake(service, instance),
             Event::Line { service, instance } => self.line_timeouts(service, instance),
             Event::Door { gateway } => self.door_timeouts(gateway),
-            Event::Begin(index) => self.begin_event(index as usize),
-            Event::End(index) => self.end_event(index as usize),
+            Event::Begin(index) => {
+                self.surveyed = false;
+                self.begin_event(index as usize);
+            }
+            Event::End(index) => {
+                self.surveyed = false;
+                self.end_event(index as usize);
+            }
             Event::Back {
                 service,
                 instance,
                 life,
-            } => self.back(service, instance, life),
-            Event::Provided(index) => self.provided(index as usize),
+            } => {
+                self.surveyed = false;
+                self.back(service, instance, life);
+            }
+            Event::Provided(index) => {
+                self.surveyed = false;
+                self.provided(index as usize);
+            }
         }
     }
 
