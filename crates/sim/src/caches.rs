@@ -161,12 +161,10 @@ impl CacheSim {
     }
 
     /// Reads what look-ups of these keys will read.
-    pub(crate) fn touch(&self, keys: &[u64]) {
+    pub(crate) fn touch<const N: usize>(&self, keys: &[u64; N]) {
         let mut sum = 0_u64;
         if let [node] = self.nodes.as_slice() {
-            for key in keys {
-                sum = sum.wrapping_add(node.store.touch(*key));
-            }
+            sum = node.store.touch_all(keys);
         } else {
             for key in keys {
                 let node = self.placement.node(*key) as usize;
