@@ -57,7 +57,7 @@ pub(crate) struct CacheSim {
     pub(crate) sound: bool,
     rng: Stream,
     pub(crate) hits: Counter,
-    misses: Counter,
+    pub(crate) misses: Counter,
     sets: Counter,
     invalidations: Counter,
     pub(crate) evictions: Counter,

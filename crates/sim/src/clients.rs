@@ -49,7 +49,7 @@ pub(crate) struct ClientSim {
     timeouts: Lane,
     pub(crate) retries: u32,
     backoff: Span,
-    class: Class,
+    pub(crate) class: Class,
     priority: Priority,
     endings: [Counter; 6],
     pub(crate) goodput: Counter,

@@ -14,12 +14,12 @@ use seawall_core::time::{Span, Time};
 use seawall_core::ttl::Class;
 use seawall_scenario::Place;
 
-use crate::agenda::Agenda;
+use crate::agenda::{Agenda, Lane};
 use crate::caches::CacheSim;
 use crate::clients::{Again, ClientSim, GatewaySim};
 use crate::databases::DatabaseSim;
 use crate::meter::Meter;
-use crate::plain::{Stop, Way};
+use crate::plain::{Miss, Stop, Way};
 use crate::plan::Plan;
 use crate::sample::Watch;
 use crate::services::ServiceSim;
@@ -153,6 +153,10 @@ pub(crate) enum Event {
     Again(Ticket),
     /// A node of a database has finished something.
     Node { database: u16, node: u16, stamp: u32 },
+    /// A cache has told a miss on the short way that it has nothing.
+    Ask(Ticket),
+    /// A miss on the short way is answered.
+    Land(Ticket),
     /// A guard wants to be woken.
     Wake { service: u16, instance: u16 },
     /// Somebody has waited too long for a thread.
@@ -193,6 +197,12 @@ pub(crate) struct World {
     pub(crate) ways: Vec<Option<Way>>,
     /// The ways are known.
     pub(crate) surveyed: bool,
+    /// When something of the timeline happens, as far as that is known.
+    pub(crate) upsets: Vec<Time>,
+    /// Misses on the short way.
+    pub(crate) misses: Slab<Miss>,
+    /// For each database, where such misses end.
+    pub(crate) landings: Vec<Lane>,
     pub(crate) requests: u64,
     pub(crate) in_flight_max: u64,
     events: u64,
@@ -232,6 +242,8 @@ impl World {
                 );
             }
         }
+        let upsets = upsets_of(&plan);
+        let landings = scenario.databases.iter().map(|_| agenda.lane()).collect();
         let mut world = World {
             now: Time::ZERO,
             seed,
@@ -250,6 +262,9 @@ impl World {
             provisions: Vec::new(),
             ways: vec![None; scenario.clients.len()],
             surveyed: false,
+            upsets,
+            misses: Slab::new(),
+            landings,
             requests: 0,
             in_flight_max: 0,
             events: 0,
@@ -355,6 +370,8 @@ impl World {
                 node,
                 stamp,
             } => self.node_finishes(database, node, stamp),
+            Event::Ask(id) => self.asks(id),
+            Event::Land(id) => self.lands(id),
             Event::Wake { service, instance } => self.wake(service, instance),
             Event::Line { service, instance } => self.line_timeouts(service, instance),
             Event::Door { gateway } => self.door_timeouts(gateway),
@@ -460,4 +477,15 @@ impl World {
             choice,
         }
     }
+}
+
+/// When the timeline's events begin and end.
+fn upsets_of(plan: &Plan) -> Vec<Time> {
+    let start = Time::ZERO + plan.scenario.run.warmup;
+    let mut upsets = Vec::new();
+    for event in &plan.scenario.timeline {
+        upsets.push(start + event.at);
+        upsets.extend(event.for_.map(|length| start + event.at + length));
+    }
+    upsets
 }

@@ -2,7 +2,7 @@
 
 use crate::epoch::{Epoch, Judged};
 use crate::rng::Stream;
-use crate::time::{Span, Time};
+use crate::time::Time;
 use crate::{breaker, early};
 
 use super::super::Guard;
@@ -44,42 +44,6 @@ impl Guard {
             }
         }
         self.next_tier(now, rng, request)
-    }
-
-    /// Whether a fresh hit in the first tier that takes `look` for a call with so much time left changes nothing but
-    /// counts, so that [`Guard::plain_hit`] may stand for the whole call: no breaker learns from it, no sketch counts
-    /// it, no draw decides on a refresh, and no entry has become suspect. It holds until the guard is called for
-    /// anything but a request or a load.
-    pub fn takes_plain_hits(&self, look: Span, left: Option<Span>) -> bool {
-        let Some(tier) = self.tiers.first() else {
-            return false;
-        };
-        let in_time = |patience: Span| !patience.is_zero() && look <= patience;
-        tier.breakers.is_empty()
-            && self.sketch.is_none()
-            && self.policies.early.is_none()
-            && self.epoch_began == Time::ZERO
-            && in_time(tier.timeout)
-            && self.policies.deadline.total.is_none_or(in_time)
-            && left.is_none_or(in_time)
-    }
-
-    /// Answers a whole read at once from what the first tier holds of its key, if that is fresh, sound and needs no
-    /// refresh; otherwise nothing has happened, and the call is to be begun. Only where [`Guard::takes_plain_hits`].
-    #[inline]
-    pub fn plain_hit(&mut self, now: Time, key: u64, entry: &Entry) -> bool {
-        let plain = entry.intact
-            && now < entry.fresh_until
-            && now < entry.refresh_at
-            && !self.marks.overtaken(key, entry.stored, entry.version);
-        self.counters.hits[0] += u64::from(plain);
-        plain
-    }
-
-    /// The node of a tier that has this key.
-    #[inline]
-    pub fn node(&self, tier: usize, key: u64) -> u16 {
-        self.tiers[tier].node(key)
     }
 
     #[inline]
