@@ -45,6 +45,7 @@ mod digest;
 mod freshness;
 mod load;
 mod marks;
+mod plain;
 mod request;
 mod step;
 #[cfg(test)]
