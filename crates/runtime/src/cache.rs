@@ -246,7 +246,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Cache<K, V> {
         let hashed = keys
             .into_iter()
             .take(WARM_MAX)
-            .map(|key| (engine.namer.hash(&key, 0), key));
+            .map(|key| (engine.hash(&key, 0), key));
         let hashed: Vec<(u64, K)> = hashed.collect();
         let order = hashed.iter().map(|(hash, _)| *hash).collect();
         let mut core = engine.core();
@@ -314,7 +314,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Cache<K, V> {
         if options.mode != Mode::Normal {
             return Fast::Ask;
         }
-        let hash = engine.namer.hash(key, 0);
+        let hash = engine.hash(key, 0);
         let Some(found) = memory.find(hash, key) else {
             return Fast::Ask;
         };

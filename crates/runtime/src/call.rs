@@ -113,7 +113,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
         salt: u32,
         loader: Option<Loader<V>>,
     ) -> Errand<K, V> {
-        let hash = self.namer.hash(key, salt);
+        let hash = self.hash(key, salt);
         Errand {
             key: key.clone(),
             address: Arc::new(self.namer.address(key, hash)),

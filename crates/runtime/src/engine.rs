@@ -38,6 +38,8 @@ pub(crate) type Weigh<K, V> = Arc<dyn Fn(&K, &V) -> usize + Send + Sync>;
 pub(crate) struct Engine<K, V> {
     pub(crate) name: Arc<str>,
     pub(crate) namer: Namer,
+    /// In place of the namer's hash; in tests only.
+    pub(crate) hashed_by: Option<fn(&K) -> u64>,
     pub(crate) clock: Clock,
     /// The first tier, if there is one.
     pub(crate) memory: Option<Memory<K, V>>,
@@ -226,6 +228,15 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The 64 bits by which the guard knows a key.
+    #[inline]
+    pub(crate) fn hash(&self, key: &K, salt: u32) -> u64 {
+        match self.hashed_by {
+            Some(hash) if salt == 0 => hash(key),
+            _ => self.namer.hash(key, salt),
+        }
+    }
+
     /// Tells the other processes.
     pub(crate) fn publish(&self, invalidation: Invalidation) {
         if let Some(backplane) = &self.backplane {
@@ -364,11 +375,11 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
         for flight in after.cancel {
             flight.cancel();
         }
-        for flight in &after.launch {
-            self.spawn_load(flight);
-        }
         for waker in after.wakers {
             waker.wake();
+        }
+        for flight in &after.launch {
+            self.spawn_load(flight);
         }
         for work in after.work {
             self.spawn_work(work);

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use seawall_core::guard::{CacheFault, Entry};
 use seawall_core::time::{Span, Time};
 
-use crate::clock::{from_unix_ms, timeout, to_unix_ms};
+use crate::clock::{from_unix_us, timeout, to_unix_us};
 use crate::engine::Engine;
 use crate::envelope::{Damage, Envelope};
 use crate::flight::{Body, Found};
@@ -145,9 +145,9 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
             Some(codec.decode(&value).map_err(|_| Damage::Unreadable)?)
         };
         let entry = Entry {
-            stored: from_unix_ms(envelope.created_ms).min(self.clock.now()),
-            fresh_until: from_unix_ms(envelope.fresh_until_ms),
-            refresh_at: from_unix_ms(envelope.refresh_at_ms),
+            stored: from_unix_us(envelope.created_us).min(self.clock.now()),
+            fresh_until: from_unix_us(envelope.fresh_until_us),
+            refresh_at: from_unix_us(envelope.refresh_at_us),
             cost: Span::micros(envelope.cost_us.into()),
             version: envelope.version,
             negative: envelope.negative,
@@ -213,10 +213,10 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
             codec: codec.id(),
             value_version: self.value_version,
             version: entry.version,
-            created_ms: to_unix_ms(entry.stored),
-            fresh_until_ms: to_unix_ms(entry.fresh_until),
-            refresh_at_ms: to_unix_ms(entry.refresh_at),
-            stale_until_ms: to_unix_ms(self.clock.now() + keep),
+            created_us: to_unix_us(entry.stored),
+            fresh_until_us: to_unix_us(entry.fresh_until),
+            refresh_at_us: to_unix_us(entry.refresh_at),
+            stale_until_us: to_unix_us(self.clock.now() + keep),
             cost_us: u32::try_from(entry.cost.as_nanos() / 1_000).unwrap_or(u32::MAX),
             digest: address.digest,
             tags: found.body.tags.to_vec(),

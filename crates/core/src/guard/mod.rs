@@ -43,6 +43,8 @@ mod aside;
 mod counters;
 mod digest;
 mod freshness;
+#[cfg(feature = "journal")]
+pub mod journal;
 mod load;
 mod marks;
 mod plain;
@@ -161,7 +163,12 @@ impl Guard {
     /// The next effect to perform. To be called until there is none, after every other call.
     #[inline]
     pub fn poll(&mut self) -> Option<Effect> {
-        self.effects.pop_front()
+        let effect = self.effects.pop_front();
+        #[cfg(feature = "journal")]
+        if let Some(effect) = effect {
+            journal::write(journal::Line::Effect(effect));
+        }
+        effect
     }
 
     /// When [`Guard::wake`] has something to do; [`Time::NEVER`] when nothing is pending. In the past when it has

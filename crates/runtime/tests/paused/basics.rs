@@ -109,7 +109,7 @@ async fn a_class_has_its_ttl_beyond_memory() {
                 let mut digest = [0; 16];
                 digest.copy_from_slice(&bytes[56..72]);
                 let (envelope, _) = start(bytes, u128::from_be_bytes(digest)).expect("it is whole");
-                envelope.fresh_until_ms > envelope.created_ms + after * 1_000
+                envelope.fresh_until_us > envelope.created_us + after * 1_000_000
             })
             .collect();
         assert_eq!(held, found, "after {after} s");
@@ -390,7 +390,10 @@ async fn the_metrics_page_is_what_prometheus_reads() {
 async fn keys_with_one_hash_never_get_each_others_values() {
     // Two hashes for eight keys.
     let shared = Shared::new("redis");
-    let cache: Users = Cache::builder("users").tier(shared).hash_mask(1).build();
+    let cache: Users = Cache::builder("users")
+        .tier(shared)
+        .hashed_by(|key| key & 1)
+        .build();
     let db = Db::new(ms(20));
     for round in 0..4 {
         let calls: Vec<_> = (0..8_u64)
