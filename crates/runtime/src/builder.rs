@@ -21,6 +21,7 @@ use crate::health::Critical;
 use crate::key::{Key, Namer};
 use crate::memory::Memory;
 use crate::meters::Meters;
+use crate::observed::Observed;
 use crate::origin::Origin;
 use crate::store::Store;
 use crate::tags::Tags;
@@ -323,6 +324,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> CacheBuilder<K, V> {
             tags: Tags::default(),
             meters: Meters::default(),
             fast: Fast::new(&guard),
+            observed: Observed::default(),
             timer: Timer::default(),
             work: Arc::new(Semaphore::new(WORK_MAX)),
             me: me.clone(),

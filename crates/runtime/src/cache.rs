@@ -146,7 +146,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Cache<K, V> {
     }
 
     /// Puts a value in that came by another way than a load. What was read before counts no more, and loads that are
-    /// under way do not bring it back. Returns when memory has it; the other tiers follow.
+    /// under way do not bring it back. Readers get it from now on; memory and the other tiers follow.
     pub fn insert(&self, key: &K, options: &Options, value: impl Into<Loaded<V>>) {
         let engine = &*self.engine;
         let loaded: Loaded<V> = value.into();
@@ -172,6 +172,10 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Cache<K, V> {
             .guard
             .insert(now, hash, class.unwrap_or_default(), (version, negative), life);
         let Some((load, entry)) = inserted else { return };
+        if let Some(memory) = &engine.memory {
+            // The new value is put there by the load's own task. Until then readers wait for that.
+            memory.take_out(hash, u64::MAX);
+        }
         let flight = core.flight_for(load, &errand);
         flight.land(Ok(Found { body, entry }));
         let context = Context {
@@ -333,8 +337,14 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Cache<K, V> {
         }
         let told = engine.meters.fast_hits.add();
         let observes = engine.fast.observes.load(Ordering::Relaxed);
-        if observes != 0 && told.is_multiple_of(observes) {
-            engine.core().guard.observe(now, hash);
+        if observes != 0
+            && told.is_multiple_of(observes)
+            && let Some(read) = engine.observed.add(hash)
+        {
+            let mut core = engine.core();
+            for hash in read {
+                core.guard.observe(now, hash);
+            }
         }
         let answer = answer(now, &found, Source::Memory, Kind::Fresh, found.entry.version);
         if verdict == Verdict::Due {

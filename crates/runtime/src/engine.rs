@@ -25,6 +25,7 @@ use crate::health::Critical;
 use crate::key::{Address, Key, Namer};
 use crate::memory::Memory;
 use crate::meters::Meters;
+use crate::observed::Observed;
 use crate::origin::{Origin, loader_of};
 use crate::slots::Slots;
 use crate::store::Store;
@@ -55,6 +56,7 @@ pub(crate) struct Engine<K, V> {
     pub(crate) tags: Tags,
     pub(crate) meters: Meters,
     pub(crate) fast: Fast,
+    pub(crate) observed: Observed,
     pub(crate) timer: Timer,
     /// Bounds the writes into tiers that nobody waits for.
     pub(crate) work: Arc<Semaphore>,
@@ -260,6 +262,10 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
                 break;
             }
             core.guard.wake(now, &mut core.rng);
+        }
+        if core.guard.loads() == 0 {
+            // Those that ended in the line before the origin, of which the guard says nothing.
+            core.flights.clear();
         }
         let next = core.guard.next_wake();
         if next < core.armed {

@@ -66,6 +66,7 @@ mod health;
 mod key;
 mod memory;
 mod meters;
+mod observed;
 mod options;
 mod slots;
 mod stats;
