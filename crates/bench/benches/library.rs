@@ -59,6 +59,7 @@ impl Contenders {
         contenders
     }
 
+    #[expect(clippy::unused_async, reason = "it is driven as the others are")]
     async fn bare(self) {
         for key in self.asked.iter() {
             black_box(self.bare.get(key));

@@ -285,7 +285,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Cache<K, V> {
     }
 
     /// Tells tiers to take keys out, all at once, and goes on telling when the caller has left.
-    async fn tell(&self, deletes: Vec<crate::far::Delete>) -> Result<(), Error> {
+    pub(crate) async fn tell(&self, deletes: Vec<crate::far::Delete>) -> Result<(), Error> {
         let tasks: Vec<_> = deletes
             .into_iter()
             .map(|delete| {

@@ -34,10 +34,12 @@ pub(crate) struct Ticket<'a, K: Key, V: Clone + Send + Sync + 'static> {
     /// Whether that load was there before.
     joined: bool,
     began: Time,
+    /// What tiers are to be told, where the call waits until they are.
+    pub(crate) deletes: Vec<Delete>,
 }
 
 /// What a step came to.
-enum Turn {
+pub(crate) enum Turn {
     Next(Step),
     /// The load belongs to another key with the same hash.
     Collision,
@@ -52,13 +54,11 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
         loader: Option<Loader<V>>,
     ) -> Result<Answer<V>, Error> {
         let began = self.clock.now();
-        let deadline = options
-            .deadline
-            .map_or(Time::NEVER, |deadline| began + Span::from(deadline));
+        let deadline = deadline(began, options);
         let mut salt = 0;
         loop {
             let errand = self.errand(key, options, salt, loader.clone());
-            let (mut ticket, mut turn) = Ticket::begin(self, errand, options, began, deadline);
+            let (mut ticket, mut turn) = Ticket::begin(self, errand, options, (began, deadline), true);
             let outcome = loop {
                 match turn {
                     Turn::Next(Step::Done(outcome)) => break Some(outcome),
@@ -80,7 +80,8 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
                 continue;
             }
             let result = ticket.result(outcome);
-            self.meters.ended(self.clock.now().since(began), &result);
+            let worth = result.as_ref().map(|answer| answer.freshness);
+            self.meters.ended(self.clock.now().since(began), worth);
             return result;
         }
     }
@@ -126,12 +127,12 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
 }
 
 impl<'a, K: Key, V: Clone + Send + Sync + 'static> Ticket<'a, K, V> {
-    fn begin(
+    pub(crate) fn begin(
         engine: &'a Engine<K, V>,
         errand: Errand<K, V>,
         options: &Options,
-        began: Time,
-        deadline: Time,
+        (began, deadline): (Time, Time),
+        read: bool,
     ) -> (Ticket<'a, K, V>, Turn) {
         let now = engine.clock.now();
         let call = guard::Call {
@@ -141,6 +142,7 @@ impl<'a, K: Key, V: Clone + Send + Sync + 'static> Ticket<'a, K, V> {
             mode: if errand.alone { Mode::NoCache } else { options.mode },
             fresh_for: options.fresh_for,
             stale_max: options.stale_max,
+            read,
             ..guard::Call::read(errand.address.hash)
         };
         let mut locked = engine.core();
@@ -153,13 +155,14 @@ impl<'a, K: Key, V: Clone + Send + Sync + 'static> Ticket<'a, K, V> {
             flight: None,
             joined: false,
             began,
+            deletes: Vec::new(),
         };
         let step = core.guard.begin(now, &mut core.rng, &mut ticket.request);
         let turn = ticket.go_on(locked, now, step);
         (ticket, turn)
     }
 
-    fn resume(&mut self, reply: Reply) -> Turn {
+    pub(crate) fn resume(&mut self, reply: Reply) -> Turn {
         let now = self.engine.clock.now();
         let mut locked = self.engine.core();
         let core = &mut *locked;
@@ -210,7 +213,13 @@ impl<'a, K: Key, V: Clone + Send + Sync + 'static> Ticket<'a, K, V> {
         };
         let after = self.engine.settle(core, now, &context);
         drop(locked);
-        self.engine.perform(after);
+        if self.request.is_read() {
+            self.engine.perform(after);
+        } else {
+            let deletes = &mut self.deletes;
+            self.engine
+                .perform_all_but_deletes(after, |delete| deletes.push(delete));
+        }
         if collides {
             Turn::Collision
         } else {
@@ -280,7 +289,7 @@ impl<'a, K: Key, V: Clone + Send + Sync + 'static> Ticket<'a, K, V> {
         tags.purged(&found.body.tags, found.entry.stored) && !tags.purged(&found.body.tags, self.began)
     }
 
-    fn result(&self, outcome: Outcome) -> Result<Answer<V>, Error> {
+    pub(crate) fn result(&self, outcome: Outcome) -> Result<Answer<V>, Error> {
         let now = self.engine.clock.now();
         match outcome {
             Outcome::Answer { from, kind, version } => {
@@ -341,6 +350,13 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Drop for Ticket<'_, K, V> {
         drop(core);
         self.engine.perform(after);
     }
+}
+
+/// When the caller stops waiting.
+pub(crate) fn deadline(began: Time, options: &Options) -> Time {
+    options
+        .deadline
+        .map_or(Time::NEVER, |deadline| began + Span::from(deadline))
 }
 
 /// What a value that was found is as an answer.

@@ -74,6 +74,7 @@ mod store;
 mod tags;
 mod timer;
 mod weight;
+mod write;
 
 pub use answer::{Answer, Error, Freshness, Source};
 pub use backplane::{Backplane, Invalidation};

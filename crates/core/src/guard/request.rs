@@ -110,6 +110,11 @@ impl Request {
         self.key
     }
 
+    /// Whether it reads; otherwise it writes.
+    pub fn is_read(&self) -> bool {
+        self.read
+    }
+
     /// The importance of the call.
     pub fn priority(&self) -> Priority {
         self.priority
