@@ -19,7 +19,7 @@ arrivals = "even"
 rate = "100/s"
 keys = { zipf = { count = 60, exponent = 0.9 } }
 [service.app]
-caches = ["redis"]
+caches = CACHES
 origin = "postgres"
 [cache.redis]
 ttl = "2s"
@@ -30,7 +30,13 @@ service_time = "24ms"
 "#;
 
 fn parity(document: &str) -> Parity {
-    Parity::new(&format!("{SYSTEM}{document}"))
+    let near = document.contains("[cache.near]");
+    let caches = if near {
+        r#"["near", "redis"]"#
+    } else {
+        r#"["redis"]"#
+    };
+    Parity::new(&format!("{}{document}", SYSTEM.replace("CACHES", caches)))
 }
 
 #[test]
@@ -156,5 +162,61 @@ fn a_cache_that_is_flushed() {
         "#,
     )
     .cache(5_001, 5_001, Outage::Flushed)
+    .compare();
+}
+
+#[test]
+fn writes_that_end_what_was_cached() {
+    parity(
+        r#"
+        [protect.coalesce]
+        [protect.origin_breaker]
+        open_for = "1501ms"
+        [client.writers]
+        calls = "app"
+        arrivals = "even"
+        rate = "8/s"
+        keys = { zipf = { count = 60, exponent = 0.9 } }
+        writes = 1
+        [[timeline]]
+        at = "12s"
+        for = "3s"
+        on = "postgres"
+        fault = "refuse"
+        "#,
+    )
+    .origin(12_000, 15_000, Outage::Refused)
+    .compare();
+}
+
+#[test]
+fn memory_in_front_of_a_cache_that_refuses() {
+    parity(
+        r#"
+        [cache.near]
+        kind = "local"
+        ttl = "302ms"
+        [protect.coalesce]
+        [protect.ttl]
+        stagger = "100ms"
+        [protect.stale]
+        while_revalidating = "50ms"
+        on_error = "5m"
+        [protect.breaker]
+        open_for = "1501ms"
+        [[timeline]]
+        at = "5s"
+        for = "4s"
+        on = "redis"
+        fault = "refuse"
+        [[timeline]]
+        at = "12s"
+        for = "3s"
+        on = "postgres"
+        fault = "refuse"
+        "#,
+    )
+    .cache(5_000, 9_000, Outage::Refused)
+    .origin(12_000, 15_000, Outage::Refused)
     .compare();
 }

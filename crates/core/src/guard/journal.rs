@@ -65,33 +65,43 @@ impl Line {
 }
 
 std::thread_local! {
-    static JOURNAL: RefCell<Option<Vec<(Time, Line)>>> = const { RefCell::new(None) };
+    static JOURNAL: RefCell<Option<Journal>> = const { RefCell::new(None) };
+}
+
+#[derive(Default)]
+struct Journal {
+    now: Time,
+    lines: Vec<(Time, Line)>,
 }
 
 /// Listens to all guards of this thread from now on.
 pub fn listen() {
-    JOURNAL.set(Some(Vec::new()));
+    JOURNAL.set(Some(Journal::default()));
 }
 
 /// What was heard since [`listen`]. Nobody listens any more.
 pub fn take() -> Vec<(Time, Line)> {
-    JOURNAL.take().unwrap_or_default()
+    JOURNAL.take().unwrap_or_default().lines
 }
 
-pub(super) fn write_at(now: Time, line: Line) {
+/// It is so late now. Effects, which are asked for right after what caused them, are of this instant.
+pub(super) fn note(now: Time) {
     JOURNAL.with_borrow_mut(|journal| {
         if let Some(journal) = journal {
-            journal.push((now, line));
+            journal.now = now;
         }
     });
 }
 
-/// Effects are asked for right after what caused them.
+pub(super) fn write_at(now: Time, line: Line) {
+    note(now);
+    write(line);
+}
+
 pub(super) fn write(line: Line) {
     JOURNAL.with_borrow_mut(|journal| {
         if let Some(journal) = journal {
-            let now = journal.last().map_or(Time::ZERO, |(now, _)| *now);
-            journal.push((now, line));
+            journal.lines.push((journal.now, line));
         }
     });
 }

@@ -193,6 +193,8 @@ impl Guard {
 
     /// Lets time pass: waits in the line before the origin and hard timeouts end, warming goes on.
     pub fn wake(&mut self, now: Time, rng: &mut Stream) {
+        #[cfg(feature = "journal")]
+        journal::note(now);
         self.flights.expire(now);
         self.give_up_loads(now);
         self.promote(now, rng);

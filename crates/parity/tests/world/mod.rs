@@ -1,18 +1,19 @@
 //! The library's world, which is made to be as the simulator's is: a store and an origin by the clock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use seawall::envelope::VERSION_AT;
 use seawall::{
     Address, Boxed, Cache, CacheFault, Class, Json, LoadError, Loaded, Options, OriginFault, Sealed, Store,
 };
 use seawall_core::guard::journal::{self, Line};
-use seawall_core::guard::{Effect, LoadId, LoadReply, Reply};
+use seawall_core::guard::{Effect, Entry, LoadId, Outcome, Reply, Source, Step};
 use seawall_core::policies::Policies;
 use seawall_core::time::{Span, Time};
-use seawall_scenario::{AS_WRITTEN, Document, Place, Scenario};
+use seawall_scenario::{AS_WRITTEN, Cache as Cached, CacheKind, Document, Place, Scenario};
 use seawall_sim::Engine;
 use tokio::time::Instant;
 
@@ -78,7 +79,8 @@ impl Parity {
             .build();
         let runtime = runtime.expect("there is a runtime");
         let real = runtime.block_on(self.library(&simulated));
-        let (simulated, real) = (told(&simulated, end), told(&real, end));
+        let memory = self.memory().is_some();
+        let (simulated, real) = (told(&simulated, end, memory), told(&real, end, memory));
         for (index, (left, right)) in simulated.iter().zip(&real).enumerate() {
             assert_eq!(
                 left,
@@ -89,23 +91,34 @@ impl Parity {
         }
         assert_eq!(simulated.len(), real.len());
         assert!(
-            simulated.len() > 2_500,
+            simulated.len() > 1_000,
             "{} lines say too little",
             simulated.len()
         );
     }
 
+    /// The local cache, where there is one.
+    fn memory(&self) -> Option<&Cached> {
+        let mut caches = self.scenario.caches.iter();
+        caches.find(|cache| cache.kind == CacheKind::Local)
+    }
+
     async fn library(&self, simulated: &[(Time, Line)]) -> Vec<(Time, Line)> {
         let policies: Policies = self.scenario.policies(Place::Service(0));
-        let cache = &self.scenario.caches[0];
+        let mut caches = self.scenario.caches.iter();
+        let cache = caches.find(|cache| cache.kind == CacheKind::Shared);
+        let cache = cache.expect("there is a shared cache");
         let store = Shelf {
             windows: self.cache.clone(),
             started: Instant::now(),
             held: Mutex::default(),
         };
         let timeout = Duration::from(cache.timeout);
-        let cache: Cache<u64, u64> = Cache::builder("app")
-            .no_memory()
+        let builder = match self.memory().map(|memory| memory.ttl) {
+            Some(ttl) => Cache::builder("app").memory_ttl(ttl.expect("it has a TTL").into()),
+            None => Cache::builder("app").no_memory(),
+        };
+        let cache: Cache<u64, u64> = builder
             .layer(Arc::new(store), cache.ttl.map(Duration::from), timeout)
             .codec(Json)
             .policies(policies)
@@ -113,18 +126,29 @@ impl Parity {
             .hashed_by(|key| *key)
             .seed(SEED)
             .build();
-        let origin = Arc::new((self.origin.clone(), Instant::now(), brought(simulated)));
+        let origin = Arc::new(Origin {
+            windows: self.origin.clone(),
+            started: Instant::now(),
+            versions: Mutex::default(),
+        });
         journal::listen();
         let mut calls = Vec::new();
         for (at, line) in simulated {
-            let Line::Begin { key, .. } = *line else { continue };
-            tokio::time::sleep_until(origin.1 + Duration::from(at.since(Time::ZERO))).await;
+            let Line::Begin { key, read, .. } = *line else {
+                continue;
+            };
+            let at = origin.started + Duration::from(at.since(Time::ZERO));
+            tokio::time::sleep_until(at).await;
             let (cache, origin) = (cache.clone(), Arc::clone(&origin));
             calls.push(tokio::spawn(async move {
-                let load = move || load(Arc::clone(&origin));
                 let options = Options::new().class(Class::Regular);
                 // How it ends is in the journal.
-                let _ = cache.get_or_load(&key, &options, load).await;
+                if read {
+                    let load = move || Arc::clone(&origin).load(key);
+                    let _ = cache.get_or_load(&key, &options, load).await;
+                } else {
+                    let _ = cache.write_versioned(&key, &options, || origin.write(key)).await;
+                }
             }));
             tokio::task::yield_now().await;
         }
@@ -136,24 +160,40 @@ impl Parity {
     }
 }
 
-/// The version that the simulated origin gives.
-fn brought(simulated: &[(Time, Line)]) -> u64 {
-    let mut versions = simulated.iter().filter_map(|(_, line)| match line {
-        Line::Load(_, LoadReply::Fetched { version, .. }, _) => Some(*version),
-        _ => None,
-    });
-    versions.next().expect("something was loaded")
+/// An origin like the simulator's: every call takes the same time, and each write makes the next version.
+struct Origin {
+    windows: Windows,
+    started: Instant,
+    /// By key; and the last one that was made.
+    versions: Mutex<(BTreeMap<u64, u64>, u64)>,
 }
 
-async fn load(origin: Arc<(Windows, Instant, u64)>) -> Result<Loaded<u64>, LoadError> {
-    let (windows, started, version) = &*origin;
-    match outage(windows, *started) {
-        Some(Outage::Refused) => Err(LoadError::new(OriginFault::Error, "refused")),
-        Some(Outage::Hangs) => std::future::pending().await,
-        _ => {
-            tokio::time::sleep(Duration::from_millis(24)).await;
-            Ok(Loaded::new(1).version(*version))
+impl Origin {
+    async fn work(&self) -> Result<(), LoadError> {
+        match outage(&self.windows, self.started) {
+            Some(Outage::Refused) => Err(LoadError::new(OriginFault::Error, "refused")),
+            Some(Outage::Hangs) => std::future::pending().await,
+            _ => {
+                tokio::time::sleep(Duration::from_millis(24)).await;
+                Ok(())
+            }
         }
+    }
+
+    async fn load(self: Arc<Self>, key: u64) -> Result<Loaded<u64>, LoadError> {
+        self.work().await?;
+        let versions = self.versions.lock().expect("nobody panics with it");
+        let version = versions.0.get(&key).copied().unwrap_or(0);
+        Ok(Loaded::new(key).version(version))
+    }
+
+    async fn write(&self, key: u64) -> Result<((), u64), LoadError> {
+        self.work().await?;
+        let mut versions = self.versions.lock().expect("nobody panics with it");
+        versions.1 += 1;
+        let version = versions.1;
+        versions.0.insert(key, version);
+        Ok(((), version))
     }
 }
 
@@ -242,11 +282,17 @@ impl Store for Shelf {
         &'a self,
         _: u16,
         key: &'a Address,
-        _: u64,
+        below: u64,
         _: Duration,
     ) -> Boxed<'a, Result<(), CacheFault>> {
         Box::pin(async move {
-            self.held.lock().expect("nobody panics with it").remove(&key.hash);
+            let mut held = self.held.lock().expect("nobody panics with it");
+            if held
+                .get(&key.hash)
+                .is_some_and(|(.., bytes)| version(bytes) < below)
+            {
+                held.remove(&key.hash);
+            }
             Ok(())
         })
     }
@@ -255,43 +301,62 @@ impl Store for Shelf {
 /// Of whom a line is. What one of them says has an order; what several say at one instant has none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Speaker {
-    Request(usize),
+    Request(Time, u64),
     Load(LoadId),
     Guard,
 }
 
-/// The journal up to an instant, with requests by the order in which they began.
-fn told(journal: &[(Time, Line)], end: Time) -> Vec<String> {
-    let mut names: BTreeMap<u32, usize> = BTreeMap::new();
-    let mut count = 0;
+/// The version of the value in an envelope.
+fn version(bytes: &Bytes) -> u64 {
+    let mut version = [0; 8];
+    version.copy_from_slice(&bytes[VERSION_AT]);
+    u64::from_be_bytes(version)
+}
+
+/// The journal up to an instant. Requests go by when they began and for which key.
+///
+/// With `memory`, reads that it answered are left out: the library settles them without asking its guard.
+fn told(journal: &[(Time, Line)], end: Time, memory: bool) -> Vec<String> {
+    let mut names: BTreeMap<u32, Speaker> = BTreeMap::new();
     let mut lines = Vec::new();
+    let mut hits = BTreeSet::new();
     for (now, line) in journal.iter().filter(|(now, _)| *now + Span::secs(1) < end) {
-        if let Line::Begin { token, .. } = line {
-            names.insert(*token, count);
-            count += 1;
+        if let Line::Begin { token, key, .. } = line {
+            names.insert(*token, Speaker::Request(*now, *key));
         }
-        let name = |token: &u32| names.get(token).copied().unwrap_or(usize::MAX);
+        let name = |token: &u32| names.get(token).copied().unwrap_or(Speaker::Guard);
         let (speaker, text) = match line {
             Line::Begin {
-                token,
-                key,
-                read,
-                step,
-                ..
-            } => (
-                Speaker::Request(name(token)),
-                format!("begins with {key}, {read}: {step:?}"),
-            ),
-            Line::Resume { token, reply, step } => (
-                Speaker::Request(name(token)),
-                format!("{:?}: {step:?}", in_us(reply)),
-            ),
-            Line::Abandon(token) => (Speaker::Request(name(token)), "leaves".to_owned()),
+                token, read, step, ..
+            } => (name(token), format!("begins, {read}: {step:?}")),
+            Line::Resume { token, reply, step } => {
+                if matches!(
+                    step,
+                    Step::Done(Outcome::Answer {
+                        from: Source::Tier(0),
+                        ..
+                    })
+                ) {
+                    hits.insert(name(token));
+                }
+                (name(token), format!("{:?}: {step:?}", rounded_reply(reply)))
+            }
+            Line::Abandon(token) => (name(token), "leaves".to_owned()),
             Line::Load(load, reply, step) => (Speaker::Load(*load), format!("{reply:?}: {step:?}")),
-            Line::Effect(Effect::Wake(token)) => (Speaker::Guard, format!("wakes {}", name(token))),
-            Line::Effect(effect) => (Speaker::Guard, format!("{effect:?}")),
+            Line::Effect(Effect::Wake(token)) => (Speaker::Guard, format!("wakes {:?}", name(token))),
+            Line::Effect(effect) => (Speaker::Guard, format!("{:?}", rounded_effect(*effect))),
         };
         lines.push((*now, speaker, text));
+    }
+    if memory {
+        lines.retain(|(_, speaker, _)| !hits.contains(speaker));
+        for (.., text) in &mut lines {
+            // How long a look into memory may take, which takes no time.
+            *text = text.replace(
+                "tier: 0, node: 0, timeout: 500ms",
+                "tier: 0, node: 0, timeout: for ever",
+            );
+        }
     }
     // It keeps the order of each speaker's lines.
     lines.sort_by_key(|(now, speaker, _)| (*now, *speaker));
@@ -299,17 +364,26 @@ fn told(journal: &[(Time, Line)], end: Time) -> Vec<String> {
     lines.iter().map(line).collect()
 }
 
-/// What was found, as an envelope keeps it: in whole microseconds.
-fn in_us(reply: &Reply) -> Reply {
+/// An entry as an envelope keeps it: its instants in whole microseconds.
+fn rounded(mut entry: Entry) -> Entry {
     let floor = |at: Time| Time::from_nanos(at.as_nanos() / 1_000 * 1_000);
+    entry.fresh_until = floor(entry.fresh_until);
+    entry.refresh_at = floor(entry.refresh_at);
+    entry
+}
+
+fn rounded_reply(reply: &Reply) -> Reply {
     match *reply {
-        Reply::Found(mut entry) => {
-            entry.fresh_until = floor(entry.fresh_until);
-            entry.refresh_at = floor(entry.refresh_at);
-            Reply::Found(entry)
-        }
+        Reply::Found(entry) => Reply::Found(rounded(entry)),
         reply => reply,
     }
+}
+
+fn rounded_effect(mut effect: Effect) -> Effect {
+    if let Effect::Fill { entry, .. } = &mut effect {
+        *entry = rounded(*entry);
+    }
+    effect
 }
 
 /// What was said before and after, on both sides.
