@@ -6,7 +6,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use seawall_core::guard::{CacheFault, Kind, Life, Mode, Verdict};
+use seawall_core::guard::{CacheFault, Effect, Kind, Life, LoadReply, LoadStep, Mode, Verdict};
 use seawall_core::policies::Policies;
 use seawall_core::rng::{Seed, Stream};
 
@@ -146,20 +146,20 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Cache<K, V> {
     }
 
     /// Puts a value in that came by another way than a load. What was read before counts no more, and loads that are
-    /// under way do not bring it back. Readers get it from now on; memory and the other tiers follow.
+    /// under way do not bring it back. Memory has it when this returns; the other tiers follow, where there is a runtime.
     pub fn insert(&self, key: &K, options: &Options, value: impl Into<Loaded<V>>) {
         let engine = &*self.engine;
         let loaded: Loaded<V> = value.into();
-        let now = engine.clock.now();
         let mut errand = engine.errand(key, options, 0, None);
         errand
             .tags
             .extend(loaded.tags.iter().map(|tag| engine.namer.tag(tag)));
         errand.tags.truncate(TAGS_MAX);
         let hash = errand.address.hash;
-        let version = loaded.version.unwrap_or(now.as_nanos());
         let body = engine.body(key, loaded.value, errand.tags.clone());
         let mut core = engine.core();
+        let now = engine.clock.now();
+        let version = loaded.version.unwrap_or(now.as_nanos());
         let class = loaded.class.or(options.class);
         let life = match (loaded.store, loaded.ttl, class) {
             (false, ..) => Life::Unkept,
@@ -172,20 +172,16 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Cache<K, V> {
             .guard
             .insert(now, hash, class.unwrap_or_default(), (version, negative), life);
         let Some((load, entry)) = inserted else { return };
-        if let Some(memory) = &engine.memory {
-            // The new value is put there by the load's own task. Until then readers wait for that.
-            memory.take_out(hash, u64::MAX);
-        }
         let flight = core.flight_for(load, &errand);
         flight.land(Ok(Found { body, entry }));
-        let context = Context {
-            errand: Some(&errand),
-            found: None,
-            tell: true,
-        };
-        let after = engine.settle(&mut core, now, &context);
+        // The load is begun here and now, so that memory has the value when this returns.
+        let launch = core.guard.poll();
+        debug_assert_eq!(launch, Some(Effect::Launch(load)), "effects do not pile up");
         drop(core);
-        engine.perform(after);
+        let step = engine.load_step(&flight, LoadReply::Launched);
+        if step != LoadStep::Done {
+            engine.spawn_load(&flight, Some(step));
+        }
         engine.publish(Invalidation::Key(hash));
     }
 
@@ -213,8 +209,8 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Cache<K, V> {
         match invalidation {
             Invalidation::Tag(tag) => self.engine.tags.mark(self.engine.clock.now(), tag),
             Invalidation::Key(hash) => {
-                let now = self.engine.clock.now();
                 let mut core = self.engine.core();
+                let now = self.engine.clock.now();
                 core.guard.purge(now, hash);
                 let context = Context {
                     tell: false,
@@ -246,7 +242,6 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Cache<K, V> {
         if engine.origin.is_none() {
             return Err(Error::NoOrigin);
         }
-        let now = engine.clock.now();
         let hashed = keys
             .into_iter()
             .take(WARM_MAX)
@@ -254,6 +249,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Cache<K, V> {
         let hashed: Vec<(u64, K)> = hashed.collect();
         let order = hashed.iter().map(|(hash, _)| *hash).collect();
         let mut core = engine.core();
+        let now = engine.clock.now();
         core.warming = hashed.into_iter().collect();
         core.guard.warm(now, order);
         let after = engine.settle(&mut core, now, &Context::none());
@@ -270,8 +266,8 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Cache<K, V> {
     /// Takes other protections. What is under way goes on under the new ones.
     pub fn retune(&self, policies: &Policies) {
         let engine = &*self.engine;
-        let now = engine.clock.now();
         let mut core = engine.core();
+        let now = engine.clock.now();
         let policies = Policies {
             // A value that is damaged cannot be an answer here.
             integrity: true,
@@ -358,10 +354,10 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Cache<K, V> {
     #[cold]
     fn refresh_due(&self, key: &K, options: &Options, loader: Option<Loader<V>>) {
         let engine = &*self.engine;
-        let now = engine.clock.now();
         let errand = engine.errand(key, options, 0, loader);
         let mut locked = engine.core();
         let core = &mut *locked;
+        let now = engine.clock.now();
         let class = options.class.unwrap_or_default();
         core.guard
             .refresh_due(now, &mut core.rng, errand.address.hash, class);

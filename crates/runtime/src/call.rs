@@ -92,8 +92,8 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
         errand: &Errand<K, V>,
         tell: bool,
     ) -> impl Iterator<Item = Delete> + use<K, V> {
-        let now = self.clock.now();
         let mut core = self.core();
+        let now = self.clock.now();
         core.guard.purge(now, errand.address.hash);
         let context = Context {
             errand: Some(errand),
@@ -134,7 +134,6 @@ impl<'a, K: Key, V: Clone + Send + Sync + 'static> Ticket<'a, K, V> {
         (began, deadline): (Time, Time),
         read: bool,
     ) -> (Ticket<'a, K, V>, Turn) {
-        let now = engine.clock.now();
         let call = guard::Call {
             class: options.class.unwrap_or_default(),
             priority: options.priority,
@@ -147,24 +146,26 @@ impl<'a, K: Key, V: Clone + Send + Sync + 'static> Ticket<'a, K, V> {
         };
         let mut locked = engine.core();
         let core = &mut *locked;
+        let now = engine.clock.now();
+        let mut request = Request::new(core.slots.take(), &call);
+        let step = core.guard.begin(now, &mut core.rng, &mut request);
         let mut ticket = Ticket {
             engine,
             errand,
-            request: Request::new(core.slots.take(), &call),
+            request,
             found: [const { None }; TIERS_MAX],
             flight: None,
             joined: false,
             began,
             deletes: Vec::new(),
         };
-        let step = core.guard.begin(now, &mut core.rng, &mut ticket.request);
         let turn = ticket.go_on(locked, now, step);
         (ticket, turn)
     }
 
     pub(crate) fn resume(&mut self, reply: Reply) -> Turn {
-        let now = self.engine.clock.now();
         let mut locked = self.engine.core();
+        let now = self.engine.clock.now();
         let core = &mut *locked;
         let step = core.guard.resume(now, &mut core.rng, &mut self.request, reply);
         self.go_on(locked, now, step)
@@ -334,8 +335,8 @@ impl<'a, K: Key, V: Clone + Send + Sync + 'static> Ticket<'a, K, V> {
 
 impl<K: Key, V: Clone + Send + Sync + 'static> Drop for Ticket<'_, K, V> {
     fn drop(&mut self) {
-        let now = self.engine.clock.now();
         let mut core = self.engine.core();
+        let now = self.engine.clock.now();
         core.slots.give_back(self.request.token());
         if self.request.ended() {
             return;

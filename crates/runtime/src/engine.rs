@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::Waker;
 
-use seawall_core::guard::{Effect, Freshness, Guard, LoadId};
+use seawall_core::guard::{Effect, Freshness, Guard, LoadId, LoadStep};
 use seawall_core::rng::Stream;
 use seawall_core::time::{Span, Time};
 use tokio::runtime::Handle;
@@ -268,7 +268,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
             core.flights.clear();
         }
         let next = core.guard.next_wake();
-        if next < core.armed {
+        if next < core.armed || (next != Time::NEVER && !self.timer.lives()) {
             core.armed = next;
             after.ring = true;
         }
@@ -385,7 +385,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
             waker.wake();
         }
         for flight in &after.launch {
-            self.spawn_load(flight);
+            self.spawn_load(flight, None);
         }
         for work in after.work {
             self.spawn_work(work);
@@ -407,12 +407,24 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
         }
     }
 
-    fn spawn_load(&self, flight: &Arc<Flight<K, V>>) {
+    /// Drives a load in a task of its own, from `step` on.
+    pub(crate) fn spawn_load(&self, flight: &Arc<Flight<K, V>>, step: Option<LoadStep>) {
         let (Some(me), Some(runtime)) = (self.me.upgrade(), self.runtime()) else {
-            return;
+            return self.decline(flight.id);
         };
-        let task = runtime.spawn(crate::drive::drive(me, Arc::clone(flight)));
+        let task = runtime.spawn(crate::drive::drive(me, Arc::clone(flight), step));
         flight.driven_by(task.abort_handle());
+    }
+
+    /// Nobody drives this load any more: those who wait are told.
+    pub(crate) fn decline(&self, load: LoadId) {
+        let mut core = self.core();
+        let now = self.clock.now();
+        core.guard.decline(now, load);
+        core.over(now, load);
+        let after = self.settle(&mut core, now, &Context::none());
+        drop(core);
+        self.perform(after);
     }
 
     /// Writes into a tier in the background. What is only a copy is let go when too much is under way.
