@@ -107,6 +107,8 @@ pub struct Guard {
     sketch: Option<Sketch>,
     /// Of the reads, one in `sketch_mask + 1` is counted.
     sketch_mask: u64,
+    /// Reads so far, to choose those by.
+    reads: u64,
     plan: Option<Plan>,
     effects: VecDeque<Effect>,
     counters: Counters,
@@ -146,6 +148,7 @@ impl Guard {
             freshness: Freshness::default(),
             sketch: None,
             sketch_mask: 0,
+            reads: 0,
             plan: None,
             effects: VecDeque::new(),
             counters: Counters::default(),

@@ -163,10 +163,11 @@ impl Guard {
         if now >= request.deadline {
             self.end(request, Outcome::Shed(Reason::Deadline))
         } else if request.read {
-            if let Some(sketch) = &mut self.sketch
-                && self.requests & self.sketch_mask == 0
-            {
-                sketch.record(now, request.key);
+            if let Some(sketch) = &mut self.sketch {
+                self.reads = self.reads.wrapping_add(1);
+                if self.reads & self.sketch_mask == 0 {
+                    sketch.record(now, request.key);
+                }
             }
             if request.mode == Mode::NoCache {
                 return self.miss(now, rng, request);
