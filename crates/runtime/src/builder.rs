@@ -21,7 +21,7 @@ use crate::health::Critical;
 use crate::key::{Key, Namer};
 use crate::memory::Memory;
 use crate::meters::Meters;
-use crate::observed::Observed;
+use crate::observed::{Names, Observed};
 use crate::origin::Origin;
 use crate::store::Store;
 use crate::tags::Tags;
@@ -325,6 +325,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> CacheBuilder<K, V> {
             meters: Meters::default(),
             fast: Fast::new(&guard),
             observed: Observed::default(),
+            names: Names::default(),
             timer: Timer::default(),
             work: Arc::new(Semaphore::new(WORK_MAX)),
             me: me.clone(),

@@ -14,7 +14,8 @@ use crate::answer::{Answer, Error, Source};
 use crate::backplane::Invalidation;
 use crate::builder::CacheBuilder;
 use crate::call::answer;
-use crate::engine::{Context, Engine};
+use crate::effects::Context;
+use crate::engine::Engine;
 use crate::envelope::TAGS_MAX;
 use crate::flight::Found;
 use crate::key::Key;
@@ -333,13 +334,15 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Cache<K, V> {
         }
         let told = engine.meters.fast_hits.add();
         let observes = engine.fast.observes.load(Ordering::Relaxed);
-        if observes != 0
-            && told.is_multiple_of(observes)
-            && let Some(read) = engine.observed.add(hash)
-        {
-            let mut core = engine.core();
-            for hash in read {
-                core.guard.observe(now, hash);
+        if observes != 0 && told.is_multiple_of(observes) {
+            if engine.origin.is_some() {
+                engine.names.read(hash, key);
+            }
+            if let Some(read) = engine.observed.add(hash) {
+                let mut core = engine.core();
+                for hash in read {
+                    core.guard.observe(now, hash);
+                }
             }
         }
         let answer = answer(now, &found, Source::Memory, Kind::Fresh, found.entry.version);

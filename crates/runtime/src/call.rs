@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -12,7 +13,8 @@ use seawall_core::guard::{
 use seawall_core::time::{Span, Time};
 
 use crate::answer::{Answer, Error, Freshness, Source};
-use crate::engine::{Context, Engine};
+use crate::effects::Context;
+use crate::engine::Engine;
 use crate::far::{Delete, FarWork, Look};
 use crate::flight::{Errand, Flight, Found};
 use crate::key::Key;
@@ -58,6 +60,9 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
         let mut salt = 0;
         loop {
             let errand = self.errand(key, options, salt, loader.clone());
+            if self.fast.observes.load(Ordering::Relaxed) != 0 && self.origin.is_some() {
+                self.names.read(errand.address.hash, key);
+            }
             let (mut ticket, mut turn) = Ticket::begin(self, errand, options, (began, deadline), true);
             let outcome = loop {
                 match turn {

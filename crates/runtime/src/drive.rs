@@ -12,7 +12,8 @@ use seawall_core::time::Span;
 use tracing::Instrument as _;
 
 use crate::clock::timeout;
-use crate::engine::{Context, Engine};
+use crate::effects::Context;
+use crate::engine::Engine;
 use crate::far::Look;
 use crate::flight::{Flight, Found};
 use crate::key::Key;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use seawall_core::guard::{CacheFault, Entry};
 use seawall_core::time::{Span, Time};
+use tracing::Instrument as _;
 
 use crate::clock::{from_unix_us, timeout, to_unix_us};
 use crate::engine::Engine;
@@ -57,9 +58,12 @@ pub(crate) struct Delete {
 /// Waits for a store, and no longer than `limit`.
 async fn within<T>(
     limit: Duration,
+    what: &'static str,
+    store: &dyn Store,
     call: impl Future<Output = Result<T, CacheFault>>,
 ) -> Result<T, CacheFault> {
-    match tokio::time::timeout(limit, call).await {
+    let span = tracing::debug_span!("tier", store = store.name(), call = what);
+    match tokio::time::timeout(limit, call).instrument(span).await {
         Ok(result) => result,
         Err(_) => Err(CacheFault::TimedOut),
     }
@@ -84,7 +88,8 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
         limit: Span,
     ) -> Look<K, V> {
         let limit = timeout(limit).unwrap_or(PATIENCE);
-        let bytes = match within(limit, self.store(tier).get(node, address, limit)).await {
+        let store = &**self.store(tier);
+        let bytes = match within(limit, "get", store, store.get(node, address, limit)).await {
             Ok(Some(bytes)) => bytes,
             Ok(None) => return Look::Missing,
             Err(fault) => {
@@ -180,7 +185,8 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
             return Ok(());
         };
         let limit = self.patience(tier);
-        let result = within(limit, self.store(tier).put(node, address, sealed, limit)).await;
+        let store = &**self.store(tier);
+        let result = within(limit, "put", store, store.put(node, address, sealed, limit)).await;
         match result {
             Ok(()) => self.meters.set(tier),
             Err(fault) => self.note_fault(tier, fault),
@@ -230,9 +236,9 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
 
     pub(crate) async fn take_out(&self, delete: &Delete) -> Result<(), CacheFault> {
         let limit = self.patience(delete.tier);
-        let store = self.store(delete.tier);
+        let store = &**self.store(delete.tier);
         let call = store.delete(delete.node, &delete.address, delete.version, limit);
-        let result = within(limit, call).await;
+        let result = within(limit, "delete", store, call).await;
         if let Err(fault) = result {
             self.note_fault(delete.tier, fault);
         }
@@ -242,14 +248,16 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
     /// Asks for the fleet's lease. A store that cannot say grants it.
     pub(crate) async fn lease(&self, tier: u8, node: u16, address: &Address, hold: Span) -> bool {
         let (limit, hold) = (self.patience(tier), hold.into());
-        let result = within(limit, self.store(tier).lease(node, address, hold, limit)).await;
+        let store = &**self.store(tier);
+        let result = within(limit, "lease", store, store.lease(node, address, hold, limit)).await;
         result.unwrap_or(true)
     }
 
     pub(crate) async fn give_back(&self, tier: u8, node: u16, address: &Address) {
         let limit = self.patience(tier);
         // A lease that is not given back ends by itself.
-        let _ = within(limit, self.store(tier).give_back(node, address, limit)).await;
+        let store = &**self.store(tier);
+        let _ = within(limit, "give back", store, store.give_back(node, address, limit)).await;
     }
 
     fn note_fault(&self, tier: u8, fault: CacheFault) {

@@ -59,6 +59,7 @@ mod call;
 mod clock;
 mod codec;
 mod drive;
+mod effects;
 mod engine;
 mod far;
 mod flight;

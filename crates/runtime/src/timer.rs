@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use seawall_core::time::{Span, Time};
 use tokio::sync::Notify;
 
-use crate::engine::{Context, Engine};
+use crate::effects::Context;
+use crate::engine::Engine;
 use crate::far::Delete;
 use crate::key::Key;
 
