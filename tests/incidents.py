@@ -8,7 +8,9 @@ a system where nothing is wrong nothing may fire.
     tests/incidents.py [target/release/seawall]            asserts
     tests/incidents.py BINARY show SCENARIO [VARIANT]…     prints what fires when
 """
+import concurrent.futures
 import json
+import os
 import pathlib
 import re
 import subprocess
@@ -118,5 +120,89 @@ def show(binary, scenario, variants):
                 print(f"  {first:6}s to {last:6}s  {alert}")
 
 
+# What must fire, and how many seconds after T=0 at the latest; what must never fire.
+# Nothing at all may fire before T=0: then all is well.
+HEALTHY = "tests/healthy.toml"
+INCIDENTS = [
+    # scenario, what is set in it, {variant: ({alert: seconds}, {never})}
+    (HEALTHY, [], {"as-written": ({}, {"any"})}),
+    ("redis-down", [], {
+        "unprotected": ({"SeawallOriginOverloaded": 60, "SeawallCacheDown": 60, "SeawallServiceDown": 75,
+                         "SeawallRetryStorm": 75, "SeawallOriginWasted": 60, "SeawallQueueGrowing": 75,
+                         "SeawallServiceImpaired": 90},
+                        {"SeawallBreakerOpen", "SeawallShedding", "SeawallDegraded", "SeawallCacheOutOfMemory"}),
+        "seawall": ({"SeawallBreakerOpen": 45, "SeawallCacheDown": 90, "SeawallShedding": 90},
+                    {"SeawallServiceDown", "SeawallRetryStorm", "SeawallOriginOverloaded", "SeawallOriginWasted",
+                     "SeawallQueueGrowing", "SeawallSlow"}),
+    }),
+    ("fallback-active", [], {"unnoticed": ({"SeawallCacheDown": 60}, {"SeawallBreakerOpen"})}),
+    # Here all entries expire at T=5m.
+    ("stampede", [], {"unprotected": ({"SeawallStampede": 360, "SeawallCacheCold": 360, "SeawallServiceDown": 390},
+                                      {"SeawallCacheDown", "SeawallEvictionsHurt"}),
+                      "prevented": ({}, {"SeawallStampede", "SeawallServiceDown"})}),
+    ("retry-storm", [], {"unprotected": ({"SeawallRetryStorm": 60, "SeawallServiceDown": 75}, set()),
+                         "limit": ({}, {"SeawallRetryStorm", "SeawallServiceDown"})}),
+    ("redis-out-of-memory", [], {"unprotected": ({"SeawallCacheOutOfMemory": 45}, {"SeawallCacheDown"}),
+                                 "prevented": ({"SeawallEvictionsHurt": 420}, {"SeawallCacheOutOfMemory", "SeawallServiceDown"})}),
+    ("redis-too-many-clients", [], {"unprotected": ({"SeawallCacheTooManyClients": 45}, {"SeawallCacheDown"})}),
+    ("disk-exhaustion", [], {"unprotected": ({"SeawallCacheAccess": 45}, {"SeawallCacheOutOfMemory"})}),
+    ("data-corruption", [], {"unprotected": ({"SeawallWrongAnswers": 30}, {"SeawallStampede"})}),
+    ("memory-exhaustion", [], {"unprotected": ({"SeawallInstancesLost": 330}, {"SeawallCacheDown"})}),
+    ("traffic-spike", ["run.warmup=6m"], {"unprotected": ({"SeawallTrafficSpike": 75, "SeawallServiceDown": 90}, {"SeawallCacheCold"})}),
+    ("traffic-spike", [], {"shed-by-priority": ({"SeawallDegraded": 90, "SeawallShedding": 75}, {"SeawallOriginWasted"})}),
+]
+# A broken server is there from the beginning: what it says may be told before T=0.
+AT_ONCE = {"SeawallCacheTooManyClients"}
+
+
+def judge(alerts, must, never):
+    """What is wrong with when these alerts fired, in words."""
+    for alert, (first, _) in alerts.items():
+        if first < 0 and alert not in AT_ONCE:
+            yield f"{alert} fires at {first}s, before anything is wrong"
+        if alert in never or "any" in never:
+            yield f"{alert} fires at {first}s and must not"
+    for alert, latest in must.items():
+        if alert not in alerts:
+            yield f"{alert} does not fire"
+        elif alerts[alert][0] > latest:
+            yield f"{alert} fires at {alerts[alert][0]}s, later than {latest}s"
+
+
+def played(binary, name, sets, variants):
+    """What fires in an incident: {variant: {alert: [first, last]}}."""
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        scenario = str(ROOT / name) if name.endswith(".toml") else name
+        # A scenario without variants has one, which cannot be asked for.
+        asked = [] if name == HEALTHY else list(variants)
+        return spans(firing(simulate(binary, scenario, asked, folder, sets), folder))
+
+
+def main(binary):
+    names = set(re.findall(r"- alert: (\w+)", RULES.read_text()))
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        all_found = list(pool.map(lambda incident: played(binary, *incident), INCIDENTS))
+    failed = 0
+    for (name, _, variants), found in zip(INCIDENTS, all_found, strict=True):
+        assert set(found) <= set(variants), f"{name}: {set(found)} fire, {set(variants)} were expected to"
+        for variant, (must, never) in variants.items():
+            # What must not fire has to be something that could.
+            assert set(must) | (never - {"any"}) <= names, (set(must) | never) - names
+            alerts = found.get(variant, {})
+            wrong = list(judge(alerts, must, never))
+            failed += len(wrong)
+            soonest = ", ".join(f"{alert} at {first}s" for alert, (first, _) in
+                                sorted(alerts.items(), key=lambda item: item[1])[:3])
+            print(f"  {'FAILED' if wrong else 'ok    '} {name} {variant}: {soonest or 'nothing fires'}")
+            for words in wrong:
+                print(f"           {words}")
+    print(f"{len(INCIDENTS)} incidents: {'FAILED' if failed else 'what fires is what should'}")
+    sys.exit(bool(failed))
+
+
 if __name__ == "__main__":
-    show(sys.argv[1], sys.argv[3], sys.argv[4:])
+    if len(sys.argv) > 3 and sys.argv[2] == "show":
+        show(sys.argv[1], sys.argv[3], sys.argv[4:])
+    else:
+        main(sys.argv[1] if len(sys.argv) > 1 else ROOT / "target" / "release" / "seawall")
