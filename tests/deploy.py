@@ -61,7 +61,6 @@ def page():
             about = alert["annotations"]
             verdict = re.sub(r"\{\{ \$labels\.(\w+) \}\}", r"*\1*", about["verdict"])
             verdict = re.sub(r"\{\{ \$value[^}]*\}\}", "*N*", verdict)
-            # Two words on one line would be read as emphasis over both.
             details.append(f"\n### {name}\n\n{verdict}.\n\n**Why.** {about['why']}\n\n**What to do.** {about['do']}\n")
     return "".join(out) + "\n## Verdict, why, and what to do\n" + "".join(details)
 
