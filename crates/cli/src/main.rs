@@ -7,6 +7,7 @@ mod builtin;
 mod check;
 mod explain;
 mod output;
+mod playing;
 mod progress;
 #[cfg(test)]
 mod reference;
