@@ -16,6 +16,7 @@ mod schema;
 mod simulate;
 mod source;
 mod stop;
+mod sweep;
 mod telling;
 
 use std::process::ExitCode;
@@ -44,6 +45,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Simulate(simulate::Arguments),
+    Sweep(sweep::Arguments),
     Check(check::Arguments),
     Explain(explain::Arguments),
     Scenarios(scenarios::Arguments),
@@ -53,6 +55,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Simulate(arguments) => simulate::run(&arguments),
+        Command::Sweep(arguments) => sweep::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Scenarios(arguments) => scenarios::run(&arguments),

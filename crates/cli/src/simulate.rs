@@ -109,26 +109,27 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, Stop> {
     Ok(report.is_met())
 }
 
-/// The variants that were asked for, in the order of the document.
-fn chosen(document: &Document, arguments: &Arguments) -> Result<Vec<Scenario>, Stop> {
+/// The names of the variants that were asked for, in the order of the document; all when none was.
+pub(crate) fn variants_of<'d>(document: &'d Document, asked: &[String]) -> Result<Vec<&'d str>, Stop> {
     let names = document.variants();
-    for asked in &arguments.variant {
-        if !names.contains(&asked.as_str()) {
+    for name in asked {
+        if !names.contains(&name.as_str()) {
             let all = format!("its variants: {}", names.join(", "));
-            return Err(unknown("variant", asked, &names, &all));
+            return Err(unknown("variant", name, &names, &all));
         }
     }
+    let wanted = |name: &&str| asked.is_empty() || asked.iter().any(|asked| asked == name);
+    Ok(names.into_iter().filter(wanted).collect())
+}
+
+fn chosen(document: &Document, arguments: &Arguments) -> Result<Vec<Scenario>, Stop> {
+    let names = variants_of(document, &arguments.variant)?;
     let sets: Vec<(&str, &str)> = arguments
         .set
         .iter()
         .map(|(path, value)| (path.as_str(), value.as_str()))
         .collect();
-    let wanted =
-        |name: &&&str| arguments.variant.is_empty() || arguments.variant.iter().any(|asked| asked == **name);
-    let scenarios = names
-        .iter()
-        .filter(wanted)
-        .map(|name| document.scenario(name, &sets));
+    let scenarios = names.iter().map(|name| document.scenario(name, &sets));
     Ok(scenarios.collect::<Result<_, _>>()?)
 }
 
@@ -213,7 +214,7 @@ fn variants(arguments: &Arguments, scenarios: &[Scenario]) -> Result<Vec<Variant
 }
 
 /// As wide as the terminal says it is, within what is readable.
-fn columns() -> usize {
+pub(crate) fn columns() -> usize {
     let told = std::env::var("COLUMNS")
         .ok()
         .and_then(|columns| columns.parse().ok());
