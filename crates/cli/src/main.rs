@@ -6,6 +6,7 @@
 mod builtin;
 mod check;
 mod explain;
+mod limits;
 mod output;
 mod playing;
 mod progress;
@@ -46,6 +47,7 @@ struct Arguments {
 enum Command {
     Simulate(simulate::Arguments),
     Sweep(sweep::Arguments),
+    Limits(limits::Arguments),
     Check(check::Arguments),
     Explain(explain::Arguments),
     Scenarios(scenarios::Arguments),
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Simulate(arguments) => simulate::run(&arguments),
         Command::Sweep(arguments) => sweep::run(&arguments),
+        Command::Limits(arguments) => limits::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Scenarios(arguments) => scenarios::run(&arguments),

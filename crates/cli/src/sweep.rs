@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use seawall_report::sweep as told;
-use seawall_report::{Report, Variant};
+use seawall_report::{HappeningKind, Report, Variant};
 use seawall_scenario::{Document, Scenario};
 use seawall_sim::Run;
 use seawall_sweep::{Axis, Broken, Journal, Recipe, Shard, Sweep, merge, play};
@@ -193,11 +193,20 @@ fn recipe(arguments: &Arguments, document: &Document) -> Result<Recipe, Stop> {
     })
 }
 
-/// What a report tells of one variant and its runs.
+/// What a report tells of one variant and its runs. Where nothing breaks by itself, the first thing that is done stands
+/// for the fault: a restart, a limit that is set too low.
 pub(crate) fn tell(scenario: &Scenario, runs: Vec<Run>) -> Report {
     let records: Vec<_> = runs.into_iter().map(|run| run.record).collect();
+    let mut happenings = happenings(std::slice::from_ref(scenario));
+    if happenings
+        .iter()
+        .all(|happening| happening.kind == HappeningKind::Action)
+        && let Some(first) = happenings.first_mut()
+    {
+        first.kind = HappeningKind::Fault;
+    }
     Report {
-        happenings: happenings(std::slice::from_ref(scenario)),
+        happenings,
         topology: topology(scenario),
         variants: vec![Variant {
             name: scenario.variant.clone(),

@@ -63,7 +63,7 @@ impl Class {
             Class::Holds => "holds",
             Class::Degrades => "degrades",
             Class::NeverRecovers => "never recovers",
-            Class::Ill => "is ill before anything breaks",
+            Class::Ill => "is ill from the start",
         }
     }
 

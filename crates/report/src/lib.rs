@@ -33,6 +33,7 @@ pub mod event;
 pub mod figures;
 mod html;
 mod json;
+pub mod limits;
 mod openmetrics;
 pub mod phase;
 mod story;

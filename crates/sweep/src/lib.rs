@@ -22,6 +22,7 @@ mod axis;
 mod columns;
 mod grid;
 mod journal;
+pub mod limits;
 mod play;
 mod recipe;
 

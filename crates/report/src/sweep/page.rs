@@ -89,7 +89,7 @@ pub fn html(sweep: &Sweep) -> String {
 fn summary(sweep: &Sweep) -> Markup {
     html! {
         section aria-labelledby="verdict" {
-            h2 #verdict { (sentence(&verdict(sweep))) "." }
+            h2 #verdict { (verdict(sweep)) "." }
             div.bars {
                 @for (variant, name) in sweep.variants.iter().enumerate() {
                     div.name { (name) }
@@ -265,11 +265,4 @@ fn style_of(class: Class) -> &'static str {
         Class::NeverRecovers => "never",
         Class::Ill => "ill",
     }
-}
-
-fn sentence(text: &str) -> String {
-    let mut letters = text.chars();
-    letters
-        .next()
-        .map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
