@@ -12,6 +12,8 @@ use std::sync::Arc;
 use miette::NamedSource;
 use seawall_scenario::Mistake;
 
+pub(crate) use spell::time;
+
 use spell::Quantity;
 
 /// The most values of one axis.

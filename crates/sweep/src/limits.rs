@@ -20,7 +20,6 @@ mod candidates;
 mod change;
 mod search;
 
-use seawall_core::time::Span;
 use seawall_report::class::Class;
 use seawall_report::limits::{Limits, Loosest, Scan, Trial};
 use seawall_scenario::{Document, Scenario};
@@ -87,7 +86,7 @@ pub fn limits(
     };
     bench.stage(0.0, 0.4);
     let traffic = Ladder {
-        lowest: 1.0 / 64.0,
+        lowest: 1.0 / 16.0,
         highest: 16.0,
         more_is_worse: true,
         classes: &[Class::Degrades, Class::NeverRecovers, Class::Ill],
@@ -293,9 +292,4 @@ fn scenario(question: &Question<'_>, more: &[(String, String)]) -> Result<Scenar
             .map(ToString::to_string)
             .unwrap_or_default()
     })
-}
-
-/// A length of time as the document spells it, to three digits.
-fn spelled(span: Span) -> String {
-    format!("{}ms", (span.as_secs_f64() * 1e3).round().max(1.0))
 }

@@ -115,7 +115,8 @@ fn count(value: f64) -> String {
     }
 }
 
-fn time(seconds: f64) -> String {
+/// A length of time in seconds, as the document spells it.
+pub(crate) fn time(seconds: f64) -> String {
     let whole = |unit: f64| (seconds / unit - (seconds / unit).round()).abs() < 1e-9;
     match seconds {
         s if s >= 3600.0 && whole(3600.0) => format!("{}h", digits(s / 3600.0)),

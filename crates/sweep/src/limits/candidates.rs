@@ -7,7 +7,7 @@ use seawall_core::time::Span;
 use seawall_scenario::{Database, Place, ProtectionName, Scenario, Service};
 
 use super::change::{patience, rate};
-use super::spelled;
+use crate::axis::time;
 
 /// One protection that can be tried.
 pub(super) struct Candidate {
@@ -63,7 +63,7 @@ impl Candidate {
         };
         let value = match knob.unit {
             Unit::Count => format!("{}", amount.round().max(1.0)),
-            Unit::Time => format!("\"{}\"", spelled(Span::nanos((amount * 1e9) as u64))),
+            Unit::Time => format!("\"{}\"", span(amount)),
             Unit::Rate => format!("\"{}/s\"", amount.round().max(1.0)),
             Unit::Share => format!("\"{}%\"", (amount * 1000.0).round() / 10.0),
         };
@@ -109,7 +109,6 @@ pub(super) fn candidates(scenario: &Scenario) -> Vec<Candidate> {
             });
         }
     };
-    let ms = |seconds: f64| spelled(Span::nanos((seconds * 1e9) as u64));
     let breaker = || "window = \"10s\", open_for = \"5s\"".to_owned();
     if caching.is_some() {
         add(
@@ -143,7 +142,7 @@ pub(super) fn candidates(scenario: &Scenario) -> Vec<Candidate> {
     );
     add(
         ProtectionName::Coalesce,
-        format!("wait_max = \"{}\"", ms(waits / 2.0)),
+        format!("wait_max = \"{}\"", span(waits / 2.0)),
         None,
     );
     let limit = (origin.room / instances).ceil().max(1.0);
@@ -152,17 +151,13 @@ pub(super) fn candidates(scenario: &Scenario) -> Vec<Candidate> {
         format!(
             "places = {}, timeout = \"{}\"",
             limit * 2.0,
-            ms((waits / 10.0).min(0.1))
+            span((waits / 10.0).min(0.1))
         ),
         knob("max", limit, Unit::Count, true),
     );
     add(
         ProtectionName::Deadline,
-        format!(
-            "cache = \"{}\", hard = \"{}\", cancel = true",
-            ms((waits / 5.0).min(0.1)),
-            ms(waits / 2.0)
-        ),
+        format!("cache = \"{}\", cancel = true", span((waits / 5.0).min(0.1))),
         knob("total", waits * 0.75, Unit::Time, true),
     );
     add(
@@ -185,7 +180,7 @@ pub(super) fn candidates(scenario: &Scenario) -> Vec<Candidate> {
         knob("rate", (rate(scenario) * 1.1 / doors).ceil(), Unit::Rate, true)
     });
     if let Some(threads) = guarded.and_then(|service| service.threads) {
-        let fixed = format!("timeout = \"{}\"", ms(waits / 4.0));
+        let fixed = format!("timeout = \"{}\"", span(waits / 4.0));
         add(
             ProtectionName::Queue,
             fixed,
@@ -194,6 +189,11 @@ pub(super) fn candidates(scenario: &Scenario) -> Vec<Candidate> {
         add(ProtectionName::Shed, String::new(), None);
     }
     all
+}
+
+/// A length of time as the document spells it, to a millisecond.
+fn span(seconds: f64) -> String {
+    time(((seconds * 1e3).round() / 1e3).max(1e-3))
 }
 
 /// What an origin can bear.
