@@ -112,7 +112,7 @@ fn swept(arguments: &Arguments, name: &str) -> Result<bool, Stop> {
     fs::create_dir_all(&out)
         .map_err(|error| Stop::Failed(format!("failed to make {}: {error}", out.display())))?;
     let shard = arguments.shard.unwrap_or(Shard::WHOLE);
-    let mut journal = Journal::open(&out, sweep.recipe(), shard).map_err(broken)?;
+    let mut journal = Journal::open(&out, sweep.recipe(), shard).map_err(|why| broken(&why))?;
     let threads = arguments.threads.map_or_else(processors, usize::from);
     let progress = Progress::new(name);
     let shown = |share| progress.show(share);
@@ -136,7 +136,7 @@ fn swept(arguments: &Arguments, name: &str) -> Result<bool, Stop> {
 }
 
 fn merged(arguments: &Merge) -> Result<bool, Stop> {
-    let (recipe, rows) = merge(&arguments.from).map_err(broken)?;
+    let (recipe, rows) = merge(&arguments.from).map_err(|why| broken(&why))?;
     let first = arguments.from.iter().find(|path| path.is_dir());
     let out = arguments.out.clone().or_else(|| first.cloned());
     let out = out.unwrap_or_else(|| PathBuf::from("."));
@@ -224,8 +224,8 @@ fn folder_of(name: &str) -> PathBuf {
     PathBuf::from(format!("{}.sweep", stem.to_string_lossy()))
 }
 
-fn broken(broken: Broken) -> Stop {
-    let help = match &broken {
+fn broken(broken: &Broken) -> Stop {
+    let help = match broken {
         Broken::File { .. } => return Stop::Failed(broken.to_string()),
         Broken::Busy(_) => "wait for it to end, or choose another folder with --out",
         Broken::Foreign(_) => "name a journal, or a folder that `seawall sweep` wrote",

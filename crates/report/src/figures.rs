@@ -85,7 +85,7 @@ macro_rules! figures {
 }
 
 figures! {
-    /// What became of it: holds, degrades, never_recovers, ill_before.
+    /// What became of it: `holds`, `degrades`, `never_recovers` or `ill_before`.
     class: Class;
     /// Whether all expectations were met.
     met: bool;

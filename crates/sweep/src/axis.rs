@@ -317,7 +317,7 @@ mod tests {
     fn lists_are_taken_as_they_are() {
         assert_eq!(values("a=ring, modulo"), ["ring", "modulo"]);
         assert_eq!(
-            values(r#"a={ zipf = { count = 5, exponent = 1 } },{ uniform = { count = 5 } }"#),
+            values(r"a={ zipf = { count = 5, exponent = 1 } },{ uniform = { count = 5 } }"),
             [
                 "{ zipf = { count = 5, exponent = 1 } }",
                 "{ uniform = { count = 5 } }"

@@ -295,12 +295,9 @@ fn journals(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Broken> {
         let mut found = Vec::new();
         for entry in path.read_dir().map_err(failed)? {
             let file = entry.map_err(failed)?.path();
-            let name = file
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
-            if name.starts_with("journal") && name.ends_with(".txt") {
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            let is_text = file.extension().is_some_and(|extension| extension == "txt");
+            if is_text && name.starts_with("journal") {
                 found.push(file);
             }
         }

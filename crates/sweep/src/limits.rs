@@ -18,25 +18,20 @@
 mod bench;
 mod candidates;
 mod change;
+mod protect;
 mod search;
 
 use seawall_report::class::Class;
-use seawall_report::limits::{Limits, Loosest, Scan, Trial};
+use seawall_report::limits::{Limits, Scan};
 use seawall_scenario::{Document, Scenario};
 use seawall_sim::Engine;
 
 use crate::play::Tell;
 use bench::Bench;
-use candidates::{Candidate, candidates};
 use search::{Ladder, search};
 
-/// How many of the single protections are tried in pairs when none is enough.
-const PAIRED: usize = 6;
 /// How far beyond the traffic from which it stays down protections are tried.
 const BEYOND: f64 = 1.1;
-/// How far settings are loosened at most.
-const LOOSER_MAX: f64 = 64.0;
-
 /// What is asked.
 #[derive(Clone, Debug)]
 pub struct Question<'a> {
@@ -107,7 +102,7 @@ pub fn limits(
         .find(|probe| (probe.factor - 1.0).abs() < 1e-12);
     found.as_written = at_one.map(|probe| probe.figures.clone()).unwrap_or_default();
     (found.tried_at, found.tried_down) = where_to_try(&found.traffic, found.as_written.class);
-    protect(question, &base, &mut bench, &mut found)?;
+    protect::protect(question, &base, &mut bench, &mut found)?;
     if let Some(database) = change::Growth::of(&base) {
         bench.stage(0.8, 1.0);
         found.database_words = database.words(&base, 1.0);
@@ -153,130 +148,6 @@ fn where_to_try(traffic: &Scan, as_written: Class) -> (f64, bool) {
             (if is_down { beyond } else { *first }, true)
         }
     }
-}
-
-/// Tries protections: alone, in pairs, loosened.
-fn protect(
-    question: &Question<'_>,
-    base: &Scenario,
-    bench: &mut Bench<'_>,
-    found: &mut Limits,
-) -> Result<(), String> {
-    bench.stage(0.4, 0.65);
-    let (factor, down) = (found.tried_at, found.tried_down);
-    let enough = |class: Class| class == Class::Holds || down && class == Class::Degrades;
-    let with = |trial: &[&Candidate], looser: f64| -> Result<Scenario, String> {
-        let settings: Vec<(String, String)> =
-            trial.iter().map(|candidate| candidate.setting(looser)).collect();
-        Ok(change::traffic(&scenario(question, &settings)?, factor))
-    };
-    let mut fit = Vec::new();
-    for candidate in candidates(base) {
-        match with(&[&candidate], 1.0) {
-            Ok(scenario) => fit.push((candidate, scenario)),
-            Err(why) => found.unfit.push((candidate.name.to_owned(), why)),
-        }
-    }
-    let mut jobs = vec![change::traffic(base, factor)];
-    jobs.extend(fit.iter().map(|(_, scenario)| scenario.clone()));
-    let Some(figures) = bench.trials(&jobs)? else {
-        found.unfinished.push("protections".to_owned());
-        return Ok(());
-    };
-    let mut figures = figures.into_iter();
-    found.unprotected = figures.next().unwrap_or_default();
-    if enough(found.unprotected.class) {
-        return Ok(());
-    }
-    let trial = |candidates: &[&Candidate], figures: seawall_report::figures::Figures| Trial {
-        settings: candidates
-            .iter()
-            .map(|candidate| candidate.setting(1.0))
-            .collect(),
-        enough: enough(figures.class),
-        figures,
-    };
-    let mut singles: Vec<(&Candidate, Trial)> = fit
-        .iter()
-        .zip(figures)
-        .map(|((candidate, _), figures)| (candidate, trial(&[candidate], figures)))
-        .collect();
-    singles.sort_by(|(_, a), (_, b)| best_first(a, b));
-    found.trials = singles.iter().map(|(_, trial)| trial.clone()).collect();
-    if singles.iter().any(|(_, trial)| trial.enough) {
-        return loosen(&singles, bench, found, &with, &enough);
-    }
-    let best = &singles[..singles.len().min(PAIRED)];
-    let pairs: Vec<[&Candidate; 2]> = (0..best.len())
-        .flat_map(|a| (a + 1..best.len()).map(move |b| [best[a].0, best[b].0]))
-        .collect();
-    let jobs = pairs.iter().map(|pair| with(pair, 1.0));
-    let Some(figures) = bench.trials(&jobs.collect::<Result<Vec<_>, _>>()?)? else {
-        found.unfinished.push("pairs of protections".to_owned());
-        return Ok(());
-    };
-    let mut trials: Vec<Trial> = pairs
-        .iter()
-        .zip(figures)
-        .map(|(pair, figures)| trial(pair, figures))
-        .collect();
-    trials.sort_by(best_first);
-    found.trials.extend(trials);
-    Ok(())
-}
-
-/// Better classes first, then more goodput during and after.
-fn best_first(a: &Trial, b: &Trial) -> std::cmp::Ordering {
-    let got = |trial: &Trial| trial.figures.goodput_during + trial.figures.goodput_after;
-    let classes = a.figures.class.cmp(&b.figures.class);
-    classes.then(got(b).total_cmp(&got(a)))
-}
-
-/// How far each setting that is enough can be loosened: by powers of two, all at once.
-fn loosen(
-    singles: &[(&Candidate, Trial)],
-    bench: &mut Bench<'_>,
-    found: &mut Limits,
-    with: &dyn Fn(&[&Candidate], f64) -> Result<Scenario, String>,
-    enough: &dyn Fn(Class) -> bool,
-) -> Result<(), String> {
-    bench.stage(0.65, 0.8);
-    for (candidate, trial) in singles {
-        if !trial.enough || !candidate.can_be_looser() {
-            continue;
-        }
-        let mut factors = Vec::new();
-        let mut looser = 2.0;
-        while looser <= LOOSER_MAX {
-            // What the document does not take is beyond the end of the setting.
-            if candidate.knob(looser) != candidate.knob(looser / 2.0) && with(&[candidate], looser).is_ok() {
-                factors.push(looser);
-            }
-            looser *= 2.0;
-        }
-        let jobs = factors.iter().map(|looser| with(&[candidate], *looser));
-        let Some(figures) = bench.trials(&jobs.collect::<Result<Vec<_>, _>>()?)? else {
-            found
-                .unfinished
-                .push(format!("how far `{}` can be loosened", candidate.name));
-            return Ok(());
-        };
-        let kept: Vec<bool> = figures.iter().map(|figures| enough(figures.class)).collect();
-        let first_lost = kept.iter().position(|kept| !kept).unwrap_or(kept.len());
-        let last = if first_lost == 0 {
-            1.0
-        } else {
-            factors[first_lost - 1]
-        };
-        found.loosest.push(Loosest {
-            name: candidate.name.to_owned(),
-            tried: candidate.knob(1.0),
-            enough: candidate.knob(last),
-            not_enough: factors.get(first_lost).map(|factor| candidate.knob(*factor)),
-            mixed: kept.iter().skip(first_lost).any(|kept| *kept),
-        });
-    }
-    Ok(())
 }
 
 fn scenario(question: &Question<'_>, more: &[(String, String)]) -> Result<Scenario, String> {

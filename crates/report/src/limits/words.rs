@@ -215,7 +215,7 @@ fn scan_table(scan: &Scan, lines: &mut Vec<String>) {
     });
     table(
         &["", "", "", "before", "during", "after", "recovers in", "peak"],
-        rows.collect(),
+        &rows.collect::<Vec<_>>(),
         lines,
     );
 }
@@ -242,7 +242,7 @@ fn protections(limits: &Limits, lines: &mut Vec<String>) {
     }));
     table(
         &["", "", "", "before", "during", "after", "recovers in", "peak"],
-        rows,
+        &rows,
         lines,
     );
     if !limits.loosest.is_empty() {
@@ -298,7 +298,7 @@ fn cells(figures: &Figures) -> Vec<String> {
 }
 
 /// A table: the first three columns to the left, the others to the right.
-fn table(heads: &[&str], rows: Vec<Vec<String>>, lines: &mut Vec<String>) {
+fn table(heads: &[&str], rows: &[Vec<String>], lines: &mut Vec<String>) {
     const LEFT: usize = 3;
     let columns = heads.len();
     let widest: Vec<usize> = (0..columns)
@@ -319,7 +319,7 @@ fn table(heads: &[&str], rows: Vec<Vec<String>>, lines: &mut Vec<String>) {
         format!("  {}", cells.join("  "))
     };
     lines.push(line(heads.to_vec()));
-    for row in &rows {
+    for row in rows {
         lines.push(line(row.iter().map(String::as_str).collect()));
     }
 }

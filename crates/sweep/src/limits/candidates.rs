@@ -77,118 +77,136 @@ impl Candidate {
 
 /// All that make sense for a scenario and are not on in it already.
 pub(super) fn candidates(scenario: &Scenario) -> Vec<Candidate> {
-    let waits = patience(scenario).unwrap_or(Span::secs(2)).as_secs_f64();
-    let caching = scenario
-        .services
-        .iter()
-        .find(|service| !service.caches.is_empty());
-    let guarded = caching.or_else(|| scenario.services.iter().find(|service| service.origin.is_some()));
-    let instances = guarded.map_or(1.0, |service| f64::from(service.instances));
-    let origin = guarded
-        .map(|service| Origin::of(scenario, service))
-        .unwrap_or_default();
-    let knob = |key, amount, unit, more_is_looser| {
-        Some(Knob {
-            key,
-            amount,
-            unit,
-            more_is_looser,
-        })
-    };
-    let mut all = Vec::new();
-    let mut add = |name: ProtectionName, fixed: String, knob| {
-        let is_on = scenario
-            .protections
-            .iter()
-            .any(|protection| protection.setting.name() == name);
-        if !is_on {
-            all.push(Candidate {
+    let mut gathering = Gathering::of(scenario);
+    gathering.of_caches();
+    gathering.of_loads();
+    gathering.of_doors();
+    gathering.all
+}
+
+/// What settings are derived from, and those that were.
+struct Gathering<'a> {
+    scenario: &'a Scenario,
+    /// The service that looks into caches, or else one that loads from an origin.
+    guarded: Option<&'a Service>,
+    instances: f64,
+    origin: Origin,
+    /// How long a client waits, in seconds.
+    waits: f64,
+    all: Vec<Candidate>,
+}
+
+impl<'a> Gathering<'a> {
+    fn of(scenario: &'a Scenario) -> Gathering<'a> {
+        let services = || scenario.services.iter();
+        let caching = services().find(|service| !service.caches.is_empty());
+        let guarded = caching.or_else(|| services().find(|service| service.origin.is_some()));
+        Gathering {
+            scenario,
+            guarded,
+            instances: guarded.map_or(1.0, |service| f64::from(service.instances)),
+            origin: guarded
+                .map(|service| Origin::of(scenario, service))
+                .unwrap_or_default(),
+            waits: patience(scenario).unwrap_or(Span::secs(2)).as_secs_f64(),
+            all: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, name: ProtectionName, fixed: impl Into<String>, knob: impl Into<Option<Knob>>) {
+        let mut protections = self.scenario.protections.iter();
+        if protections.all(|protection| protection.setting.name() != name) {
+            self.all.push(Candidate {
                 name: name.key(),
-                fixed,
-                knob,
+                fixed: fixed.into(),
+                knob: knob.into(),
             });
         }
-    };
-    let breaker = || "window = \"10s\", open_for = \"5s\"".to_owned();
-    if caching.is_some() {
-        add(
-            ProtectionName::Breaker,
-            breaker(),
-            knob("failures", 5.0, Unit::Count, true),
-        );
-        add(
-            ProtectionName::Ttl,
-            String::new(),
-            knob("jitter", 0.2, Unit::Share, false),
-        );
-        add(ProtectionName::Early, String::new(), None);
-        add(
-            ProtectionName::Stale,
-            "on_error = \"10m\"".to_owned(),
-            knob("while_revalidating", 30.0, Unit::Time, false),
-        );
-        add(ProtectionName::Hot, String::new(), None);
-        add(
-            ProtectionName::Warm,
-            String::new(),
-            knob("pace", (origin.per_s * 0.2).max(1.0), Unit::Rate, true),
-        );
-        add(ProtectionName::Lease, String::new(), None);
     }
-    add(
-        ProtectionName::OriginBreaker,
-        breaker(),
-        knob("failures", 20.0, Unit::Count, true),
-    );
-    add(
-        ProtectionName::Coalesce,
-        format!("wait_max = \"{}\"", span(waits / 2.0)),
-        None,
-    );
-    let limit = (origin.room / instances).ceil().max(1.0);
-    add(
-        ProtectionName::Limit,
-        format!(
+
+    fn of_caches(&mut self) {
+        if self.guarded.is_none_or(|service| service.caches.is_empty()) {
+            return;
+        }
+        let pace = (self.origin.per_s * 0.2).max(1.0);
+        self.add(
+            ProtectionName::Breaker,
+            BREAKER,
+            more("failures", 5.0, Unit::Count),
+        );
+        self.add(ProtectionName::Ttl, "", less("jitter", 0.2, Unit::Share));
+        self.add(ProtectionName::Early, "", None);
+        let stale = less("while_revalidating", 30.0, Unit::Time);
+        self.add(ProtectionName::Stale, "on_error = \"10m\"", stale);
+        self.add(ProtectionName::Hot, "", None);
+        self.add(ProtectionName::Warm, "", more("pace", pace, Unit::Rate));
+        self.add(ProtectionName::Lease, "", None);
+    }
+
+    fn of_loads(&mut self) {
+        let (waits, limit) = (self.waits, (self.origin.room / self.instances).ceil().max(1.0));
+        self.add(
+            ProtectionName::OriginBreaker,
+            BREAKER,
+            more("failures", 20.0, Unit::Count),
+        );
+        let coalesce = format!("wait_max = \"{}\"", span(waits / 2.0));
+        self.add(ProtectionName::Coalesce, coalesce, None);
+        let line = format!(
             "places = {}, timeout = \"{}\"",
             limit * 2.0,
             span((waits / 10.0).min(0.1))
-        ),
-        knob("max", limit, Unit::Count, true),
-    );
-    add(
-        ProtectionName::Deadline,
-        format!("cache = \"{}\", cancel = true", span((waits / 5.0).min(0.1))),
-        knob("total", waits * 0.75, Unit::Time, true),
-    );
-    add(
-        ProtectionName::Throttle,
-        "every = \"5s\", decrease = 0.7, increase = \"10%\", hold = \"5s\"".to_owned(),
-        knob(
-            "latency",
-            (origin.alone * 5.0).max(waits / 10.0),
-            Unit::Time,
-            true,
-        ),
-    );
-    add(ProtectionName::Rate, String::new(), {
-        let doors = scenario.gateways.len().max(1) as f64;
-        let doors = if scenario.gateways.is_empty() {
-            instances
-        } else {
-            doors
-        };
-        knob("rate", (rate(scenario) * 1.1 / doors).ceil(), Unit::Rate, true)
-    });
-    if let Some(threads) = guarded.and_then(|service| service.threads) {
-        let fixed = format!("timeout = \"{}\"", span(waits / 4.0));
-        add(
-            ProtectionName::Queue,
-            fixed,
-            knob("places", f64::from(threads), Unit::Count, true),
         );
-        add(ProtectionName::Shed, String::new(), None);
+        self.add(ProtectionName::Limit, line, more("max", limit, Unit::Count));
+        let deadline = format!("cache = \"{}\", cancel = true", span((waits / 5.0).min(0.1)));
+        self.add(
+            ProtectionName::Deadline,
+            deadline,
+            more("total", waits * 0.75, Unit::Time),
+        );
     }
-    all
+
+    fn of_doors(&mut self) {
+        let doors = if self.scenario.gateways.is_empty() {
+            self.instances
+        } else {
+            self.scenario.gateways.len() as f64
+        };
+        let slow = (self.origin.alone * 5.0).max(self.waits / 10.0);
+        let steps = "every = \"5s\", decrease = 0.7, increase = \"10%\", hold = \"5s\"";
+        self.add(ProtectionName::Throttle, steps, more("latency", slow, Unit::Time));
+        let each = (rate(self.scenario) * 1.1 / doors).ceil();
+        self.add(ProtectionName::Rate, "", more("rate", each, Unit::Rate));
+        if let Some(threads) = self.guarded.and_then(|service| service.threads) {
+            let timeout = format!("timeout = \"{}\"", span(self.waits / 4.0));
+            self.add(
+                ProtectionName::Queue,
+                timeout,
+                more("places", f64::from(threads), Unit::Count),
+            );
+            self.add(ProtectionName::Shed, "", None);
+        }
+    }
+}
+
+const BREAKER: &str = "window = \"10s\", open_for = \"5s\"";
+
+/// A setting that is looser the more there is of it.
+fn more(key: &'static str, amount: f64, unit: Unit) -> Knob {
+    Knob {
+        key,
+        amount,
+        unit,
+        more_is_looser: true,
+    }
+}
+
+/// A setting that is looser the less there is of it.
+fn less(key: &'static str, amount: f64, unit: Unit) -> Knob {
+    Knob {
+        more_is_looser: false,
+        ..more(key, amount, unit)
+    }
 }
 
 /// A length of time as the document spells it, to a millisecond.
