@@ -104,3 +104,52 @@ fn fill(column: &mut SerializedColumnWriter<'_>, kind: Kind, cells: &[&Cell]) ->
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use parquet::file::reader::{FileReader, SerializedFileReader};
+    use parquet::record::Field;
+    use seawall_report::figures::Figures;
+    use seawall_report::sweep::Axis;
+
+    #[test]
+    fn a_reader_finds_what_was_written() {
+        let figures = |recovery_s| Figures {
+            recovery_s,
+            requests: 7,
+            ..Figures::default()
+        };
+        let sweep = Sweep {
+            axes: vec![Axis {
+                path: "a.b".into(),
+                values: vec!["1/s".into(), "2/s".into()],
+                numbers: vec![1.0, 2.0],
+            }],
+            variants: vec!["one".into()],
+            rows: vec![figures(0.25), figures(f64::NAN)],
+            ..Sweep::default()
+        };
+        let bytes = parquet(&sweep).expect("memory takes it");
+        assert_eq!(bytes, parquet(&sweep).expect("memory takes it"), "the same bytes");
+        let reader = SerializedFileReader::new(bytes::Bytes::from(bytes)).expect("a Parquet file");
+        let rows: Vec<Vec<(String, Field)>> = reader
+            .get_row_iter(None)
+            .expect("rows")
+            .map(|row| row.expect("a row").into_columns())
+            .collect();
+        let cell = |row: usize, name: &str| {
+            let column = rows[row].iter().find(|(column, _)| column == name);
+            column.map(|(_, field)| field.clone())
+        };
+        assert_eq!(rows.len(), 2);
+        assert_eq!(rows[0].len(), sweep.headings().len());
+        assert_eq!(cell(1, "a.b"), Some(Field::Double(2.0)));
+        assert_eq!(cell(1, "variant"), Some(Field::Str("one".into())));
+        assert_eq!(cell(0, "recovery_s"), Some(Field::Double(0.25)));
+        assert_eq!(cell(1, "recovery_s"), Some(Field::Null));
+        assert_eq!(cell(1, "requests"), Some(Field::Long(7)));
+        assert_eq!(cell(0, "met"), Some(Field::Bool(false)));
+        assert_eq!(cell(0, "class"), Some(Field::Str("holds".into())));
+    }
+}
