@@ -165,9 +165,11 @@ impl Figures {
         let [hit_rate_before, hit_rate_during, hit_rate_after] = means(&digest.hit_rate);
         let origin = hardest_pressed(&digest.origins);
         let load = origin.map_or([f64::NAN; 3], |origin| means(&origin.load_per_s));
+        let never_recovers_ratio = never as f64 / classes.len() as f64;
+        let class = Class::of_most(classes);
         Figures {
-            never_recovers_ratio: never as f64 / classes.len() as f64,
-            class: Class::of_most(classes),
+            never_recovers_ratio,
+            class,
             met: variant.is_met(),
             expectations_met: variant.judged.iter().filter(|judged| judged.met).count() as u64,
             expectations: variant.judged.len() as u64,
@@ -179,6 +181,8 @@ impl Figures {
             goodput_during_per_s,
             goodput_after_per_s,
             recovery_s: match digest.recovery {
+                // It may have been well for half a minute, and down again at the end.
+                _ if class >= Class::NeverRecovers => f64::NAN,
                 Recovery::Unhurt => 0.0,
                 Recovery::At(at, back, hurt) if back == hurt => (at.mean - digest.cause_ends).max(0.0),
                 _ => f64::NAN,

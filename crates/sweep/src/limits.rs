@@ -83,6 +83,7 @@ pub fn limits(
     let traffic = Ladder {
         lowest: 1.0 / 16.0,
         highest: 16.0,
+        highest_when_down: 4.0,
         more_is_worse: true,
         classes: &[Class::Degrades, Class::NeverRecovers, Class::Ill],
     };
@@ -109,6 +110,7 @@ pub fn limits(
         let ladder = Ladder {
             lowest: 1.0 / 4.0,
             highest: 64.0,
+            highest_when_down: 64.0,
             more_is_worse: false,
             classes: if found.tried_down {
                 &[Class::NeverRecovers]

@@ -34,13 +34,11 @@ fn verdict(limits: &Limits) -> Vec<String> {
         limits.as_written.class.words()
     )];
     told.extend(traffic_verdict(limits));
-    told.push(protection_verdict(limits));
-    told.extend(
-        limits
-            .database
-            .as_ref()
-            .map(|scan| database_verdict(limits, scan)),
-    );
+    if !limits.trials.is_empty() || limits.unfinished.is_empty() {
+        told.push(protection_verdict(limits));
+    }
+    let database = limits.database.as_ref().filter(|scan| !scan.probes.is_empty());
+    told.extend(database.map(|scan| database_verdict(limits, scan)));
     told.extend(
         limits
             .unfinished
@@ -118,9 +116,9 @@ fn reversals(scan: &Scan, more_is_worse: bool, of_what: &str) -> Option<String> 
 
 fn protection_verdict(limits: &Limits) -> String {
     let wish = if limits.tried_down {
-        "that it recovers"
+        "for it to recover"
     } else {
-        "that it holds"
+        "for it to hold"
     };
     let at = format!("{}/s", number(limits.rate * limits.tried_at));
     if !limits.tried_down && limits.unprotected.class == Class::Holds {
@@ -141,13 +139,15 @@ fn protection_verdict(limits: &Limits) -> String {
         ),
         ([], None) => "no protection was tried".to_owned(),
         (enough, _) => {
-            let names: Vec<String> = enough.iter().map(|trial| trial.name()).collect();
-            let alone = if enough[0].settings.len() == 1 {
-                "any one of these is enough"
-            } else {
-                "no single one is enough, and any one of these pairs is"
-            };
-            format!("at {at}, {alone} {wish}: {}", listed(&names))
+            let names = listed(&enough.iter().map(|trial| trial.name()).collect::<Vec<_>>());
+            match (enough.len(), enough[0].settings.len()) {
+                (1, 1) => format!("at {at}, {names} alone is enough {wish}"),
+                (1, _) => format!("at {at}, no single protection is enough {wish}, and {names} is"),
+                (_, 1) => format!("at {at}, any one of these is enough {wish}: {names}"),
+                _ => format!(
+                    "at {at}, no single protection is enough {wish}, and any of these pairs is: {names}"
+                ),
+            }
         }
     }
 }
@@ -198,7 +198,9 @@ fn traffic(limits: &Limits, lines: &mut Vec<String>) {
 }
 
 fn database(limits: &Limits, lines: &mut Vec<String>) {
-    let Some(scan) = &limits.database else { return };
+    let Some(scan) = limits.database.as_ref().filter(|scan| !scan.probes.is_empty()) else {
+        return;
+    };
     lines.push(String::new());
     lines.push(format!(
         "Database, without protection, at {}/s",

@@ -167,16 +167,12 @@ impl<'a> Gathering<'a> {
     }
 
     fn of_doors(&mut self) {
-        let doors = if self.scenario.gateways.is_empty() {
-            self.instances
-        } else {
-            self.scenario.gateways.len() as f64
-        };
-        let slow = (self.origin.alone * 5.0).max(self.waits / 10.0);
+        let slow = (self.origin.alone * 10.0).max(self.waits / 4.0);
         let steps = "every = \"5s\", decrease = 0.7, increase = \"10%\", hold = \"5s\"";
         self.add(ProtectionName::Throttle, steps, more("latency", slow, Unit::Time));
-        let each = (rate(self.scenario) * 1.1 / doors).ceil();
-        self.add(ProtectionName::Rate, "", more("rate", each, Unit::Rate));
+        // Over all copies of the door together.
+        let all = (rate(self.scenario) * 1.1).ceil();
+        self.add(ProtectionName::Rate, "", more("rate", all, Unit::Rate));
         if let Some(threads) = self.guarded.and_then(|service| service.threads) {
             let timeout = format!("timeout = \"{}\"", span(self.waits / 4.0));
             self.add(

@@ -88,7 +88,8 @@ fn size(database: &Database, factor: f64) -> String {
     ) {
         (true, _, _) => {
             let replicas = whole(database.replicas, factor);
-            format!("{name} with {replicas} replicas a shard")
+            let plural = if replicas == 1 { "" } else { "s" };
+            format!("{name} with {replicas} replica{plural} a shard")
         }
         (_, Some(capacity), _) => {
             let all = capacity * factor * f64::from(database.nodes());

@@ -12,6 +12,8 @@ pub(super) struct Ladder<'a> {
     pub(super) lowest: f64,
     /// The highest.
     pub(super) highest: f64,
+    /// The highest once it stays down: what is beyond is of less interest, and slow to play.
+    pub(super) highest_when_down: f64,
     /// Whether a larger factor is worse for the system.
     pub(super) more_is_worse: bool,
     /// A limit is wanted between better than this and this or worse, for each of them.
@@ -50,7 +52,12 @@ pub(super) fn search(
         if !low_is_known && low / 2.0 >= ladder.lowest {
             next.push(low / 2.0);
         }
-        if !high_is_known && high * 2.0 <= ladder.highest {
+        let highest = if last >= Class::NeverRecovers {
+            ladder.highest_when_down
+        } else {
+            ladder.highest
+        };
+        if !high_is_known && high * 2.0 <= highest {
             next.push(high * 2.0);
         }
         if next.is_empty() || !try_all(bench, &mut scan, &next, changed)? {
