@@ -53,13 +53,22 @@ impl Histogram {
     /// Counts one span.
     #[inline]
     pub fn record(&mut self, span: Span) {
+        self.record_many(span, 1);
+    }
+
+    /// Counts one span `count` times.
+    #[inline]
+    pub fn record_many(&mut self, span: Span, count: u64) {
+        if count == 0 {
+            return;
+        }
         let nanos = span.as_nanos();
         let bucket = bucket(nanos);
-        self.buckets[bucket] += 1;
+        self.buckets[bucket] += count;
         self.low = self.low.min(bucket);
         self.high = self.high.max(bucket);
-        self.count += 1;
-        self.sum += u128::from(nanos);
+        self.count += count;
+        self.sum += u128::from(nanos) * u128::from(count);
     }
 
     /// The span that a share `q` of the recorded ones does not exceed (the nearest rank), to within 1/128 of itself;

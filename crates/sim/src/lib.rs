@@ -14,6 +14,7 @@ mod clients;
 mod databases;
 mod engine;
 mod meter;
+mod plain;
 mod plan;
 pub mod processor;
 mod sample;

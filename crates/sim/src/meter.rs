@@ -120,6 +120,11 @@ impl Meter {
         self.clocks[timer.0 as usize].histogram.record(took);
     }
 
+    #[inline]
+    pub(crate) fn time_many(&mut self, timer: Timer, took: Span, count: u64) {
+        self.clocks[timer.0 as usize].histogram.record_many(took, count);
+    }
+
     /// The quantile of what a timer saw since the period began; nothing when it saw nothing.
     pub(crate) fn quantile(&self, timer: Timer, q: f64) -> Option<Span> {
         let histogram = &self.clocks[timer.0 as usize].histogram;

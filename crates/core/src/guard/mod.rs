@@ -42,6 +42,7 @@ mod counters;
 mod digest;
 mod load;
 mod marks;
+mod plain;
 mod request;
 mod step;
 #[cfg(test)]

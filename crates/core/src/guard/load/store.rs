@@ -56,7 +56,7 @@ impl Guard {
     }
 
     /// The entry as this tier keeps it, and for how long; `None` when it does not.
-    fn entry_for(
+    pub(in crate::guard) fn entry_for(
         &self,
         now: Time,
         rng: &mut Stream,
