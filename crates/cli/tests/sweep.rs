@@ -128,7 +128,7 @@ fn threads_and_shards_change_no_byte() {
 #[test]
 fn a_killed_sweep_goes_on_where_it_stopped() {
     let folder = Folder::new("killed");
-    assert_eq!(status(&folder.sweep("whole", &["--runs", "12"])), 0);
+    assert_eq!(status(&folder.sweep("whole", &["--runs", "12", "--engine", "exact"])), 0);
     let mut arguments = vec![
         "sweep",
         "system.toml",
@@ -163,7 +163,7 @@ fn a_killed_sweep_goes_on_where_it_stopped() {
     text += "deadbeef\t23\tholds\ttr";
     fs::write(&journal, &text).unwrap();
 
-    let other = folder.sweep("killed", &["--runs", "5"]);
+    let other = folder.sweep("killed", &["--runs", "5", "--engine", "exact"]);
     assert_eq!(status(&other), 2);
     assert!(said(&other).contains("the number of runs"), "{}", said(&other));
 
@@ -264,6 +264,8 @@ fn the_limits_of_a_retry_storm_are_the_published_ones() {
         "1",
         "--tolerance",
         "12%",
+        "--engine",
+        "exact",
         "--format",
         "json",
     ];
@@ -309,4 +311,39 @@ fn what_there_was_no_time_for_is_said() {
         status(&folder.run(&["limits", "system.toml", "--variant", "plan"])),
         2
     );
+}
+
+/// The manifest's own scenario and command, at a thousandth of its size.
+#[test]
+fn the_manifest_for_a_cluster_says_what_the_command_takes() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/sweep/job.yaml");
+    let manifest = fs::read_to_string(path).unwrap();
+    let indented = |after: &str, by: &str| -> Vec<String> {
+        let start = manifest.find(after).unwrap() + after.len();
+        let lines = manifest[start..].lines().skip(1);
+        let block = lines.take_while(|line| line.starts_with(by));
+        block.map(|line| line[by.len()..].to_owned()).collect()
+    };
+    let folder = Folder::new("manifest");
+    fs::write(
+        folder.0.join("scenario.toml"),
+        indented("scenario.toml: |", "    ").join("\n"),
+    )
+    .unwrap();
+    let arguments = indented("args:", "            - ");
+    assert!(arguments.contains(&"--shard=$(JOB_COMPLETION_INDEX)/64".to_owned()));
+    assert!(manifest.contains("completions: 64"));
+    let arguments: Vec<String> = arguments
+        .iter()
+        .map(|argument| match argument.as_str() {
+            "/scenario/scenario.toml" => "scenario.toml".to_owned(),
+            "--out=/results" => "--out=results".to_owned(),
+            other => other.replace("$(JOB_COMPLETION_INDEX)", "63"),
+        })
+        .chain(["--scale=1/1000".to_owned()])
+        .collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let output = folder.run(&arguments);
+    assert_eq!(status(&output), 0, "{}", said(&output));
+    assert_eq!(lines(&folder.0.join("results/journal-63-of-64.txt")), 1 + 25 * 2);
 }

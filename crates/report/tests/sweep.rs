@@ -199,3 +199,24 @@ fn what_is_not_monotone_is_said() {
     assert_eq!(value["traffic"]["limits"][1]["worse_at_factor"], 0.52);
     assert_eq!(value["protections"]["enough"][0], "limit");
 }
+
+/// The guide's table of columns is written from the columns themselves.
+#[test]
+fn the_guide_names_every_column() {
+    const BEGIN: &str = "<!-- columns -->\n";
+    const END: &str = "<!-- end of columns -->";
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/sweep.md");
+    let guide = std::fs::read_to_string(path).unwrap();
+    let start = guide.find(BEGIN).unwrap() + BEGIN.len();
+    let end = guide.find(END).unwrap();
+    let mut table = String::from("| column | what it holds |\n| --- | --- |\n");
+    for column in Figures::COLUMNS {
+        let about = column.about.trim();
+        table += &format!("| `{}` | {about} |\n", column.name);
+    }
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(path, format!("{}{table}{}", &guide[..start], &guide[end..])).unwrap();
+        return;
+    }
+    assert_eq!(&guide[start..end], table, "docs/sweep.md is stale: run this test with UPDATE=1");
+}

@@ -107,6 +107,8 @@ impl Journal {
         let mut file = options.open(&path).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
+            // Some file systems of clusters have no locks. There, shards have files of their own.
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
             Err(TryLockError::WouldBlock) => return Err(Broken::Busy(path)),
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
