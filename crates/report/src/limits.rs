@@ -12,6 +12,9 @@ use crate::figures::Figures;
 
 pub use words::text;
 
+/// Most calls: more than this share.
+const MOST: f64 = 0.5;
+
 /// A number as reports write it: three digits, and a prefix.
 pub fn number(value: f64) -> String {
     crate::wording::number(value)
@@ -42,8 +45,8 @@ pub struct Limits {
     pub traffic: Scan,
     /// The factor on the traffic at which protections were tried.
     pub tried_at: f64,
-    /// Whether there it was never well again; otherwise protections are asked to make it hold.
-    pub tried_down: bool,
+    /// What a protection must do there to be enough.
+    pub aim: Aim,
     /// What it did there without any of the protections.
     pub unprotected: Figures,
     /// One protection at a time, then pairs.
@@ -84,11 +87,32 @@ pub struct Probe {
     pub figures: Figures,
 }
 
-/// A limit: on its two sides the system is of a class, or worse.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// What is wanted of a protection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Aim {
+    /// That it recovers, because without protection it stays down.
+    Recover,
+    /// That most calls are answered during the fault, because without protection most are not.
+    Answer,
+    /// That it holds.
+    #[default]
+    Hold,
+}
+
+/// What is on the far side of a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Line {
+    /// It is of this class, or worse.
+    Worse(Class),
+    /// It is not what is wanted.
+    Fails(Aim),
+}
+
+/// A limit.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Turn {
-    /// On the far side it is of this class or worse.
-    pub class: Class,
+    /// What is on the far side.
+    pub line: Line,
     /// The last factor on the better side; none when it was nowhere better.
     pub better: Option<f64>,
     /// The first factor on the worse side; none when it was nowhere so bad.
@@ -121,10 +145,58 @@ pub struct Loosest {
     pub mixed: bool,
 }
 
+impl Aim {
+    /// What to ask of a system that does this without protection.
+    pub fn of(figures: &Figures) -> Aim {
+        if figures.class == Class::NeverRecovers {
+            Aim::Recover
+        } else if figures.goodput_during < MOST {
+            Aim::Answer
+        } else {
+            Aim::Hold
+        }
+    }
+
+    /// Whether this is enough.
+    pub fn is_met(self, figures: &Figures) -> bool {
+        match self {
+            Aim::Recover => figures.class < Class::NeverRecovers,
+            Aim::Answer => figures.class < Class::NeverRecovers && figures.goodput_during >= MOST,
+            Aim::Hold => figures.class == Class::Holds,
+        }
+    }
+
+    /// The aim; reads after "enough".
+    pub fn words(self) -> &'static str {
+        match self {
+            Aim::Recover => "for it to recover",
+            Aim::Answer => "for most calls to be answered during the fault, and for it to recover",
+            Aim::Hold => "for it to hold",
+        }
+    }
+}
+
+impl Line {
+    /// Whether this is on the far side.
+    pub fn is_crossed(self, figures: &Figures) -> bool {
+        match self {
+            Line::Worse(class) => figures.class >= class,
+            Line::Fails(aim) => !aim.is_met(figures),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Line::Worse(class) => class.name(),
+            Line::Fails(_) => "not_enough",
+        }
+    }
+}
+
 impl Scan {
-    /// The limit beyond which it is of a class or worse.
-    pub fn turn(&self, class: Class) -> Option<&Turn> {
-        self.turns.iter().find(|turn| turn.class == class)
+    /// The limit with this on its far side.
+    pub fn turn(&self, line: Line) -> Option<&Turn> {
+        self.turns.iter().find(|turn| turn.line == line)
     }
 
     /// Pairs of neighbouring factors between which the system does not change the way it should: better with more
@@ -183,7 +255,7 @@ pub fn json(limits: &Limits) -> String {
     let scan = |scan: &Scan, more_is_worse: bool| {
         json!({
             "limits": scan.turns.iter().map(|turn| json!({
-                "class_or_worse": turn.class.name(),
+                "beyond": turn.line.name(),
                 "better_at_factor": turn.better,
                 "worse_at_factor": turn.worse,
             })).collect::<Vec<_>>(),
@@ -213,9 +285,9 @@ pub fn json(limits: &Limits) -> String {
         "traffic": scan(&limits.traffic, true),
         "protections": {
             "tried_at_traffic_factor": limits.tried_at,
-            "enough_means": if limits.tried_down { "it recovers" } else { "it holds" },
+            "enough_means": limits.aim.words(),
             "without": figures(&limits.unprotected),
-            "enough": limits.enough().iter().map(|trial| trial.name()).collect::<Vec<_>>(),
+            "are_enough": limits.enough().iter().map(|trial| trial.name()).collect::<Vec<_>>(),
             "tried": limits.trials.iter().map(|trial| json!({
                 "name": trial.name(), "set": settings(trial), "enough": trial.enough, "figures": figures(&trial.figures),
             })).collect::<Vec<_>>(),

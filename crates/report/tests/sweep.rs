@@ -1,8 +1,8 @@
 //! What a sweep and the limits of a system look like in each of their forms.
 
 use seawall_report::class::Class;
-use seawall_report::figures::Figures;
-use seawall_report::limits::{self, Limits, Probe, Scan, Trial, Turn};
+use seawall_report::figures::{Column, Figures};
+use seawall_report::limits::{self, Aim, Limits, Line, Probe, Scan, Trial, Turn};
 use seawall_report::sweep::{Axis, Sweep, csv, html, json, text};
 
 fn figures(class: Class, goodput: f64) -> Figures {
@@ -123,7 +123,7 @@ fn probe(factor: f64, class: Class, goodput: f64) -> Probe {
 }
 
 fn found() -> Limits {
-    let turn = |class, better, worse| Turn { class, better, worse };
+    let turn = |line, better, worse| Turn { line, better, worse };
     Limits {
         title: "A retry storm".into(),
         file: "retry-storm".into(),
@@ -144,13 +144,13 @@ fn found() -> Limits {
                 probe(1.1, Class::Ill, 0.0),
             ],
             turns: vec![
-                turn(Class::Degrades, Some(0.25), Some(0.5)),
-                turn(Class::NeverRecovers, Some(0.5), Some(0.52)),
-                turn(Class::Ill, Some(1.0), Some(1.1)),
+                turn(Line::Worse(Class::Degrades), Some(0.25), Some(0.5)),
+                turn(Line::Worse(Class::NeverRecovers), Some(0.5), Some(0.52)),
+                turn(Line::Worse(Class::Ill), Some(1.0), Some(1.1)),
             ],
         },
         tried_at: 1.0,
-        tried_down: true,
+        aim: Aim::Recover,
         unprotected: figures(Class::NeverRecovers, 0.0),
         trials: vec![
             Trial {
@@ -177,7 +177,7 @@ fn found() -> Limits {
                 probe(1.0, Class::NeverRecovers, 0.0),
                 probe(2.0, Class::Degrades, 0.9),
             ],
-            turns: vec![turn(Class::NeverRecovers, Some(2.0), Some(1.0))],
+            turns: vec![turn(Line::Fails(Aim::Recover), Some(2.0), Some(1.0))],
         }),
         database_words: "db good for 300/s".into(),
         unfinished: vec!["how much database is needed".into()],
@@ -197,7 +197,7 @@ fn what_is_not_monotone_is_said() {
     assert_eq!(value["traffic"]["monotone"], false);
     assert_eq!(value["database"]["monotone"], true);
     assert_eq!(value["traffic"]["limits"][1]["worse_at_factor"], 0.52);
-    assert_eq!(value["protections"]["enough"][0], "limit");
+    assert_eq!(value["protections"]["are_enough"][0], "limit");
 }
 
 /// The guide's table of columns is written from the columns themselves.
@@ -209,14 +209,16 @@ fn the_guide_names_every_column() {
     let guide = std::fs::read_to_string(path).unwrap();
     let start = guide.find(BEGIN).unwrap() + BEGIN.len();
     let end = guide.find(END).unwrap();
-    let mut table = String::from("| column | what it holds |\n| --- | --- |\n");
-    for column in Figures::COLUMNS {
-        let about = column.about.trim();
-        table += &format!("| `{}` | {about} |\n", column.name);
-    }
+    let row = |column: &Column| format!("| `{}` | {} |\n", column.name, column.about.trim());
+    let rows: String = Figures::COLUMNS.iter().map(row).collect();
+    let table = format!("| column | what it holds |\n| --- | --- |\n{rows}");
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(path, format!("{}{table}{}", &guide[..start], &guide[end..])).unwrap();
         return;
     }
-    assert_eq!(&guide[start..end], table, "docs/sweep.md is stale: run this test with UPDATE=1");
+    assert_eq!(
+        &guide[start..end],
+        table,
+        "docs/sweep.md is stale: run this test with UPDATE=1"
+    );
 }

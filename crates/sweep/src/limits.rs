@@ -7,8 +7,9 @@
 //! 1. Traffic: all clients' rates by one factor. Powers of two up and down from 1, until it holds below and is ill
 //!    above; then each limit is halved (by ratio) until its two sides are within the tolerance.
 //! 2. Protections are tried where they are needed: as written if the system stays down there, else a tenth above the
-//!    traffic from which it stays down; if it never does, as written, and then they are asked to make it hold.
-//!    Each alone; when none is enough, pairs of the six that did best.
+//!    traffic from which it stays down, and there to recover is enough. If it never stays down, as written: there most
+//!    calls must be answered during the fault, or, where they are without protection, it must hold. Each alone; when
+//!    none is enough, the two that did best with each of the others.
 //! 3. For each that is enough and has a setting to loosen: the loosest one that is still enough.
 //! 4. The database: its capacity and connections (its replicas, where crowding bends its throughput) by one factor.
 //!
@@ -22,7 +23,8 @@ mod protect;
 mod search;
 
 use seawall_report::class::Class;
-use seawall_report::limits::{Limits, Scan};
+use seawall_report::figures::Figures;
+use seawall_report::limits::{Aim, Limits, Line, Scan};
 use seawall_scenario::{Document, Scenario};
 use seawall_sim::Engine;
 
@@ -82,10 +84,14 @@ pub fn limits(
     bench.stage(0.0, 0.4);
     let traffic = Ladder {
         lowest: 1.0 / 16.0,
-        highest: 16.0,
+        highest: 8.0,
         highest_when_down: 4.0,
         more_is_worse: true,
-        classes: &[Class::Degrades, Class::NeverRecovers, Class::Ill],
+        lines: &[
+            Line::Worse(Class::Degrades),
+            Line::Worse(Class::NeverRecovers),
+            Line::Worse(Class::Ill),
+        ],
     };
     found.traffic = search(&mut bench, &traffic, question.tolerance, &|factor| {
         let words = format!("{}/s", change::number(found.rate * factor));
@@ -102,7 +108,7 @@ pub fn limits(
         .iter()
         .find(|probe| (probe.factor - 1.0).abs() < 1e-12);
     found.as_written = at_one.map(|probe| probe.figures.clone()).unwrap_or_default();
-    (found.tried_at, found.tried_down) = where_to_try(&found.traffic, found.as_written.class);
+    (found.tried_at, found.aim) = where_to_try(&found.traffic, &found.as_written);
     protect::protect(question, &base, &mut bench, &mut found)?;
     if let Some(database) = change::Growth::of(&base) {
         bench.stage(0.8, 1.0);
@@ -112,11 +118,7 @@ pub fn limits(
             highest: 64.0,
             highest_when_down: 64.0,
             more_is_worse: false,
-            classes: if found.tried_down {
-                &[Class::NeverRecovers]
-            } else {
-                &[Class::Degrades]
-            },
+            lines: &[Line::Fails(found.aim)],
         };
         let loaded = change::traffic(&base, found.tried_at);
         found.database = Some(search(&mut bench, &ladder, question.tolerance, &|factor| {
@@ -130,10 +132,10 @@ pub fn limits(
     Ok(found)
 }
 
-/// The traffic at which protections are tried, and whether the system stays down there.
-fn where_to_try(traffic: &Scan, as_written: Class) -> (f64, bool) {
-    if as_written == Class::NeverRecovers {
-        return (1.0, true);
+/// The traffic at which protections are tried, and what is asked of them there.
+fn where_to_try(traffic: &Scan, as_written: &Figures) -> (f64, Aim) {
+    if as_written.class == Class::NeverRecovers {
+        return (1.0, Aim::Recover);
     }
     let down = traffic
         .probes
@@ -141,13 +143,13 @@ fn where_to_try(traffic: &Scan, as_written: Class) -> (f64, bool) {
         .filter(|probe| probe.figures.class == Class::NeverRecovers);
     let factors: Vec<f64> = down.map(|probe| probe.factor).collect();
     match factors.as_slice() {
-        [] => (1.0, false),
+        [] => (1.0, Aim::of(as_written)),
         // A tenth beyond, unless that is where the load alone is too much.
         [first, ..] => {
-            let ill = traffic.turn(Class::Ill).and_then(|turn| turn.worse);
+            let ill = traffic.turn(Line::Worse(Class::Ill)).and_then(|turn| turn.worse);
             let beyond = first * BEYOND;
             let is_down = ill.is_none_or(|ill| beyond < ill);
-            (if is_down { beyond } else { *first }, true)
+            (if is_down { beyond } else { *first }, Aim::Recover)
         }
     }
 }

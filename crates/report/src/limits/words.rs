@@ -2,7 +2,7 @@
 
 use crate::class::Class;
 use crate::figures::Figures;
-use crate::limits::{Limits, Scan, Turn};
+use crate::limits::{Aim, Limits, Line, Scan, Turn};
 use crate::wording::{counted, listed, number, percent, right, seconds, width, wrapped};
 
 /// The limits for a terminal that is so many columns wide.
@@ -49,7 +49,7 @@ fn verdict(limits: &Limits) -> Vec<String> {
 }
 
 fn traffic_verdict(limits: &Limits) -> Vec<String> {
-    let of = |class| limits.traffic.turn(class);
+    let of = |class| limits.traffic.turn(Line::Worse(class));
     let rate = |factor: f64| format!("{}/s (×{})", number(limits.rate * factor), number(factor));
     let mut told = Vec::new();
     if let Some(turn) = of(Class::Degrades) {
@@ -115,13 +115,9 @@ fn reversals(scan: &Scan, more_is_worse: bool, of_what: &str) -> Option<String> 
 }
 
 fn protection_verdict(limits: &Limits) -> String {
-    let wish = if limits.tried_down {
-        "for it to recover"
-    } else {
-        "for it to hold"
-    };
+    let wish = limits.aim.words();
     let at = format!("{}/s", number(limits.rate * limits.tried_at));
-    if !limits.tried_down && limits.unprotected.class == Class::Holds {
+    if limits.aim == Aim::Hold && limits.unprotected.class == Class::Holds {
         return format!("at {at} it needs no protection");
     }
     let enough = limits.enough();
@@ -153,12 +149,7 @@ fn protection_verdict(limits: &Limits) -> String {
 }
 
 fn database_verdict(limits: &Limits, scan: &Scan) -> String {
-    let bad = if limits.tried_down {
-        Class::NeverRecovers
-    } else {
-        Class::Degrades
-    };
-    let wish = if limits.tried_down { "recover" } else { "hold" };
+    let wish = limits.aim.words();
     let at = format!("{}/s", number(limits.rate * limits.tried_at));
     let words = |factor: f64| {
         let probe = scan
@@ -167,19 +158,22 @@ fn database_verdict(limits: &Limits, scan: &Scan) -> String {
             .find(|probe| probe.factor.to_bits() == factor.to_bits());
         probe.map_or_else(String::new, |probe| probe.words.clone())
     };
-    let need = match scan.turn(bad).map(|turn| (turn.better, turn.worse)) {
+    let need = match scan
+        .turn(Line::Fails(limits.aim))
+        .map(|turn| (turn.better, turn.worse))
+    {
         Some((Some(better), Some(worse))) if better <= 1.0 => format!(
-            "without any protection, at {at}, the database is large enough to {wish}; {} would no longer be",
+            "without any protection, at {at}, the database is large enough {wish}; {} would no longer be",
             words(worse)
         ),
         Some((Some(better), _)) => format!(
-            "without any protection, at {at}, it would take {} to {wish}, for it is {} as written",
+            "without any protection, at {at}, it would take {} {wish}; as written it is {}",
             words(better),
             limits.database_words
         ),
         Some((None, Some(worse))) => {
             format!(
-                "without any protection, at {at}, not even {} is enough to {wish}",
+                "without any protection, at {at}, not even {} is enough {wish}",
                 words(worse)
             )
         }

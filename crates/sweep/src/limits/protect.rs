@@ -1,18 +1,17 @@
-//! Which protections are enough: each alone, pairs of the best when none is, and how far their settings can be loosened.
+//! Which protections are enough: each alone, the best in pairs when none is, and how far their settings can be loosened.
 
 use std::cmp::Ordering;
 
-use seawall_report::class::Class;
 use seawall_report::figures::Figures;
-use seawall_report::limits::{Limits, Loosest, Trial};
+use seawall_report::limits::{Aim, Limits, Loosest, Trial};
 use seawall_scenario::Scenario;
 
 use super::bench::Bench;
 use super::candidates::{Candidate, candidates};
 use super::{Question, change, scenario};
 
-/// How many of the single protections are tried in pairs when none is enough.
-const PAIRED: usize = 6;
+/// So many of those that did best alone are tried with each of the others when none is enough.
+const PAIRED: usize = 2;
 /// How far settings are loosened at most.
 const LOOSER_MAX: f64 = 64.0;
 
@@ -21,7 +20,7 @@ const LOOSER_MAX: f64 = 64.0;
 struct Trying<'a> {
     question: &'a Question<'a>,
     factor: f64,
-    down: bool,
+    aim: Aim,
 }
 
 impl Trying<'_> {
@@ -32,18 +31,13 @@ impl Trying<'_> {
         Ok(change::traffic(&scenario, self.factor))
     }
 
-    /// Where it stays down, to recover is enough; elsewhere it must hold.
-    fn enough(self, class: Class) -> bool {
-        class == Class::Holds || self.down && class == Class::Degrades
-    }
-
     fn trial(self, candidates: &[&Candidate], figures: Figures) -> Trial {
         Trial {
             settings: candidates
                 .iter()
                 .map(|candidate| candidate.setting(1.0))
                 .collect(),
-            enough: self.enough(figures.class),
+            enough: self.aim.is_met(&figures),
             figures,
         }
     }
@@ -59,7 +53,7 @@ pub(super) fn protect(
     let trying = Trying {
         question,
         factor: found.tried_at,
-        down: found.tried_down,
+        aim: found.aim,
     };
     bench.stage(0.4, 0.65);
     let mut fit = Vec::new();
@@ -77,7 +71,7 @@ pub(super) fn protect(
     };
     let mut figures = figures.into_iter();
     found.unprotected = figures.next().unwrap_or_default();
-    if trying.enough(found.unprotected.class) {
+    if trying.aim.is_met(&found.unprotected) {
         return Ok(());
     }
     let mut singles: Vec<(&Candidate, Trial)> = fit
@@ -95,16 +89,15 @@ pub(super) fn protect(
     }
 }
 
-/// Tries pairs of those that did best alone.
+/// Tries those that did best alone with each of the others.
 fn pair(
     trying: Trying<'_>,
     singles: &[(&Candidate, Trial)],
     bench: &mut Bench<'_>,
     found: &mut Limits,
 ) -> Result<(), String> {
-    let best = &singles[..singles.len().min(PAIRED)];
-    let pairs: Vec<[&Candidate; 2]> = (0..best.len())
-        .flat_map(|a| (a + 1..best.len()).map(move |b| [best[a].0, best[b].0]))
+    let pairs: Vec<[&Candidate; 2]> = (0..singles.len().min(PAIRED))
+        .flat_map(|a| (a + 1..singles.len()).map(move |b| [singles[a].0, singles[b].0]))
         .collect();
     let jobs = pairs.iter().map(|pair| trying.with(pair, 1.0));
     let Some(figures) = bench.trials(&jobs.collect::<Result<Vec<_>, _>>()?)? else {
@@ -142,10 +135,7 @@ fn loosen(
             found.unfinished.push(left);
             return Ok(());
         };
-        let kept: Vec<bool> = figures
-            .iter()
-            .map(|figures| trying.enough(figures.class))
-            .collect();
+        let kept: Vec<bool> = figures.iter().map(|figures| trying.aim.is_met(figures)).collect();
         let lost = kept.iter().position(|kept| !kept).unwrap_or(kept.len());
         let still = if lost == 0 { 1.0 } else { factors[lost - 1] };
         found.loosest.push(Loosest {

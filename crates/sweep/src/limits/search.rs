@@ -1,7 +1,7 @@
 //! Finding the factors at which a system turns.
 
 use seawall_report::class::Class;
-use seawall_report::limits::{Probe, Scan, Turn};
+use seawall_report::limits::{Line, Probe, Scan, Turn};
 use seawall_scenario::Scenario;
 
 use super::bench::Bench;
@@ -16,17 +16,19 @@ pub(super) struct Ladder<'a> {
     pub(super) highest_when_down: f64,
     /// Whether a larger factor is worse for the system.
     pub(super) more_is_worse: bool,
-    /// A limit is wanted between better than this and this or worse, for each of them.
-    pub(super) classes: &'a [Class],
+    /// The limits that are wanted.
+    pub(super) lines: &'a [Line],
 }
 
 impl Ladder<'_> {
-    fn worst(&self) -> Class {
-        self.classes.iter().copied().max().unwrap_or_default()
+    /// Whether the bad end of the ladder is reached: every limit lies on the way there.
+    fn is_bad(&self, probe: &Probe) -> bool {
+        self.lines.iter().all(|line| line.is_crossed(&probe.figures))
     }
 
-    fn best(&self) -> Class {
-        self.classes.iter().copied().min().unwrap_or_default()
+    /// Whether the good end is reached.
+    fn is_good(&self, probe: &Probe) -> bool {
+        !self.lines.iter().any(|line| line.is_crossed(&probe.figures))
     }
 }
 
@@ -40,23 +42,22 @@ pub(super) fn search(
 ) -> Result<Scan, String> {
     let mut scan = Scan::default();
     try_all(bench, &mut scan, &[1.0], changed)?;
-    while let Some(class) = scan.probes.first().map(|probe| probe.figures.class) {
-        let last = scan.probes.last().map_or(class, |probe| probe.figures.class);
-        let (low, high) = (scan.probes[0].factor, scan.probes[scan.probes.len() - 1].factor);
+    while let [first, .., last] | [first @ last] = scan.probes.as_slice() {
+        let (low, high) = (first.factor, last.factor);
         let (low_is_known, high_is_known) = if ladder.more_is_worse {
-            (class < ladder.best(), last >= ladder.worst())
+            (ladder.is_good(first), ladder.is_bad(last))
         } else {
-            (class >= ladder.worst(), last < ladder.best())
+            (ladder.is_bad(first), ladder.is_good(last))
+        };
+        let highest = if last.figures.class >= Class::NeverRecovers {
+            ladder.highest_when_down
+        } else {
+            ladder.highest
         };
         let mut next = Vec::new();
         if !low_is_known && low / 2.0 >= ladder.lowest {
             next.push(low / 2.0);
         }
-        let highest = if last >= Class::NeverRecovers {
-            ladder.highest_when_down
-        } else {
-            ladder.highest
-        };
         if !high_is_known && high * 2.0 <= highest {
             next.push(high * 2.0);
         }
@@ -66,8 +67,8 @@ pub(super) fn search(
     }
     loop {
         let mut next: Vec<f64> = Vec::new();
-        for class in ladder.classes {
-            if let (Some(a), Some(b)) = bracket(&scan, *class, ladder.more_is_worse) {
+        for line in ladder.lines {
+            if let (Some(a), Some(b)) = bracket(&scan, *line, ladder.more_is_worse) {
                 let (low, high) = (a.min(b), a.max(b));
                 let middle = libm::sqrt(low * high);
                 let is_new = !next.iter().any(|known| known.to_bits() == middle.to_bits());
@@ -80,15 +81,15 @@ pub(super) fn search(
             break;
         }
     }
-    let turn = |class: &Class| {
-        let (better, worse) = bracket(&scan, *class, ladder.more_is_worse);
+    let turn = |line: &Line| {
+        let (better, worse) = bracket(&scan, *line, ladder.more_is_worse);
         Turn {
-            class: *class,
+            line: *line,
             better,
             worse,
         }
     };
-    scan.turns = ladder.classes.iter().map(turn).collect();
+    scan.turns = ladder.lines.iter().map(turn).collect();
     Ok(scan)
 }
 
@@ -115,16 +116,16 @@ fn try_all(
     Ok(true)
 }
 
-/// The two sides of the first limit that is met on the way from the good end: the last factor before it, and the first
-/// that is of the class or worse.
-fn bracket(scan: &Scan, class: Class, more_is_worse: bool) -> (Option<f64>, Option<f64>) {
+/// The two sides of a limit where it is first met on the way from the good end: the last factor before it, and the first
+/// beyond.
+fn bracket(scan: &Scan, line: Line, more_is_worse: bool) -> (Option<f64>, Option<f64>) {
     let mut better = None;
     let mut probes: Vec<&Probe> = scan.probes.iter().collect();
     if !more_is_worse {
         probes.reverse();
     }
     for probe in probes {
-        if probe.figures.class >= class {
+        if line.is_crossed(&probe.figures) {
             return (better, Some(probe.factor));
         }
         better = Some(probe.factor);
@@ -161,9 +162,15 @@ mod tests {
             (2.0, Degrades),
             (4.0, NeverRecovers),
         ]);
-        assert_eq!(bracket(&scan, NeverRecovers, true), (Some(0.5), Some(1.0)));
+        assert_eq!(
+            bracket(&scan, Line::Worse(NeverRecovers), true),
+            (Some(0.5), Some(1.0))
+        );
         assert_eq!(scan.reversals(true).len(), 1);
-        assert_eq!(bracket(&scan, NeverRecovers, false), (None, Some(4.0)));
-        assert_eq!(bracket(&scan, Class::Ill, true), (Some(4.0), None));
+        assert_eq!(
+            bracket(&scan, Line::Worse(NeverRecovers), false),
+            (None, Some(4.0))
+        );
+        assert_eq!(bracket(&scan, Line::Worse(Class::Ill), true), (Some(4.0), None));
     }
 }
