@@ -10,7 +10,8 @@ use crate::time::{Span, Time};
 use crate::ttl::Class;
 
 use super::Guard;
-use super::step::Entry;
+use super::freshness::Verdict;
+use super::step::{Entry, Life};
 
 impl Guard {
     /// Whether a fresh hit in the first tier that takes `look` for a call with so much time left changes nothing but
@@ -25,7 +26,7 @@ impl Guard {
         tier.breakers.is_empty()
             && self.sketch.is_none()
             && self.policies.early.is_none()
-            && self.epoch_began == Time::ZERO
+            && self.freshness.epoch_began == Time::ZERO
             && in_time(tier.timeout)
             && self.policies.deadline.total.is_none_or(in_time)
             && left.is_none_or(in_time)
@@ -34,10 +35,9 @@ impl Guard {
     /// Answers a whole read at once from what the first tier holds of its key, if that is fresh, sound and needs no
     /// refresh; otherwise nothing has happened, and the call is to be begun. Only where [`Guard::takes_plain_hits`].
     #[inline]
-    pub fn plain_hit(&mut self, now: Time, key: u64, entry: &Entry) -> bool {
+    pub fn plain_hit(&mut self, now: Time, rng: &mut Stream, key: u64, entry: &Entry) -> bool {
         let plain = entry.intact
-            && now < entry.fresh_until
-            && now < entry.refresh_at
+            && self.freshness.judge(now, entry, Span::MAX, rng) == Verdict::Fresh
             && !self.marks.overtaken(key, entry.stored, entry.version);
         self.counters.hits[0] += u64::from(plain);
         plain
@@ -106,7 +106,7 @@ impl Guard {
             self.counters.stores_overtaken += 1;
             return None;
         }
-        self.entry_for(now, rng, 0, key, class, entry)
+        self.entry_for(now, rng, 0, key, (class, Life::Class), entry)
     }
 
     /// The node of a tier that has this key.

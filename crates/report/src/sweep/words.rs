@@ -24,7 +24,7 @@ pub fn text(sweep: &Sweep, columns: usize) -> String {
     }
     lines.push(String::new());
     lines.extend(legend(sweep, columns));
-    lines.push(foot(sweep));
+    lines.extend(wrapped(&foot(sweep), columns));
     lines.join("\n") + "\n"
 }
 
