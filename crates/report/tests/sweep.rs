@@ -222,3 +222,42 @@ fn the_guide_names_every_column() {
         "docs/sweep.md is stale: run this test with UPDATE=1"
     );
 }
+
+/// The script runs in a real browser: it offers the figures, and repaints a map when one is chosen.
+#[test]
+fn a_browser_repaints_the_map() {
+    let folder = std::env::temp_dir().join(format!("seawall-map-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let choose = "<script>const s = document.querySelector('#tools select'); s.value = '0'; \
+                  s.dispatchEvent(new Event('change')); \
+                  document.querySelectorAll('[role=gridcell]')[3].focus();</script></body>";
+    let page = folder.join("page.html");
+    std::fs::write(&page, html(&sweep()).replace("</body>", choose)).unwrap();
+    let output = std::process::Command::new("chromium")
+        .args([
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+        ])
+        .args([
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+        ])
+        .arg(format!("--user-data-dir={}", folder.join("profile").display()))
+        .args(["--timeout=20000", "--dump-dom"])
+        .arg(format!("file://{}", page.display()))
+        .output()
+        .expect("chromium is there: ./test installs it");
+    let dom = String::from_utf8_lossy(&output.stdout).into_owned();
+    // A leftover folder in the temporary one hurts nobody.
+    let _ = std::fs::remove_dir_all(&folder);
+    assert_eq!(dom.matches("<option").count(), 14, "{dom}");
+    assert!(dom.contains("aria-label=\"goodput during the fault 60%\"") && dom.contains(">60</div>"));
+    assert!(
+        dom.contains("<b>unprotected: holds</b><br>client.readers.rate = 500k/s"),
+        "told"
+    );
+}
