@@ -268,7 +268,7 @@ fn the_limits_of_a_retry_storm_are_the_published_ones() {
         "--runs",
         "1",
         "--tolerance",
-        "12%",
+        "20%",
         "--engine",
         "exact",
         "--format",
@@ -301,6 +301,25 @@ fn the_limits_of_a_retry_storm_are_the_published_ones() {
             .iter()
             .any(|one| one["name"] == "limit" && one["not_enough"].is_string())
     );
+}
+
+#[test]
+fn threads_change_no_limit() {
+    let folder = Folder::new("limits-threads");
+    let limits = |threads: &str| {
+        let mut arguments = vec!["limits", "system.toml", "--runs", "1", "--tolerance", "30%"];
+        arguments.extend(["--variant", "coalesced", "--threads", threads]);
+        let output = folder.run(&arguments);
+        assert_eq!(status(&output), 0, "{}", said(&output));
+        said(&output)
+    };
+    let one = limits("1");
+    assert!(one.contains("Verdict: as written (200/s), `coalesced`"), "{one}");
+    assert!(
+        !one.contains("protect.coalesce="),
+        "what is on already is not tried: {one}"
+    );
+    assert_eq!(one, limits("2"));
 }
 
 #[test]

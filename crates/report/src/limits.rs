@@ -1,6 +1,6 @@
 //! What `seawall limits` found: at which traffic and which database a system turns, and what protects it.
 //!
-//! Nothing here plays anything. The output is text for a terminal ([`text`]) and one object for a script ([`json`]); the
+//! Nothing here plays anything. The output is text for a terminal ([`text()`]) and one object for a script ([`json()`]); the
 //! verdict comes first, then the tables, then what was tried.
 
 mod words;

@@ -1,7 +1,7 @@
 //! What a sweep says: one row of figures for each variant at each point of a grid.
 //!
-//! The outputs are a table ([`csv`]), text for a terminal ([`text`]), one object for a script ([`json`]) and one page
-//! with a map of where the system holds, where it degrades and where it never recovers ([`html`]). Nothing here plays
+//! The outputs are a table ([`csv()`]), text for a terminal ([`text()`]), one object for a script ([`json()`]) and one page
+//! with a map of where the system holds, where it degrades and where it never recovers ([`html()`]). Nothing here plays
 //! or judges anything: the rows come with the [`Sweep`]. The same sweep gives the same bytes.
 
 mod map;
