@@ -97,7 +97,7 @@ fn summary(sweep: &Sweep) -> Markup {
                         @for (class, share) in Class::ALL.into_iter().zip(shares(sweep, variant)) {
                             @if share > 0.0 {
                                 span class=(style_of(class)) style={ "flex-grow:" (format!("{share:.4}")) } {
-                                    @if share >= 0.06 { (class.sign()) " " (whole_percent(share)) }
+                                    @if share >= 0.12 { (class.sign()) " " (whole_percent(share)) }
                                 }
                             }
                         }
