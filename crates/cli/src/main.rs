@@ -35,6 +35,7 @@ Start here:
   seawall scenarios                what is built in
   seawall simulate redis-down      what happens when the cache dies, with and without protection
   seawall explain redis-down       the arithmetic behind it
+  seawall limits redis-down        from which traffic on it stays down, and what saves it
 
 Exit status: 0 expectations met; 1 some not met; 2 the input is wrong; 3 it could not be done."
 )]
