@@ -329,6 +329,7 @@ impl Instance {
             Tier {
                 nodes: cache.nodes as u16,
                 local: cache.kind == CacheKind::Local,
+                shared: cache.kind == CacheKind::Shared,
                 ttl: cache.ttl.unwrap_or(Span::MAX),
                 timeout: cache.timeout,
                 sharding: cache.sharding,
