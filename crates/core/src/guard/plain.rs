@@ -10,7 +10,7 @@ use crate::time::{Span, Time};
 use crate::ttl::Class;
 
 use super::Guard;
-use super::step::Entry;
+use super::step::{Entry, Life};
 
 impl Guard {
     /// Whether a fresh hit in the first tier that takes `look` for a call with so much time left changes nothing but
@@ -25,7 +25,7 @@ impl Guard {
         tier.breakers.is_empty()
             && self.sketch.is_none()
             && self.policies.early.is_none()
-            && self.epoch_began == Time::ZERO
+            && self.freshness.epoch_began == Time::ZERO
             && in_time(tier.timeout)
             && self.policies.deadline.total.is_none_or(in_time)
             && left.is_none_or(in_time)
@@ -106,7 +106,7 @@ impl Guard {
             self.counters.stores_overtaken += 1;
             return None;
         }
-        self.entry_for(now, rng, 0, key, class, entry)
+        self.entry_for(now, rng, 0, key, (class, Life::Class), entry)
     }
 
     /// The node of a tier that has this key.
