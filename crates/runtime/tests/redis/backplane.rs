@@ -71,7 +71,7 @@ async fn an_invalidation_reaches_the_others() {
     .await;
 
     other.cache.insert(&8, &Options::new().tag("team"), 100);
-    assert_eq!(other.cache.get(&8).await, Some(100));
+    eventually("it is there", async || other.cache.get(&8).await == Some(100)).await;
     one.cache.invalidate_tag("team");
     eventually("the tag is gone", async || other.cache.get(&8).await.is_none()).await;
     assert_eq!((one.backplane.losses(), other.backplane.losses()), (0, 0));

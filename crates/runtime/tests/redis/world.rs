@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use seawall::core::time::Span;
 use seawall::core::{deadline, limit};
-use seawall::{Cache, Error, Options, Policies, Store};
+use seawall::{Cache, CacheFault, Error, Options, Policies, Store};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -106,15 +106,7 @@ pub(crate) fn protected() -> Policies {
             open_for: Span::millis(500),
             ..seawall::core::breaker::Settings::default()
         }),
-        ..CacheDefaults::policies()
-    }
-}
-
-struct CacheDefaults;
-
-impl CacheDefaults {
-    fn policies() -> Policies {
-        seawall::default_policies()
+        ..seawall::default_policies()
     }
 }
 
@@ -224,6 +216,23 @@ impl World {
             }
         }
         None
+    }
+
+    /// How often the tier told one of these facts.
+    pub(crate) fn told(&self, facts: &[CacheFault]) -> f64 {
+        let mut page = seawall::MetricsPage::default();
+        self.cache.write_metrics(&mut page);
+        let page = page.text();
+        let errors = page.lines().filter(|line| line.starts_with("cache_errors_total"));
+        let of = |line: &&str| {
+            let reason = |fact: &CacheFault| line.contains(&format!("reason=\"{}\"", fact.name()));
+            facts.iter().any(reason)
+        };
+        let value = |line: &str| {
+            line.rsplit_once(' ')
+                .and_then(|(_, value)| value.parse::<f64>().ok())
+        };
+        errors.filter(of).filter_map(value).sum()
     }
 
     pub(crate) fn stats(&self) -> seawall::Stats {
