@@ -109,7 +109,7 @@ async fn a_class_has_its_ttl_beyond_memory() {
                 let mut digest = [0; 16];
                 digest.copy_from_slice(&bytes[56..72]);
                 let (envelope, _) = start(bytes, u128::from_be_bytes(digest)).expect("it is whole");
-                envelope.fresh_until_ms > envelope.created_ms + after * 1_000
+                envelope.fresh_until_us > envelope.created_us + after * 1_000_000
             })
             .collect();
         assert_eq!(held, found, "after {after} s");
@@ -390,7 +390,10 @@ async fn the_metrics_page_is_what_prometheus_reads() {
 async fn keys_with_one_hash_never_get_each_others_values() {
     // Two hashes for eight keys.
     let shared = Shared::new("redis");
-    let cache: Users = Cache::builder("users").tier(shared).hash_mask(1).build();
+    let cache: Users = Cache::builder("users")
+        .tier(shared)
+        .hashed_by(|key| key & 1)
+        .build();
     let db = Db::new(ms(20));
     for round in 0..4 {
         let calls: Vec<_> = (0..8_u64)
@@ -427,4 +430,79 @@ async fn the_clock_of_a_cache_may_start_anywhere() {
         .await
         .expect("it is loaded");
     assert_eq!(answer.version, start.as_nanos());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_ends_what_was_cached_also_when_nobody_knows_whether_it_happened() {
+    let shared = Shared::new("redis");
+    let cache: Users = Cache::builder("users").tier(shared.clone()).build();
+    let (db, options) = (Db::new(ms(10)), Options::new());
+    let written = || async { Ok::<_, Error>(()) };
+    let failed = || async { Err::<(), _>(Error::NotFound) };
+    let hangs = || async {
+        tokio::time::sleep(secs(60)).await;
+        Ok::<_, Error>(())
+    };
+    for (what, hurried) in [
+        ("written", false),
+        ("failed", false),
+        ("hangs", true),
+        ("dropped", true),
+    ] {
+        cache
+            .get_or_load(&7, &options, db.loader())
+            .await
+            .expect("it is loaded");
+        calm().await;
+        assert_eq!(
+            (cache.get(&7).await.is_some(), shared.shelf().held.len()),
+            (true, 1)
+        );
+        let options = Options::new().deadline(ms(100));
+        let result = match what {
+            "written" => cache.write(&7, &options, written).await,
+            "failed" => cache.write(&7, &options, failed).await,
+            "hangs" => cache.write(&7, &options, hangs).await,
+            _ => tokio::time::timeout(ms(10), cache.write(&7, &options, hangs))
+                .await
+                .unwrap_or(Err(Error::TimedOut)),
+        };
+        match what {
+            "written" => result.expect("it is written"),
+            "failed" => assert!(matches!(result, Err(Error::Load(_))), "{result:?}"),
+            _ => assert!(matches!(result, Err(Error::TimedOut)), "{result:?}"),
+        }
+        if !hurried {
+            assert_eq!(
+                shared.shelf().held.len(),
+                0,
+                "{what}: the tier is told before the call ends"
+            );
+        }
+        calm().await;
+        assert_eq!(
+            (cache.get(&7).await, shared.shelf().held.len()),
+            (None, 0),
+            "{what}"
+        );
+    }
+    assert_quiet(&cache);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_names_its_version_leaves_what_is_as_new() {
+    let (cache, options) = (users(), Options::new());
+    cache.insert(&7, &options, Loaded::new("five".to_owned()).version(5));
+    calm().await;
+    let write = |version| move || async move { Ok::<_, Error>(((), version)) };
+    cache
+        .write_versioned(&7, &options, write(5))
+        .await
+        .expect("it is written");
+    assert_eq!(cache.get(&7).await.as_deref(), Some("five"));
+    cache
+        .write_versioned(&7, &options, write(6))
+        .await
+        .expect("it is written");
+    assert_eq!(cache.get(&7).await, None);
 }

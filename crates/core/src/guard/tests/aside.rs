@@ -355,3 +355,18 @@ fn breakers_can_be_seen_one_by_one() {
     assert_eq!(world.guard.origin_opens_in(at(1_101)), Span::secs(4));
     assert_eq!(world.guard.origin_opens_in(Time::NEVER), Span::ZERO);
 }
+
+#[test]
+fn popularity_is_counted_also_where_one_comes_after_the_other() {
+    let policies = Policies {
+        warm: Some(crate::warm::Settings::default()),
+        ..Policies::default()
+    };
+    let mut world = World::new(vec![tier()], policies);
+    for turn in 0..160_u32 {
+        world.read(turn, 7);
+        world.run(at(u64::from(turn) * 200 + 199));
+    }
+    let sketch = world.guard.sketch.as_ref().expect("it is on");
+    assert_eq!(sketch.reads(), 20, "one in eight");
+}
