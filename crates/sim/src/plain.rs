@@ -172,7 +172,10 @@ impl World {
             let store = &mut self.caches[way.cache].nodes[node as usize].store;
             let slot = store.lookup(now, key);
             let is_missing = slot.is_none();
-            let hit = slot.is_some_and(|slot| instance.guard.plain_hit(now, key, &slot.record));
+            let hit = slot.is_some_and(|slot| {
+                let rng = &mut instance.rng;
+                instance.guard.plain_hit(now, rng, key, &slot.record)
+            });
             let miss = way.miss.filter(|miss| is_missing && now < miss.until);
             if !hit && miss.is_none() {
                 break Stop::Other;

@@ -10,6 +10,7 @@ use crate::time::{Span, Time};
 use crate::ttl::Class;
 
 use super::Guard;
+use super::freshness::Verdict;
 use super::step::{Entry, Life};
 
 impl Guard {
@@ -34,10 +35,9 @@ impl Guard {
     /// Answers a whole read at once from what the first tier holds of its key, if that is fresh, sound and needs no
     /// refresh; otherwise nothing has happened, and the call is to be begun. Only where [`Guard::takes_plain_hits`].
     #[inline]
-    pub fn plain_hit(&mut self, now: Time, key: u64, entry: &Entry) -> bool {
+    pub fn plain_hit(&mut self, now: Time, rng: &mut Stream, key: u64, entry: &Entry) -> bool {
         let plain = entry.intact
-            && now < entry.fresh_until
-            && now < entry.refresh_at
+            && self.freshness.judge(now, entry, Span::MAX, rng) == Verdict::Fresh
             && !self.marks.overtaken(key, entry.stored, entry.version);
         self.counters.hits[0] += u64::from(plain);
         plain
