@@ -43,6 +43,8 @@ mod aside;
 mod counters;
 mod digest;
 mod freshness;
+#[cfg(feature = "journal")]
+pub mod journal;
 mod load;
 mod marks;
 mod plain;
@@ -105,6 +107,8 @@ pub struct Guard {
     sketch: Option<Sketch>,
     /// Of the reads, one in `sketch_mask + 1` is counted.
     sketch_mask: u64,
+    /// Reads so far, to choose those by.
+    reads: u64,
     plan: Option<Plan>,
     effects: VecDeque<Effect>,
     counters: Counters,
@@ -144,6 +148,7 @@ impl Guard {
             freshness: Freshness::default(),
             sketch: None,
             sketch_mask: 0,
+            reads: 0,
             plan: None,
             effects: VecDeque::new(),
             counters: Counters::default(),
@@ -161,7 +166,12 @@ impl Guard {
     /// The next effect to perform. To be called until there is none, after every other call.
     #[inline]
     pub fn poll(&mut self) -> Option<Effect> {
-        self.effects.pop_front()
+        let effect = self.effects.pop_front();
+        #[cfg(feature = "journal")]
+        if let Some(effect) = effect {
+            journal::write(journal::Line::Effect(effect));
+        }
+        effect
     }
 
     /// When [`Guard::wake`] has something to do; [`Time::NEVER`] when nothing is pending. In the past when it has
@@ -186,6 +196,8 @@ impl Guard {
 
     /// Lets time pass: waits in the line before the origin and hard timeouts end, warming goes on.
     pub fn wake(&mut self, now: Time, rng: &mut Stream) {
+        #[cfg(feature = "journal")]
+        journal::note(now);
         self.flights.expire(now);
         self.give_up_loads(now);
         self.promote(now, rng);
@@ -258,6 +270,12 @@ impl Guard {
     /// Forgets a key in all tiers, for good: nothing that was read before now is stored or served stale any more.
     pub fn purge(&mut self, now: Time, key: u64) {
         self.overtake(now, key, u64::MAX);
+        self.check();
+    }
+
+    /// Forgets of a key what is of a lower version than this, as [`Guard::purge`] does all of it.
+    pub fn purge_below(&mut self, now: Time, key: u64, version: u64) {
+        self.overtake(now, key, version);
         self.check();
     }
 

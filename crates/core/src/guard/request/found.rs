@@ -7,6 +7,8 @@ use crate::time::Time;
 
 use super::super::step::{CacheFault, Effect, Entry, Kind, Mode, Outcome, Source, Step};
 use super::super::{Guard, Verdict};
+#[cfg(feature = "journal")]
+use super::super::{Reply, journal};
 use super::{Fallback, Request};
 
 impl Guard {
@@ -20,6 +22,14 @@ impl Guard {
         request: &mut Request,
         entry: &Entry,
     ) -> Step {
+        let step = self.found(now, rng, request, entry);
+        #[cfg(feature = "journal")]
+        journal::write_at(now, journal::Line::resume(request, Reply::Found(*entry), step));
+        step
+    }
+
+    #[inline]
+    fn found(&mut self, now: Time, rng: &mut Stream, request: &mut Request, entry: &Entry) -> Step {
         self.judge_node(now, request, breaker::Verdict::Success);
         if !entry.intact && self.policies.integrity {
             self.counters.cache_error(CacheFault::Corrupt);
