@@ -288,10 +288,10 @@ fn table(rows: &[Row]) -> String {
         };
         format!("{:.0} ms", (ms / step).ceil() * step)
     };
-    table.push_str("| fault | p99 without | p99 with | answered without | answered with | inside the origin without | with |\n");
+    table.push_str("| fault | p99 without | p99 with | in time without | in time with | inside the origin without | with |\n");
     table.push_str("| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n");
     for Row { name, without, with } in rows {
-        let share = |seen: &Seen| 100 * seen.answered / (seen.answered + seen.refused + seen.wrong).max(1);
+        let share = |seen: &Seen| 100 * seen.in_time / (seen.answered + seen.refused + seen.wrong).max(1);
         // Writing to a string does not fail.
         let _ = writeln!(
             table,

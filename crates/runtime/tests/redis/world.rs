@@ -65,6 +65,8 @@ impl Drop for Present<'_> {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Seen {
     pub(crate) answered: u64,
+    /// Of these, within [`DEADLINE`].
+    pub(crate) in_time: u64,
     pub(crate) refused: u64,
     pub(crate) wrong: u64,
     /// Longest and 99th percentile, of all calls that began during the fault.
@@ -79,6 +81,7 @@ pub(crate) struct Seen {
 struct Log {
     took: std::sync::Mutex<Vec<Duration>>,
     answered: AtomicU64,
+    in_time: AtomicU64,
     refused: AtomicU64,
     wrong: AtomicU64,
 }
@@ -165,9 +168,14 @@ impl World {
             tasks.push(tokio::spawn(async move {
                 let began = Instant::now();
                 let result = world.read(key).await;
-                log.took.lock().expect("nobody panics").push(began.elapsed());
+                let took = began.elapsed();
+                log.took.lock().expect("nobody panics").push(took);
                 let counter = match result {
-                    Ok(value) if value == truth(key) => &log.answered,
+                    Ok(value) if value == truth(key) => {
+                        log.in_time
+                            .fetch_add(u64::from(took <= DEADLINE), Ordering::Relaxed);
+                        &log.answered
+                    }
                     Ok(_) => &log.wrong,
                     Err(_) => &log.refused,
                 };
@@ -182,6 +190,7 @@ impl World {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Seen {
             answered: read(&log.answered),
+            in_time: read(&log.in_time),
             refused: read(&log.refused),
             wrong: read(&log.wrong),
             max: took.last().copied().unwrap_or_default(),
