@@ -183,7 +183,9 @@ mod tests {
             word(2, What::Bye),
         ];
         let mut bytes = Vec::new();
-        words.iter().for_each(|word| word.write(&mut bytes));
+        for word in &words {
+            word.write(&mut bytes);
+        }
         assert_eq!(bytes.len(), 4 * LENGTH);
         assert!(Word::read_all(&bytes).eq(words.iter().copied().map(Some)));
         assert!(Word::read_all(b"something else").eq([None]));

@@ -114,7 +114,7 @@ fn four_processes_make_one_load() {
 fn a_leader_that_is_killed_costs_the_others_its_lease_and_no_more() {
     let server = RedisServer::start(&[]);
     server.tell(&["SET", "go", "1"]);
-    let mut leader = start(&server, "leader", Duration::from_secs(60));
+    let mut leader = start(&server, "leader", Duration::from_mins(1));
     until("it loads", || number(&server, "loads") == 1);
     let mut others = ["a", "b", "c"].map(|name| start(&server, name, Duration::from_millis(100)));
     until("the others ask", || number(&server, "ready") == 4);

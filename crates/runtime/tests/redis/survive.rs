@@ -18,7 +18,7 @@ use crate::support::redis::{RedisCluster, RedisServer, Sentinels};
 use crate::world::{DEADLINE, Seen, World, protected};
 
 /// How long a fault lasts before it is lifted.
-const LASTS: Duration = Duration::from_millis(2_000);
+const LASTS: Duration = Duration::from_secs(2);
 /// What a busy machine may add to a deadline.
 const MARGIN: Duration = Duration::from_millis(400);
 /// How long all is well before and after.

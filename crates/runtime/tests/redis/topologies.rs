@@ -167,14 +167,14 @@ async fn a_spare_server_stands_in_for_one_of_a_ring() {
     };
     quiet("at first").await;
     assert_eq!(servers.iter().map(size).sum::<u64>(), 120);
-    let share = size(&servers[0]);
-    assert!((20..60).contains(&share), "an even share: {share} of 120");
+    let owned = size(&servers[0]);
+    assert!((20..60).contains(&owned), "an even share: {owned} of 120");
     assert_eq!(size(&spare), 0, "nobody needs it");
 
     servers[0].kill();
     // Some are lost before the breaker opens; then each key of the lost server is loaded once, into the spare one.
     quiet("with a spare server").await;
-    assert_eq!(size(&spare), share);
+    assert_eq!(size(&spare), owned);
     let left: i64 = spare
         .ask(&["PTTL", &spare.ask::<String>(&["RANDOMKEY"]).expect("it has some")])
         .expect("it answers");
@@ -183,7 +183,7 @@ async fn a_spare_server_stands_in_for_one_of_a_ring() {
     servers[0].restart(&[]);
     until("what the spare server had is gone", || size(&spare) == 0);
     quiet("when it is back").await;
-    assert_eq!((size(&servers[0]), size(&spare)), (share, 0));
+    assert_eq!((size(&servers[0]), size(&spare)), (owned, 0));
 }
 
 #[tokio::test]
