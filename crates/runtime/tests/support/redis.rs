@@ -229,7 +229,7 @@ impl Sentinels {
 
     pub(crate) fn url(&self) -> String {
         let ports = self
-            .sentinels
+            .watchers
             .iter()
             .map(|(_, _, port)| format!("127.0.0.1:{port}"));
         format!("redis-sentinel://{}/cache", ports.collect::<Vec<_>>().join(","))
