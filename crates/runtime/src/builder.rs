@@ -301,7 +301,13 @@ impl<K: Key, V: Clone + Send + Sync + 'static> CacheBuilder<K, V> {
                 ..self.policies
             },
         };
-        let guard = Guard::new(clock.now(), &setup);
+        let mut guard = Guard::new(clock.now(), &setup);
+        let first = setup.tiers.len() - self.stores.len();
+        for (tier, layer) in (first..).zip(&self.stores) {
+            if let Some((nodes, ttl)) = layer.store.spares() {
+                guard.spare(tier, nodes, ttl.into());
+            }
+        }
         let seed = if self.seed == 0 {
             clock.now().as_nanos()
         } else {

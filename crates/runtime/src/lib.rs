@@ -50,6 +50,8 @@
 
 pub mod envelope;
 pub mod origin;
+#[cfg(feature = "redis")]
+pub mod redis;
 
 mod answer;
 mod backplane;

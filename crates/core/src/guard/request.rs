@@ -247,17 +247,11 @@ impl Guard {
             return self.give_up(now, request, Outcome::TimedOut);
         }
         for (index, state) in self.tiers.iter_mut().enumerate().skip(tier) {
-            let node = state.node(request.key);
-            request.permit = None;
-            if let Some(breaker) = state.breakers.get_mut(node as usize) {
-                match breaker.admit(now, rng) {
-                    breaker::Admission::Pass(permit) => request.permit = Some(permit),
-                    breaker::Admission::Refuse { .. } => {
-                        self.counters.lookups_refused += 1;
-                        continue;
-                    }
-                }
-            }
+            let Some((node, permit)) = state.admit(now, rng, request.key) else {
+                self.counters.lookups_refused += 1;
+                continue;
+            };
+            request.permit = permit;
             request.stage = Stage::Lookup;
             request.tier = index as u8;
             request.node = node;

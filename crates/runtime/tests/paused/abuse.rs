@@ -61,7 +61,9 @@ async fn storm(seed: u64, hashed_by: fn(&u64) -> u64) {
         let (key, fate, deadline) = (rng.below(12), rng.bits(), 1 + rng.below(400));
         match rng.below(40) {
             0 => shared.trouble(Trouble::Hangs),
-            1 => shared.trouble(Trouble::Fault(CacheFault::ALL[rng.below(10) as usize])),
+            1 => shared.trouble(Trouble::Fault(
+                CacheFault::ALL[rng.below(CacheFault::ALL.len() as u64) as usize],
+            )),
             2..8 => shared.trouble(Trouble::None),
             8 => {
                 let _ = cache.invalidate(&key).await;

@@ -109,7 +109,10 @@ impl Guard {
             entry.fresh_until = entry.fresh_until.min(now + state.ttl_max);
             entry.refresh_at = entry.refresh_at.min(entry.fresh_until);
             let keep = entry.fresh_until.since(now) + self.keep_extra(entry.negative);
-            let node = state.node(request.key);
+            let Some(node) = state.standing(now, request.key) else {
+                continue;
+            };
+            let (entry, keep) = self.clip_on(now, tier, node, entry, keep);
             self.effects.push_back(Effect::Fill {
                 tier,
                 node,
