@@ -183,7 +183,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Cache<K, V> {
         if step != LoadStep::Done {
             engine.spawn_load(&flight, Some(step));
         }
-        engine.publish(Invalidation::Key(hash));
+        engine.publish(Invalidation::Key { hash, version });
     }
 
     /// Takes a key out of all tiers, here and (over a backplane) in the fleet. It comes first before every kind of
@@ -194,7 +194,8 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Cache<K, V> {
     pub async fn invalidate(&self, key: &K) -> Result<(), Error> {
         let errand = self.engine.errand(key, &Options::new(), 0, None);
         let deletes = self.engine.purge(&errand, true).collect();
-        self.engine.publish(Invalidation::Key(errand.address.hash));
+        let (hash, version) = (errand.address.hash, u64::MAX);
+        self.engine.publish(Invalidation::Key { hash, version });
         self.tell(deletes).await
     }
 
@@ -209,10 +210,10 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Cache<K, V> {
     pub fn hear(&self, invalidation: Invalidation) {
         match invalidation {
             Invalidation::Tag(tag) => self.engine.tags.mark(self.engine.clock.now(), tag),
-            Invalidation::Key(hash) => {
+            Invalidation::Key { hash, version } => {
                 let mut core = self.engine.core();
                 let now = self.engine.clock.now();
-                core.guard.purge(now, hash);
+                core.guard.purge_below(now, hash, version);
                 let context = Context {
                     tell: false,
                     ..Context::none()

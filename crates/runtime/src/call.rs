@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use seawall_core::gate::Reason;
 use seawall_core::guard::{
-    self, Entry, Kind, Mode, Outcome, Reply, Request, Source as From, Step, TIERS_MAX,
+    self, Entry, Kind, Mode, OriginFault, Outcome, Reply, Request, Source as From, Step, TIERS_MAX,
 };
 use seawall_core::time::{Span, Time};
 
@@ -19,7 +19,7 @@ use crate::far::{Delete, FarWork, Look};
 use crate::flight::{Errand, Flight, Found};
 use crate::key::Key;
 use crate::options::Options;
-use crate::origin::Loader;
+use crate::origin::{LoadError, Loader};
 
 /// A key that meets others with its hash is tried under so many.
 const SALTS: u32 = 8;
@@ -254,7 +254,7 @@ impl<'a, K: Key, V: Clone + Send + Sync + 'static> Ticket<'a, K, V> {
                 let reply = self.wait(until).await;
                 self.resume(reply)
             }
-            Step::Write { .. } => self.resume(Reply::WriteFailed(guard::OriginFault::Refused)),
+            Step::Write { .. } => self.resume(Reply::WriteFailed(OriginFault::Refused)),
             Step::Done(_) => Turn::Next(step),
         }
     }
@@ -331,7 +331,10 @@ impl<'a, K: Key, V: Clone + Send + Sync + 'static> Ticket<'a, K, V> {
             Outcome::Failed | Outcome::Written { .. } => {
                 match self.flight.as_ref().and_then(|flight| flight.landed()) {
                     Some(Err(error)) => Err(Error::Load(error)),
-                    _ => Err(Error::TimedOut),
+                    _ => Err(Error::Load(LoadError::new(
+                        OriginFault::Error,
+                        "the load ended before it was over",
+                    ))),
                 }
             }
         }

@@ -223,17 +223,14 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
 
     /// Writes into a tier in the background. What is only a copy is let go when too much is under way.
     pub(crate) fn spawn_work(&self, work: FarWork<K, V>) {
-        let (Some(me), Some(runtime)) = (self.me.upgrade(), self.runtime()) else {
-            return;
-        };
-        let permit = Arc::clone(&self.work).try_acquire_owned().ok();
-        if permit.is_none() {
+        let permit = Arc::clone(&self.work).try_acquire_owned();
+        let (Some(me), Some(runtime), Ok(permit)) = (self.me.upgrade(), self.runtime(), permit) else {
             match work {
                 FarWork::Delete(delete) => self.redo(delete),
-                _ => self.meters.dropped(),
+                FarWork::Fill { .. } | FarWork::GiveBack { .. } => self.meters.dropped(),
             }
             return;
-        }
+        };
         runtime.spawn(async move {
             me.do_work(work).await;
             drop(permit);

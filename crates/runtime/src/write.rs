@@ -60,7 +60,8 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Cache<K, V> {
                 let (written, reply) = engine.perform_write(timeout, write()).await;
                 let turn = ticket.resume(reply);
                 let deletes = std::mem::take(&mut ticket.deletes);
-                engine.publish(Invalidation::Key(hash));
+                let version = written.as_ref().map_or(u64::MAX, |(_, version)| *version);
+                engine.publish(Invalidation::Key { hash, version });
                 // Tiers that hear of it later are told again; the write itself is done.
                 let _ = self.tell(deletes).await;
                 match (written, turn) {

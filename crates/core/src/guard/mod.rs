@@ -285,6 +285,12 @@ impl Guard {
         self.check();
     }
 
+    /// Forgets of a key what is of a lower version than this, as [`Guard::purge`] does all of it.
+    pub fn purge_below(&mut self, now: Time, key: u64, version: u64) {
+        self.overtake(now, key, version);
+        self.check();
+    }
+
     /// Invalidations may have been lost: what was read from the origin before now is answered as stale, and is
     /// refreshed at a pace as it is asked for. Nothing is flushed, for that would be the stampede itself.
     pub fn bump_epoch(&mut self, now: Time) {

@@ -307,7 +307,7 @@ impl RedisBuilder {
                 Route::Cluster(Cluster::new(wire, &self.places, self.partitions)?)
             }
             Kind::Sentinel { master } => {
-                Route::Sentinels(Sentinels::new(wire, self.sentinel_wire(), &self.places, master)?)
+                Route::Sentinels(Sentinels::new(wire, &self.sentinel_wire(), &self.places, master)?)
             }
         };
         Ok(Redis::new(self, route, spares))
@@ -330,7 +330,7 @@ impl RedisBuilder {
             }
             Kind::Sentinel { master } => super::pubsub::Hub::Sentinels(Sentinels::new(
                 wire,
-                self.sentinel_wire(),
+                &self.sentinel_wire(),
                 &self.places,
                 master,
             )?),

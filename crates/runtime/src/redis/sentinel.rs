@@ -22,7 +22,7 @@ const ASK_FOR: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(super) struct Sentinels {
     wire: Arc<Wire>,
-    sentinels: Vec<Link>,
+    watchers: Vec<Link>,
     name: String,
     master: RwLock<Option<(Arc<Link>, Instant)>>,
     rounds: Turns,
@@ -31,14 +31,14 @@ pub(super) struct Sentinels {
 impl Sentinels {
     pub(super) fn new(
         wire: Arc<Wire>,
-        sentinel_wire: Arc<Wire>,
+        sentinel_wire: &Arc<Wire>,
         places: &[Place],
         name: &str,
     ) -> Result<Arc<Sentinels>, ConfigError> {
-        let link = |place: &Place| Dial::new(&sentinel_wire, place).map(Link::new);
+        let link = |place: &Place| Dial::new(sentinel_wire, place).map(Link::new);
         Ok(Arc::new(Sentinels {
             wire,
-            sentinels: places.iter().map(link).collect::<Result<_, _>>()?,
+            watchers: places.iter().map(link).collect::<Result<_, _>>()?,
             name: name.to_owned(),
             master: RwLock::new(None),
             rounds: Turns::new(),
@@ -97,7 +97,7 @@ impl Sentinels {
 
     /// Asks one sentinel after the other, and believes the first whose master says that it is one.
     async fn ask(&self) {
-        for sentinel in &self.sentinels {
+        for sentinel in &self.watchers {
             let mut question = cmd("SENTINEL");
             question.arg("GET-MASTER-ADDR-BY-NAME").arg(&self.name);
             let Ok(Ok(answer)) = tokio::time::timeout(ASK_FOR, sentinel.call(&question)).await else {

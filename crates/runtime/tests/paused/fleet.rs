@@ -195,3 +195,28 @@ async fn what_is_popular_is_warmed_when_a_tier_comes_back_empty() {
     assert!(shared.shelf().held.len() >= 5);
     assert_quiet(&cache);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_another_process_inserted_is_found_although_its_invalidation_is_heard_later() {
+    let (shared, db) = (Shared::new("redis"), Db::new(ms(10)));
+    let post = Arc::new(Post::default());
+    let one: Users = Cache::builder("users")
+        .tier(shared.clone())
+        .backplane(Arc::clone(&post) as _)
+        .build();
+    let other: Users = Cache::builder("users").tier(shared.clone()).build();
+    other
+        .get_or_load(&7, &Options::new(), db.loader())
+        .await
+        .expect("it is loaded");
+    calm().await;
+    one.insert(&7, &Options::new(), "two".to_owned());
+    calm().await;
+    let heard = std::mem::take(&mut *post.0.lock().expect("nobody panics with it"));
+    assert_eq!(heard.len(), 1);
+    for invalidation in heard {
+        other.hear(invalidation);
+    }
+    assert_eq!(other.get(&7).await.as_deref(), Some("two"));
+    assert_eq!(db.count(), 1);
+}

@@ -94,7 +94,7 @@ async fn what_was_lost_is_noticed_and_nothing_is_flushed() {
     assert_eq!(other.read(7).await.freshness, Freshness::Fresh);
 
     // A subscriber is cut off, and what is said meanwhile never reaches it.
-    proxy.delay(Duration::from_secs(3600));
+    proxy.delay(Duration::from_hours(1));
     server.tell(&["CLIENT", "KILL", "TYPE", "pubsub"]);
     one.cache.invalidate(&7).await.expect("there is no tier to fail");
     tokio::time::sleep(Duration::from_millis(100)).await;

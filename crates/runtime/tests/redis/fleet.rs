@@ -66,6 +66,10 @@ async fn member() {
     let took = began.elapsed().as_millis().to_string();
     run(&["HSET", "answers", &name, &value]);
     run(&["HSET", "took", &name, &took]);
+    // An answer goes out before the store is written.
+    while run(&["EXISTS", "end"]) != redis::Value::Int(1) {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
 }
 
 fn start(server: &RedisServer, name: &str, takes: Duration) -> Process {
@@ -85,6 +89,10 @@ fn number(server: &RedisServer, key: &str) -> u64 {
     number.unwrap_or(0)
 }
 
+fn answered(server: &RedisServer) -> u64 {
+    server.ask(&["HLEN", "took"]).expect("it answers")
+}
+
 #[test]
 fn four_processes_make_one_load() {
     let server = RedisServer::start(&[]);
@@ -92,7 +100,9 @@ fn four_processes_make_one_load() {
     let mut fleet = names.map(|name| start(&server, name, Duration::from_millis(300)));
     until("all are ready", || number(&server, "ready") == 4);
     server.tell(&["SET", "go", "1"]);
-    assert!(fleet.iter_mut().all(Process::wait), "all got an answer");
+    until("all got an answer", || answered(&server) == 4);
+    server.tell(&["SET", "end", "1"]);
+    assert!(fleet.iter_mut().all(Process::wait), "all went well");
     let answers: Vec<String> = server.ask(&["HVALS", "answers"]).expect("it answers");
     assert_eq!(answers, ["load 1"; 4]);
     assert_eq!(number(&server, "loads"), 1);
@@ -104,12 +114,14 @@ fn four_processes_make_one_load() {
 fn a_leader_that_is_killed_costs_the_others_its_lease_and_no_more() {
     let server = RedisServer::start(&[]);
     server.tell(&["SET", "go", "1"]);
-    let mut leader = start(&server, "leader", Duration::from_secs(60));
+    let mut leader = start(&server, "leader", Duration::from_mins(1));
     until("it loads", || number(&server, "loads") == 1);
     let mut others = ["a", "b", "c"].map(|name| start(&server, name, Duration::from_millis(100)));
     until("the others ask", || number(&server, "ready") == 4);
     leader.end();
-    assert!(others.iter_mut().all(Process::wait), "all others got an answer");
+    until("all others got an answer", || answered(&server) == 3);
+    server.tell(&["SET", "end", "1"]);
+    assert!(others.iter_mut().all(Process::wait), "all went well");
     let answers: Vec<String> = server.ask(&["HVALS", "answers"]).expect("it answers");
     assert_eq!(answers.len(), 3);
     assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");

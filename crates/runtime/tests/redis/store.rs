@@ -119,7 +119,7 @@ async fn a_server_that_forgot_the_scripts_is_told_again() {
 async fn one_of_a_fleet_holds_a_lease() {
     let server = RedisServer::start(&[]);
     let (one, other) = (open(&server.url()), open(&server.url()));
-    let hold = Duration::from_secs(60);
+    let hold = Duration::from_mins(1);
     let key = address(1);
     assert_eq!(one.lease(0, &key, hold, LIMIT).await, Ok(true));
     assert_eq!(other.lease(0, &key, hold, LIMIT).await, Ok(false));

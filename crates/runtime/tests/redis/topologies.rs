@@ -3,8 +3,9 @@
 use std::process::Command;
 use std::time::Duration;
 
+use seawall::core::time::Span;
 use seawall::redis::Redis;
-use seawall::{CacheFault, Store};
+use seawall::{Cache, CacheFault, Options, Store};
 use tokio::time::Instant;
 
 use crate::store::{LIMIT, address, open, sealed};
@@ -124,6 +125,65 @@ async fn a_wrong_master_name_is_unavailable_and_not_a_hang() {
     let result = store.get(0, &address(1), LIMIT).await;
     assert_eq!(result, Err(CacheFault::Unavailable));
     assert!(began.elapsed() < Duration::from_secs(2));
+}
+
+/// Reads some keys once, one after the other; how many of them the origin was asked for.
+async fn loads(cache: &Cache<u64, u64>) -> u64 {
+    let before = cache.stats().origin_requests;
+    for key in 0..120_u64 {
+        let load = move || async move { Ok::<_, std::io::Error>(key * 2) };
+        let value = cache.get_or_load(&key, &Options::new(), load).await;
+        assert_eq!(value.ok(), Some(key * 2));
+    }
+    cache.stats().origin_requests - before
+}
+
+#[tokio::test]
+async fn a_spare_server_stands_in_for_one_of_a_ring() {
+    let mut servers: Vec<RedisServer> = (0..3).map(|_| RedisServer::start(&[])).collect();
+    let spare = RedisServer::start(&[]);
+    let size = |server: &RedisServer| server.ask::<u64>(&["DBSIZE"]).expect("it answers");
+    let places = servers.iter().map(|server| format!("127.0.0.1:{}", server.port));
+    let url = format!("redis-ring://{}", places.collect::<Vec<_>>().join(","));
+    let ring = Redis::url(&url).expect("it is a URL");
+    let ring = ring.spares([format!("127.0.0.1:{}", spare.port)], Duration::from_secs(2));
+    let cache: Cache<u64, u64> = Cache::builder("users")
+        .no_memory()
+        .tier(ring.build().expect("it can be built"))
+        .protect(|policies| {
+            policies.coalesce = None;
+            if let Some(breaker) = &mut policies.breaker {
+                breaker.open_for = Span::millis(1_500);
+            }
+        })
+        .build();
+    assert_eq!(loads(&cache).await, 120);
+    let quiet = async |what: &str| {
+        let began = Instant::now();
+        // Stores are written after answers have gone out.
+        while loads(&cache).await > 0 {
+            assert!(began.elapsed() < LIMIT, "{what}: it is never quiet");
+        }
+    };
+    quiet("at first").await;
+    assert_eq!(servers.iter().map(size).sum::<u64>(), 120);
+    let owned = size(&servers[0]);
+    assert!((20..60).contains(&owned), "an even share: {owned} of 120");
+    assert_eq!(size(&spare), 0, "nobody needs it");
+
+    servers[0].kill();
+    // Some are lost before the breaker opens; then each key of the lost server is loaded once, into the spare one.
+    quiet("with a spare server").await;
+    assert_eq!(size(&spare), owned);
+    let left: i64 = spare
+        .ask(&["PTTL", &spare.ask::<String>(&["RANDOMKEY"]).expect("it has some")])
+        .expect("it answers");
+    assert!(left <= 2_000, "not for long: {left} ms");
+
+    servers[0].restart(&[]);
+    until("what the spare server had is gone", || size(&spare) == 0);
+    quiet("when it is back").await;
+    assert_eq!((size(&servers[0]), size(&spare)), (owned, 0));
 }
 
 #[tokio::test]

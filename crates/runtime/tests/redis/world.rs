@@ -31,14 +31,12 @@ fn truth(key: u64) -> String {
 #[derive(Debug)]
 struct Origin {
     places: Semaphore,
-    calls: AtomicU64,
     present: AtomicU32,
     present_max: AtomicU32,
 }
 
 impl Origin {
     async fn read(self: Arc<Origin>, key: u64) -> Result<String, std::io::Error> {
-        self.calls.fetch_add(1, Ordering::Relaxed);
         let present = Present::enter(&self);
         let place = self.places.acquire().await.map_err(std::io::Error::other)?;
         tokio::time::sleep(TAKES).await;
@@ -67,12 +65,13 @@ impl Drop for Present<'_> {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Seen {
     pub(crate) answered: u64,
+    /// Of these, within [`DEADLINE`].
+    pub(crate) in_time: u64,
     pub(crate) refused: u64,
     pub(crate) wrong: u64,
     /// Longest and 99th percentile, of all calls that began during the fault.
     pub(crate) max: Duration,
     pub(crate) p99: Duration,
-    pub(crate) origin_calls: u64,
     /// Calls that were inside the origin or in line before it at the same time.
     pub(crate) origin_present_max: u32,
 }
@@ -82,6 +81,7 @@ pub(crate) struct Seen {
 struct Log {
     took: std::sync::Mutex<Vec<Duration>>,
     answered: AtomicU64,
+    in_time: AtomicU64,
     refused: AtomicU64,
     wrong: AtomicU64,
 }
@@ -121,7 +121,6 @@ impl World {
     pub(crate) fn new(store: impl Store, policies: Policies) -> Arc<World> {
         let origin = Arc::new(Origin {
             places: Semaphore::new(PLACES),
-            calls: AtomicU64::new(0),
             present: AtomicU32::new(0),
             present_max: AtomicU32::new(0),
         });
@@ -143,26 +142,18 @@ impl World {
 
     /// Reads every key once, so that the tier has it.
     pub(crate) async fn fill(self: &Arc<World>) {
-        let reads = (0..KEYS).map(|key| {
-            let world = Arc::clone(self);
-            tokio::spawn(async move {
-                // What is shed here is read again below.
-                let _ = world.read(key).await;
-            })
-        });
-        for read in reads.collect::<Vec<_>>() {
-            read.await.expect("no call panics");
-        }
-        for key in 0..KEYS {
-            let value = self.read(key).await.expect("all is well");
-            assert_eq!(value, truth(key));
+        let keys: Vec<u64> = (0..KEYS).collect();
+        for some in keys.chunks(PLACES) {
+            let reads = some.iter().map(|key| self.read(*key));
+            for (read, key) in futures_util::future::join_all(reads).await.into_iter().zip(some) {
+                assert_eq!(read.expect("all is well"), truth(*key));
+            }
         }
     }
 
     /// Calls at a steady pace for so long; each of them is waited for.
     pub(crate) async fn run(self: &Arc<World>, phase: Duration) -> Seen {
         let log = Arc::new(Log::default());
-        let calls_before = self.origin.calls.load(Ordering::Relaxed);
         let present = self.origin.present.load(Ordering::Relaxed);
         self.origin.present_max.store(present, Ordering::Relaxed);
         let began = Instant::now();
@@ -177,16 +168,20 @@ impl World {
             tasks.push(tokio::spawn(async move {
                 let began = Instant::now();
                 let result = world.read(key).await;
-                log.took.lock().expect("nobody panics").push(began.elapsed());
+                let took = began.elapsed();
+                log.took.lock().expect("nobody panics").push(took);
                 let counter = match result {
-                    Ok(value) if value == truth(key) => &log.answered,
+                    Ok(value) if value == truth(key) => {
+                        log.in_time
+                            .fetch_add(u64::from(took <= DEADLINE), Ordering::Relaxed);
+                        &log.answered
+                    }
                     Ok(_) => &log.wrong,
                     Err(_) => &log.refused,
                 };
                 counter.fetch_add(1, Ordering::Relaxed);
             }));
         }
-        let origin_calls = self.origin.calls.load(Ordering::Relaxed) - calls_before;
         for task in tasks {
             task.await.expect("no call panics");
         }
@@ -195,11 +190,11 @@ impl World {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Seen {
             answered: read(&log.answered),
+            in_time: read(&log.in_time),
             refused: read(&log.refused),
             wrong: read(&log.wrong),
             max: took.last().copied().unwrap_or_default(),
             p99: took.get(took.len() * 99 / 100).copied().unwrap_or_default(),
-            origin_calls,
             origin_present_max: self.origin.present_max.load(Ordering::Relaxed),
         }
     }

@@ -203,21 +203,21 @@ impl RedisCluster {
 pub(crate) struct Sentinels {
     pub(crate) master: RedisServer,
     pub(crate) replica: RedisServer,
-    sentinels: Vec<(Process, Folder, u16)>,
+    watchers: Vec<(Process, Folder, u16)>,
 }
 
 impl Sentinels {
     pub(crate) fn start() -> Sentinels {
         let master = RedisServer::start(&[]);
         let replica = RedisServer::start(&["--replicaof", "127.0.0.1", &master.port.to_string()]);
-        let sentinels = (0..3).map(|_| sentinel(master.port)).collect();
+        let watchers = (0..3).map(|_| sentinel(master.port)).collect();
         let trio = Sentinels {
             master,
             replica,
-            sentinels,
+            watchers,
         };
         until("the sentinels know each other and the replica", || {
-            trio.sentinels.iter().all(|(_, _, port)| {
+            trio.watchers.iter().all(|(_, _, port)| {
                 let says = |words: &[&str]| {
                     ask(*port, words).is_ok_and(|info| info.contains("slaves=1,sentinels=3"))
                 };
@@ -229,7 +229,7 @@ impl Sentinels {
 
     pub(crate) fn url(&self) -> String {
         let ports = self
-            .sentinels
+            .watchers
             .iter()
             .map(|(_, _, port)| format!("127.0.0.1:{port}"));
         format!("redis-sentinel://{}/cache", ports.collect::<Vec<_>>().join(","))
