@@ -62,6 +62,20 @@ impl Histogram {
         self.sum += u128::from(nanos);
     }
 
+    /// Counts a span so many times.
+    pub fn record_many(&mut self, span: Span, count: u64) {
+        if count == 0 {
+            return;
+        }
+        let nanos = span.as_nanos();
+        let bucket = bucket(nanos);
+        self.buckets[bucket] += count;
+        self.low = self.low.min(bucket);
+        self.high = self.high.max(bucket);
+        self.count += count;
+        self.sum += u128::from(nanos) * u128::from(count);
+    }
+
     /// The span that a share `q` of the recorded ones does not exceed (the nearest rank), to within 1/128 of itself;
     /// nothing when nothing was recorded. A `q` outside `[0, 1]` is taken as the nearer end.
     pub fn quantile(&self, q: f64) -> Span {
