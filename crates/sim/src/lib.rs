@@ -9,6 +9,7 @@
 //! Same scenario and same [`Options`], same [`Run`], to the byte. Threads are used across runs, never inside one.
 
 pub mod agenda;
+mod aggregate;
 mod caches;
 mod clients;
 mod databases;
@@ -82,7 +83,8 @@ pub fn simulate(scenario: &Scenario, options: &Options, progress: &dyn Fn(f64)) 
     let choice = Choice::of(scenario, options);
     match choice.engine {
         Engine::Auto | Engine::Exact => exact(scenario, options, choice, progress),
-        Engine::Elided | Engine::Aggregate => Err(Refusal(format!(
+        Engine::Aggregate => aggregate::play(scenario, options, choice, progress),
+        Engine::Elided => Err(Refusal(format!(
             "the {} engine cannot play this scenario",
             choice.engine
         ))),

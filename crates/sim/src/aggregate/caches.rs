@@ -1,0 +1,664 @@
+//! The tiers of a service: what they hold, how their nodes fare, and how likely a look-up finds nothing.
+
+use seawall_core::dist::Dist;
+use seawall_core::guard::CacheFault;
+use seawall_core::link::{Delivery, Link};
+use seawall_core::policies::Policies;
+use seawall_core::record::Metric;
+use seawall_core::ring::Placement;
+use seawall_core::rng::{Seed, Stream};
+use seawall_core::time::{Span, Time};
+use seawall_core::ttl::{self, Class, Jitter};
+use seawall_scenario::{Action, Cache, CacheKind, Client, Eviction, Fault, Keys, Knob, Place, Setting, What};
+
+use super::World;
+use super::classes::{Classes, Groups};
+use super::law::Law;
+use super::panel::Panel;
+use super::shelf::{Life, Shelf};
+use crate::meter::{Counter, Meter};
+use crate::plan::Plan;
+
+/// Points of each node on a hash ring, as in the exact engine.
+const VNODES: u16 = 160;
+/// A caller that waits for ever for a node that never answers gives up after this time, as TCP does.
+const PATIENCE: f64 = 60.0;
+/// Messages that are sent over a faulty link to see what becomes of all.
+const SAMPLE: usize = 200;
+/// Ticks between two looks at whether a cache is full.
+const EVICT_EVERY: u32 = 8;
+
+/// What a node makes of a share of the look-ups.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Piece {
+    pub(super) share: f64,
+    pub(super) took: f64,
+    pub(super) fault: Option<CacheFault>,
+}
+
+/// Nodes that fare alike.
+#[derive(Clone, Debug)]
+pub(super) struct Nodes {
+    pub(super) count: f64,
+    pub(super) link: Link,
+    pub(super) says: Option<CacheFault>,
+    pub(super) writes_say: Option<CacheFault>,
+    pub(super) frozen_until: Option<Time>,
+    pub(super) answers: bool,
+    pub(super) slow: f64,
+    pub(super) far: f64,
+    pub(super) pieces: Vec<Piece>,
+}
+
+/// A cache, as a service uses it.
+pub(super) struct Tier {
+    pub(super) cache: usize,
+    pub(super) local: bool,
+    pub(super) written: Cache,
+    pub(super) groups: Groups,
+    pub(super) nodes: Vec<Nodes>,
+    pub(super) shelf: Shelf,
+    /// What may be served while it is refreshed, and what may be served when that fails.
+    pub(super) stale: Option<[Shelf; 2]>,
+    pub(super) panels: Vec<Panel>,
+    latency: Law,
+    /// Seconds that a look-up may take.
+    pub(super) timeout: f64,
+    pub(super) never_stored: bool,
+    pub(super) ttl_ignored: bool,
+    /// How long entries live: a life, and the share of each class that has it.
+    pub(super) lives: Vec<(Life, Vec<f64>)>,
+    negative: Option<Life>,
+    /// Instances that each have a cache of their own.
+    copies: f64,
+    life_max: f64,
+    dt: f64,
+    evicted: f64,
+    rng: Stream,
+    seed: Seed,
+    entity: u64,
+    pub(super) hits: Counter,
+    pub(super) misses: Counter,
+    pub(super) sets: Counter,
+    pub(super) invalidations: Counter,
+    pub(super) evictions: Counter,
+    pub(super) entries: Counter,
+    pub(super) node_entries: Vec<Counter>,
+    pub(super) errors: [Counter; CacheFault::ALL.len()],
+}
+
+/// Which service a client's calls reach.
+fn served_by(plan: &Plan, client: &Client) -> Place {
+    match client.calls {
+        Place::Gateway(gateway) => plan.scenario.gateways[gateway].calls,
+        other => other,
+    }
+}
+
+fn clients_of(plan: &Plan, service: usize) -> impl Iterator<Item = &Client> {
+    let clients = plan.scenario.clients.iter();
+    clients.filter(move |client| served_by(plan, client) == Place::Service(service))
+}
+
+/// The sets of nodes of a cache that the timeline tells apart.
+fn groups_of(plan: &Plan, cache: usize) -> Groups {
+    let count = plan.scenario.caches[cache].nodes as usize;
+    let events = plan.scenario.timeline.iter();
+    let sets: Vec<Vec<u32>> = events
+        .filter(|event| event.on == Some(Place::Cache(cache)))
+        .filter_map(|event| event.nodes.clone())
+        .collect();
+    if sets.is_empty() {
+        Groups::one(count)
+    } else {
+        Groups::of(count, &sets)
+    }
+}
+
+/// The classes of the keys that a service is asked for.
+pub(super) fn classes_of(plan: &Plan, service: usize) -> Classes {
+    let mut laws: Vec<Keys> = clients_of(plan, service).map(|client| client.keys).collect();
+    let hot = plan
+        .scenario
+        .timeline
+        .iter()
+        .any(|event| matches!(event.what, What::Fault(Fault::HotKey { .. })));
+    let shared = plan.scenario.services[service]
+        .caches
+        .iter()
+        .find(|cache| plan.scenario.caches[**cache].kind == CacheKind::Shared);
+    if laws.is_empty() || plan.scenario.services[service].caches.is_empty() {
+        laws = vec![Keys::Uniform { count: 1 }];
+    }
+    match shared {
+        Some(cache) => {
+            let written = &plan.scenario.caches[*cache];
+            let groups = groups_of(plan, *cache);
+            let placement = Placement::new(written.sharding, (written.nodes as u16).max(1), VNODES);
+            Classes::of(&laws, hot, &groups, Some(&placement))
+        }
+        None => Classes::of(&laws, hot, &Groups::one(1), None),
+    }
+}
+
+/// The longest life that an entry may ever have, in seconds, stale or not.
+fn longest(plan: &Plan, cache: &Cache, played: &Policies) -> f64 {
+    let mut spans: Vec<Span> = cache.ttl.into_iter().collect();
+    let mut settle = |ttl: &ttl::Settings| {
+        spans.extend(
+            [ttl.ttl, ttl.critical, ttl.important, ttl.regular, ttl.negative]
+                .into_iter()
+                .flatten(),
+        );
+    };
+    settle(&played.ttl);
+    for event in &plan.scenario.timeline {
+        match &event.what {
+            What::Action(Action::Protect(list)) => list.iter().for_each(|protection| {
+                if let Setting::Ttl(ttl) = &protection.setting {
+                    settle(ttl);
+                }
+            }),
+            What::Action(Action::Set(Knob::Ttl(ttl))) => settle(&ttl::Settings {
+                ttl: Some(*ttl),
+                ..ttl::Settings::default()
+            }),
+            What::Fault(Fault::ExpireAt { instant }) => settle(&ttl::Settings {
+                ttl: Some(*instant),
+                ..ttl::Settings::default()
+            }),
+            _ => {}
+        }
+    }
+    let longest = spans.into_iter().filter(|span| *span != Span::MAX).max();
+    longest.unwrap_or(Span::secs(1)).as_secs_f64()
+}
+
+impl Tier {
+    #[expect(clippy::too_many_arguments, reason = "where it is, and what it is made of")]
+    pub(super) fn new(
+        plan: &Plan,
+        service: usize,
+        tier: usize,
+        cache: usize,
+        classes: &Classes,
+        played: &Policies,
+        seed: Seed,
+        dt: f64,
+        meter: &mut Meter,
+    ) -> Tier {
+        let written = plan.scenario.caches[cache].clone();
+        let local = written.kind == CacheKind::Local;
+        let groups = if local {
+            Groups::one(1)
+        } else {
+            groups_of(plan, cache)
+        };
+        let copies = if local {
+            (f64::from(plan.scenario.services[service].instances) * libm::round(plan.copies[service]))
+                .max(1.0)
+        } else {
+            1.0
+        };
+        let keys: Vec<f64> = classes.keys.iter().map(|keys| keys * copies).collect();
+        let life_max = longest(plan, &written, played) / dt + 2.0;
+        let name = written.name.clone();
+        let nodes = (0..groups.count)
+            .map(|group| Nodes {
+                count: groups.size(group) as f64,
+                link: Link::pooled(Dist::Fixed(Span::ZERO)),
+                says: None,
+                writes_say: None,
+                frozen_until: None,
+                answers: true,
+                slow: 1.0,
+                far: 0.0,
+                pieces: Vec::new(),
+            })
+            .collect();
+        let entity = ((service as u64) << 8) | tier as u64;
+        let mut sim = Tier {
+            cache,
+            local,
+            nodes,
+            shelf: Shelf::new(keys, life_max),
+            stale: None,
+            panels: Vec::new(),
+            latency: Law::new(&written.latency),
+            timeout: written.timeout.as_secs_f64(),
+            never_stored: false,
+            ttl_ignored: false,
+            lives: Vec::new(),
+            negative: None,
+            copies,
+            life_max,
+            dt,
+            evicted: 0.0,
+            rng: seed.stream("cache", entity),
+            seed,
+            entity,
+            hits: meter.counter(Metric::CacheHits, &name, None),
+            misses: meter.counter(Metric::CacheMisses, &name, None),
+            sets: meter.counter(Metric::CacheSets, &name, None),
+            invalidations: meter.counter(Metric::CacheInvalidations, &name, None),
+            evictions: meter.counter(Metric::CacheEvictions, &name, None),
+            entries: meter.counter(Metric::CacheEntries, &name, None),
+            node_entries: if local {
+                Vec::new()
+            } else {
+                (0..written.nodes)
+                    .map(|node| meter.counter_of(Metric::CacheEntries, &name, node))
+                    .collect()
+            },
+            errors: CacheFault::ALL
+                .map(|fault| meter.counter(Metric::CacheErrors, &name, Some(fault.name()))),
+            groups,
+            written,
+        };
+        sim.relive(plan, service, played);
+        sim.reshape();
+        sim
+    }
+
+    /// Takes other policies.
+    pub(super) fn retune(&mut self, now: Time, played: &Policies, up: f64) {
+        let own = self.written.timeout;
+        let timeout = played.deadline.cache.map_or(own, |limit| limit.min(own));
+        let total = played.deadline.total.unwrap_or(Span::MAX);
+        self.timeout = timeout.min(total).as_secs_f64().min(PATIENCE);
+        if !self.local {
+            match (&played.breaker, self.panels.is_empty()) {
+                (None, _) => self.panels.clear(),
+                (Some(settings), true) => {
+                    for group in 0..self.groups.count {
+                        let rng = self.seed.stream("breakers", (self.entity << 8) | group as u64);
+                        let real = up * self.nodes[group].count;
+                        self.panels.push(Panel::new(settings, real, rng));
+                    }
+                }
+                (Some(settings), false) => {
+                    for (panel, nodes) in self.panels.iter_mut().zip(&self.nodes) {
+                        panel.retune(now, settings);
+                        panel.resize(up * nodes.count);
+                    }
+                }
+            }
+        }
+        match (&played.stale, &mut self.stale) {
+            (None, stale) => *stale = None,
+            (Some(settings), None) => {
+                let shelf = |span: Span| {
+                    let ticks = (span.as_secs_f64() / self.dt + 2.0).min(1e8);
+                    Shelf::new(self.shelf.keys.clone(), ticks)
+                };
+                let bound = settings.while_revalidating.max(settings.on_error);
+                self.stale = Some([shelf(settings.while_revalidating), shelf(bound)]);
+            }
+            (Some(_), Some(_)) => {}
+        }
+        self.reshape();
+    }
+
+    /// Works out again how long entries live.
+    pub(super) fn relive(&mut self, plan: &Plan, service: usize, played: &Policies) {
+        let settings = &played.ttl;
+        let ticks = |span: Span| {
+            if span == Span::MAX {
+                f64::INFINITY
+            } else {
+                span.as_secs_f64() / self.dt
+            }
+        };
+        let life = |ttl: Option<Span>| {
+            let Some(ttl) = ttl.filter(|ttl| *ttl != Span::MAX) else {
+                return Life::FOREVER;
+            };
+            let cut = match settings.jitter {
+                None => Span::ZERO,
+                Some(Jitter::Share(share)) => ttl.scaled(share.clamp(0.0, 1.0)),
+                Some(Jitter::Up(span)) => span.min(ttl),
+            };
+            Life {
+                shortest: ticks(ttl.saturating_sub(cut)),
+                longest: ticks(ttl),
+            }
+        };
+        let of_class = |class: Class| {
+            let own = match class {
+                Class::Critical => settings.critical,
+                Class::Important => settings.important,
+                Class::Regular => settings.regular,
+            };
+            own.or(settings.ttl).or(self.written.ttl)
+        };
+        let mut lives: Vec<(Life, Vec<f64>)> = Vec::new();
+        let classes = self.shelf.keys.len();
+        let keys = classes_of(plan, service);
+        let mut total = vec![0.0; classes];
+        for client in clients_of(plan, service) {
+            let life = life(of_class(client.class));
+            let weights = keys.weights(&client.keys, 0.0, client.missing.max(1e-12));
+            let rate = client.rate * (1.0 - client.writes);
+            let at = lives
+                .iter()
+                .position(|(known, _)| *known == life)
+                .unwrap_or_else(|| {
+                    lives.push((life, vec![0.0; classes]));
+                    lives.len() - 1
+                });
+            for class in 0..classes {
+                lives[at].1[class] += rate * weights[class];
+                total[class] += rate * weights[class];
+            }
+        }
+        for (_, shares) in &mut lives {
+            for class in 0..classes {
+                shares[class] = if total[class] > 0.0 {
+                    shares[class] / total[class]
+                } else {
+                    0.0
+                };
+            }
+        }
+        self.negative = settings.negative.map(|negative| life(Some(negative)));
+        self.lives = lives;
+    }
+
+    /// Works out again what nodes make of look-ups.
+    pub(super) fn reshape(&mut self) {
+        for group in 0..self.nodes.len() {
+            let pieces = self.pieces(group);
+            self.nodes[group].pieces = pieces;
+        }
+    }
+
+    fn pieces(&mut self, group: usize) -> Vec<Piece> {
+        let patience = self.timeout;
+        let late = |share: f64| Piece {
+            share,
+            took: patience,
+            fault: Some(CacheFault::TimedOut),
+        };
+        let size = self.written.entry_size;
+        let nodes = &mut self.nodes[group];
+        let plain = nodes.link.healthy() && nodes.says.is_none();
+        let steady = self.latency.is_fixed() && plain;
+        let count = if steady { 1 } else { SAMPLE as u64 };
+        let mut lengths = Vec::new();
+        self.latency.deal(count, &mut self.rng, |length, count| {
+            lengths.extend(std::iter::repeat_n(length, count as usize));
+        });
+        let mut pieces: Vec<Piece> = Vec::new();
+        for length in lengths {
+            let mut took = length * nodes.slow + nodes.far;
+            let mut fault = None;
+            match nodes.link.send(Time::ZERO, size, &mut self.rng) {
+                Delivery::At(at) => took += at.as_secs_f64(),
+                Delivery::Refused => (took, fault) = (took.min(patience), Some(CacheFault::Refused)),
+                Delivery::Reset => (took, fault) = (took.min(patience), Some(CacheFault::Reset)),
+                Delivery::Dropped | Delivery::Held => (took, fault) = (patience, Some(CacheFault::TimedOut)),
+            }
+            let share = 1.0 / count as f64;
+            pieces.push(match fault {
+                Some(_) => Piece { share, took, fault },
+                None if took > patience => late(share),
+                None => Piece {
+                    share,
+                    took,
+                    fault: nodes.says,
+                },
+            });
+        }
+        fold(pieces)
+    }
+
+    /// Whether what is loaded is stored on the nodes of a group.
+    pub(super) fn stores(&self, group: usize) -> bool {
+        let nodes = &self.nodes[group];
+        self.local || (nodes.answers && nodes.writes_say.is_none())
+    }
+
+    /// The share of nodes that answer.
+    pub(super) fn up(&self) -> f64 {
+        let all: f64 = self.nodes.iter().map(|nodes| nodes.count).sum();
+        let up = self.nodes.iter().filter(|nodes| nodes.answers);
+        up.map(|nodes| nodes.count).sum::<f64>() / all.max(1.0)
+    }
+
+    /// Stores keys of a class; `lives_less` says how much shorter than its own a life is that was copied.
+    pub(super) fn fill(&mut self, tick: u32, class: usize, count: f64, nowhere: usize) {
+        if count <= 0.0 || self.never_stored {
+            return;
+        }
+        let absent = self.shelf.absent[class];
+        if class == nowhere {
+            if let Some(life) = self.negative {
+                self.shelf.fill(tick, class, count, life);
+            }
+            return;
+        }
+        if self.ttl_ignored {
+            self.shelf.fill(tick, class, count, Life::FOREVER);
+        } else {
+            for at in 0..self.lives.len() {
+                let (life, share) = (self.lives[at].0, self.lives[at].1[class]);
+                self.shelf.fill(tick, class, count * share, life);
+            }
+        }
+        if let Some(stale) = &mut self.stale
+            && absent > 0.0
+        {
+            let share = (count / absent).min(1.0);
+            stale.iter_mut().for_each(|shelf| {
+                shelf.take_out(class, share);
+            });
+        }
+    }
+
+    /// Lets a tick pass over what is stored.
+    pub(super) fn pass(&mut self, tick: u32, rates: &[f64]) {
+        self.shelf.pass(tick);
+        if let Some(stale) = &mut self.stale {
+            for shelf in stale.iter_mut() {
+                shelf.pass(tick);
+            }
+            for class in 0..self.shelf.expired.len() {
+                let expired = self.shelf.expired[class];
+                if expired > 0.0 {
+                    for shelf in stale.iter_mut() {
+                        let life = shelf_life(shelf);
+                        if life.longest >= 1.0 {
+                            shelf.fill(tick, class, expired, life);
+                        }
+                    }
+                }
+            }
+        }
+        if tick.is_multiple_of(EVICT_EVERY) {
+            self.evict(rates);
+        }
+    }
+
+    /// Pushes out what is over the capacity: the least recently used, which (Che, 2002) is what has not been asked for in
+    /// a time that is the same for all keys.
+    fn evict(&mut self, rates: &[f64]) {
+        let Some(most) = self.written.entries_max() else {
+            return;
+        };
+        let room = most as f64
+            * if self.local {
+                self.copies
+            } else {
+                f64::from(self.written.nodes)
+            };
+        let over = self.shelf.entries() - room;
+        if over <= 0.0 || self.written.eviction != Eviction::Lru {
+            return;
+        }
+        let there = |class: usize| self.shelf.keys[class] - self.shelf.absent[class];
+        let hazard = |class: usize, time: f64| {
+            let asked = rates[class] / if self.local { self.copies } else { 1.0 } * time;
+            if asked < 1e-9 {
+                1.0 / time
+            } else {
+                asked / libm::expm1(asked).max(1e-300) / time
+            }
+        };
+        let seconds = f64::from(EVICT_EVERY) * self.dt;
+        let (mut low, mut high) = (1e-3, 1e7);
+        for _ in 0..40 {
+            let time = libm::sqrt(low * high);
+            let gone: f64 = (0..rates.len())
+                .map(|class| there(class) * -libm::expm1(-hazard(class, time) * seconds))
+                .sum();
+            if gone > over {
+                low = time;
+            } else {
+                high = time;
+            }
+        }
+        for class in 0..rates.len() {
+            let share = -libm::expm1(-hazard(class, high) * seconds);
+            self.evicted += self.shelf.take_out(class, share);
+        }
+    }
+
+    pub(super) fn take_evicted(&mut self) -> f64 {
+        std::mem::take(&mut self.evicted)
+    }
+
+    /// Lets a share of the entries of a class expire at once; what is kept for staleness is kept.
+    pub(super) fn expire(&mut self, tick: u32, class: usize, share: f64) {
+        let gone = self.shelf.take_out(class, share);
+        for shelf in self.stale.iter_mut().flatten() {
+            let life = shelf_life(shelf);
+            if life.longest >= 1.0 {
+                shelf.fill(tick, class, gone, life);
+            }
+        }
+    }
+
+    /// Takes everything out of a group of nodes, or of all.
+    pub(super) fn flush(&mut self, group: Option<usize>, groups: &[u8]) -> f64 {
+        let mut gone = 0.0;
+        for class in 0..self.shelf.keys.len() {
+            if group.is_none_or(|group| self.local || groups[class] as usize == group) {
+                gone += self.shelf.take_out(class, 1.0);
+                if let Some(stale) = &mut self.stale {
+                    stale.iter_mut().for_each(|shelf| {
+                        shelf.take_out(class, 1.0);
+                    });
+                }
+            }
+        }
+        gone
+    }
+
+    /// The longest life for which there is room, in ticks.
+    pub(super) fn life_max(&self) -> f64 {
+        self.life_max
+    }
+}
+
+fn shelf_life(shelf: &Shelf) -> Life {
+    let ticks = shelf.longest() - 2.0;
+    Life {
+        shortest: ticks,
+        longest: ticks,
+    }
+}
+
+/// Puts pieces together that are alike, so that few are left.
+fn fold(mut pieces: Vec<Piece>) -> Vec<Piece> {
+    const KEPT: usize = 8;
+    if pieces.len() <= 1 {
+        return pieces;
+    }
+    pieces.sort_by(|a, b| {
+        (a.fault, a.took)
+            .partial_cmp(&(b.fault, b.took))
+            .unwrap_or(std::cmp::Ordering::Equal)
+    });
+    let each = 1.0 / KEPT as f64;
+    let mut folded: Vec<Piece> = Vec::new();
+    for piece in pieces {
+        match folded.last_mut() {
+            Some(last)
+                if last.fault == piece.fault
+                    && (last.share < each || (last.took - piece.took).abs() < 1e-9) =>
+            {
+                let share = piece.share / (last.share + piece.share);
+                last.took += (piece.took - last.took) * share;
+                last.share += piece.share;
+            }
+            _ => folded.push(piece),
+        }
+    }
+    folded
+}
+
+impl World {
+    /// Works out again how a client's reads fall on the classes of its service.
+    pub(super) fn weigh(&mut self, index: usize) {
+        let client = &mut self.clients[index];
+        let nowhere = client.missing.max(client.penetration);
+        let classes = &self.services[client.service].classes;
+        client.weights = classes.weights(&client.keys, client.hot, nowhere);
+    }
+
+    /// Puts shared caches into their stationary state, as the exact engine does.
+    pub(super) fn prefill(&mut self) {
+        for service in 0..self.services.len() {
+            for tier in 0..self.services[service].tiers.len() {
+                if !self.services[service].tiers[tier].local {
+                    self.prefill_tier(service, tier);
+                }
+            }
+        }
+    }
+
+    fn prefill_tier(&mut self, service: usize, tier: usize) {
+        let classes = self.services[service].classes.len();
+        let nowhere = self.services[service].classes.nowhere;
+        let mut rates = vec![0.0; classes];
+        for (index, client) in self.clients.iter().enumerate() {
+            if client.service == service {
+                let rate = self.plan.scenario.clients[index].rate * (1.0 - client.writes);
+                for class in 0..nowhere {
+                    rates[class] += rate * client.weights[class] / self.services[service].classes.keys[class];
+                }
+            }
+        }
+        let dt = self.dt;
+        let tier = &mut self.services[service].tiers[tier];
+        for class in 0..nowhere {
+            for at in 0..tier.lives.len() {
+                let (life, share) = (tier.lives[at].0, tier.lives[at].1[class]);
+                if share <= 0.0 {
+                    continue;
+                }
+                let keys = tier.shelf.keys[class] * share;
+                let mean = 0.5 * (life.shortest + life.longest) * dt;
+                let there = if mean.is_finite() {
+                    rates[class] * mean / (1.0 + rates[class] * mean)
+                } else {
+                    1.0
+                };
+                let spread = if mean.is_finite() {
+                    Life {
+                        shortest: 1.0,
+                        longest: life.longest,
+                    }
+                } else {
+                    Life::FOREVER
+                };
+                tier.shelf.fill(0, class, keys * there, spread);
+            }
+        }
+        tier.shelf.filled.iter_mut().for_each(|filled| *filled = 0.0);
+        for _ in 0..200 {
+            tier.evict(&rates);
+        }
+        tier.take_evicted();
+    }
+}
