@@ -109,7 +109,7 @@ enum Stage {
     /// A client tries again.
     Again,
     /// A look-up has failed.
-    LookFailed { service: u8, tier: u8, group: u8 },
+    LookFailed { service: u8 },
     /// A look-up has found nothing.
     Missed { service: u8, tier: u8 },
     /// A look-up has found it.
@@ -193,6 +193,9 @@ impl World {
             world.weigh(index);
         }
         world.remember_tries();
+        for index in 0..world.services.len() {
+            world.regate(index);
+        }
         if scenario.run.prefilled {
             world.prefill();
         }
@@ -252,9 +255,7 @@ impl World {
     fn wake(&mut self, stage: Stage, cohort: Cohort) {
         match stage {
             Stage::Again => self.issue(cohort),
-            Stage::LookFailed { service, tier, group } => {
-                self.look_failed(service as usize, tier as usize, group as usize, cohort);
-            }
+            Stage::LookFailed { service } => self.look_failed(service as usize, cohort),
             Stage::Missed { service, tier } => self.missed(service as usize, tier as usize, cohort),
             Stage::Found { service } => self.answer(service as usize, cohort, Outcome::Fresh),
             Stage::Worked { service, outcome } => self.worked(service as usize, cohort, outcome),

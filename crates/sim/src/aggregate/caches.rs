@@ -353,7 +353,9 @@ impl Tier {
         }
         for (_, shares) in &mut lives {
             for class in 0..classes {
-                shares[class] = if total[class] > 0.0 {
+                shares[class] = if class == keys.nowhere {
+                    0.0
+                } else if total[class] > 0.0 {
                     shares[class] / total[class]
                 } else {
                     0.0
@@ -425,33 +427,32 @@ impl Tier {
         up.map(|nodes| nodes.count).sum::<f64>() / all.max(1.0)
     }
 
-    /// Stores keys of a class; `lives_less` says how much shorter than its own a life is that was copied.
-    pub(super) fn fill(&mut self, tick: u32, class: usize, count: f64, nowhere: usize) {
-        if count <= 0.0 || self.never_stored {
+    /// Stores so many keys of each class that it did not have.
+    pub(super) fn fill(&mut self, tick: u32, counts: &[f64], nowhere: usize) {
+        if self.never_stored {
             return;
         }
-        let absent = self.shelf.absent[class];
-        if class == nowhere {
-            if let Some(life) = self.negative {
-                self.shelf.fill(tick, class, count, life);
+        if let Some(stale) = &mut self.stale {
+            for (class, count) in counts.iter().enumerate() {
+                let absent = self.shelf.absent[class];
+                if *count > 0.0 && absent > 0.0 && class != nowhere {
+                    let share = (count / absent).min(1.0);
+                    stale.iter_mut().for_each(|shelf| {
+                        shelf.thin(class, share);
+                    });
+                }
             }
-            return;
         }
         if self.ttl_ignored {
-            self.shelf.fill(tick, class, count, Life::FOREVER);
-        } else {
-            for at in 0..self.lives.len() {
-                let (life, share) = (self.lives[at].0, self.lives[at].1[class]);
-                self.shelf.fill(tick, class, count * share, life);
-            }
+            let all = vec![1.0; counts.len()];
+            self.shelf.fill_all(tick, counts, &all, Life::FOREVER);
+            return;
         }
-        if let Some(stale) = &mut self.stale
-            && absent > 0.0
-        {
-            let share = (count / absent).min(1.0);
-            stale.iter_mut().for_each(|shelf| {
-                shelf.take_out(class, share);
-            });
+        for (life, shares) in &self.lives {
+            self.shelf.fill_all(tick, counts, shares, *life);
+        }
+        if let Some(life) = self.negative {
+            self.shelf.fill(tick, nowhere, counts[nowhere], life);
         }
     }
 

@@ -1,19 +1,30 @@
 //! Databases: the nodes that serve reads as one pool, the primaries that take writes as another.
 
+use seawall_core::gate::Reason;
 use seawall_core::record::Metric;
 use seawall_core::rng::Seed;
 use seawall_scenario::Autoscaling;
 
 use super::cohort::{Cohort, Who};
 use super::law::Law;
-use super::pool::{Left, Pool};
+use super::pool::{Leaving, Left, Pool};
 use super::{Stage, World};
 use crate::meter::{Counter, Meter, Timer};
 use crate::plan::Plan;
 use crate::processor::Curve;
 
+/// The limit of the only service that calls a database.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Gate {
+    pub(super) most: f64,
+    pub(super) places: f64,
+    /// Seconds that somebody waits for a place.
+    pub(super) patience: f64,
+}
+
 /// A database.
 pub(super) struct Database {
+    pub(super) gate: Option<Gate>,
     pub(super) reads: Pool,
     pub(super) writes: Pool,
     pub(super) shards: f64,
@@ -93,6 +104,7 @@ impl Database {
         };
         let write_law = Law::new(&database.write_time.unwrap_or(database.service_time));
         let mut sim = Database {
+            gate: None,
             reads: Pool::new(
                 curve,
                 size,
@@ -141,6 +153,12 @@ impl Database {
                 .queue_each
                 .map_or(f64::INFINITY, |places| f64::from(places) * pool.nodes);
         }
+        if let Some(gate) = &self.gate {
+            let pool = &mut self.reads;
+            (pool.gate, pool.places, pool.patience) = (gate.most, gate.places, gate.patience);
+        } else {
+            (self.reads.gate, self.reads.patience) = (f64::INFINITY, f64::INFINITY);
+        }
     }
 
     /// Calls inside, those included that will never be answered.
@@ -166,13 +184,12 @@ impl World {
     /// Queries reach a database.
     pub(super) fn query(&mut self, index: usize, mut cohort: Cohort) {
         let database = &mut self.databases[index];
-        self.meter.add(database.meters.requests, cohort.count as f64);
-        self.meter.add_spread(
-            &database.meters.node_requests,
-            cohort.count as f64,
-            cohort.read,
-            database.shards,
-        );
+        if database.gate.is_none() || !cohort.read {
+            let count = cohort.count as f64;
+            self.meter.add(database.meters.requests, count);
+            let (nodes, shards) = (&database.meters.node_requests, database.shards);
+            self.meter.add_spread(nodes, count, cohort.read, shards);
+        }
         cohort.since = cohort.age;
         cohort.lag += database.latency.mean() + database.far;
         let refused = !database.up || database.refuses || (!cohort.read && database.writes_fail);
@@ -189,10 +206,7 @@ impl World {
         } else {
             &mut database.writes
         };
-        let turned = pool.offer(cohort);
-        if turned.count > 0 {
-            self.query_failed(index, turned);
-        }
+        pool.offer(cohort);
     }
 
     fn query_failed(&mut self, index: usize, mut cohort: Cohort) {
@@ -236,11 +250,22 @@ impl World {
                         cohort: *cohort,
                         count: cohort.count,
                         took: timeout,
-                        ok: false,
+                        how: Leaving::Stopped,
                     });
                 }
                 !late
             });
+        }
+        if database.gate.is_some() {
+            let begun: u64 = database.reads.begun.iter().map(|cohort| cohort.count).sum();
+            self.meter.add(database.meters.requests, begun as f64);
+            let (nodes, shards) = (&database.meters.node_requests, database.shards);
+            self.meter.add_spread(nodes, begun as f64, true, shards);
+            for cohort in &database.reads.begun {
+                if let Who::Load { service, .. } = cohort.who {
+                    self.services[service as usize].loads.begun += cohort.count as f64;
+                }
+            }
         }
         for each in left.drain(..) {
             self.left(index, &each);
@@ -250,25 +275,35 @@ impl World {
 
     fn left(&mut self, index: usize, left: &Left) {
         let mut cohort = left.cohort.part(left.count);
-        let meters = &self.databases[index].meters;
-        if left.ok {
-            self.meter
-                .time_many(meters.took, World::span_of(left.took), left.count);
-            if self.nobody_waits(&cohort) {
+        let database = &self.databases[index];
+        let (meters, gated) = (&database.meters, database.gate.is_some() && cohort.read);
+        match left.how {
+            Leaving::Done => {
                 self.meter
-                    .add(self.databases[index].meters.wasted, left.count as f64);
+                    .time_many(meters.took, World::span_of(left.took), left.count);
+                if self.nobody_waits(&cohort) {
+                    self.meter
+                        .add(self.databases[index].meters.wasted, left.count as f64);
+                }
             }
-        } else {
-            self.meter.add(meters.errors, left.count as f64);
+            Leaving::Stopped => self.meter.add(meters.errors, left.count as f64),
+            Leaving::Turned | Leaving::Impatient if gated => {
+                cohort.age = cohort.since + left.took;
+                let reason = if left.how == Leaving::Turned {
+                    Reason::OriginLimit
+                } else {
+                    Reason::OriginTimeout
+                };
+                return self.turned(cohort, reason);
+            }
+            Leaving::Turned | Leaving::Impatient => {
+                cohort.age = self.age(&cohort);
+                return self.query_failed(index, cohort);
+            }
         }
         cohort.age = cohort.since + left.took + std::mem::take(&mut cohort.lag);
-        self.later(
-            Stage::Landed {
-                ok: left.ok,
-                shed: false,
-            },
-            cohort,
-        );
+        let ok = left.how == Leaving::Done;
+        self.later(Stage::Landed { ok, shed: false }, cohort);
     }
 
     /// Whether those who made calls have given them up.

@@ -56,6 +56,25 @@ impl World {
         self.end_loads(index, load.part(alive), ok, None);
     }
 
+    /// Loads have found no place at the origin.
+    pub(super) fn turned(&mut self, load: Cohort, reason: Reason) {
+        let Who::Load { service, launch, .. } = load.who else {
+            return;
+        };
+        let (index, now) = (service as usize, self.now);
+        let loads = &mut self.services[index].loads;
+        let Some((open, tick)) = loads.launch(launch).map(|launch| (launch.open, launch.tick)) else {
+            return;
+        };
+        let alive = load.count.min(open);
+        loads.inside = loads.inside.saturating_sub(alive);
+        if let Some(panel) = &mut loads.origin_panel {
+            // They were let through by the breaker and never asked the origin.
+            panel.release_share(now, tick, alive as f64 / open.max(1) as f64);
+        }
+        self.end_loads(index, load.part(alive), false, Some(reason));
+    }
+
     /// Loads have ended: those who waited for them are answered, and what came is stored.
     pub(super) fn end_loads(&mut self, index: usize, load: Cohort, ok: bool, shed: Option<Reason>) {
         let Who::Load { launch: id, .. } = load.who else {
@@ -73,8 +92,7 @@ impl World {
         }
         let share = ended as f64 / open as f64;
         let refreshes = launch.purpose == Some(Purpose::Refresh);
-        launch.open -= ended;
-        let last = launch.open == 0;
+        let last = launch.open == ended;
         let mut waiters = std::mem::take(&mut launch.waiters);
         if refreshes {
             let loads = &mut self.services[index].loads;
@@ -96,7 +114,9 @@ impl World {
             }
         }
         waiters.retain(|waiter| waiter.cohort.count > 0);
-        if let Some(launch) = self.services[index].loads.launch(id) {
+        let loads = &mut self.services[index].loads;
+        loads.ended(id, ended, ok);
+        if let Some(launch) = loads.launch(id) {
             launch.waiters = waiters;
         }
         for cohort in answered {
@@ -107,7 +127,31 @@ impl World {
                 self.failed(index, cohort, shed);
             }
         }
-        self.store(index, id, ended, share, ok);
+    }
+
+    /// What loads that have ended in this tick have brought is stored.
+    pub(super) fn settle(&mut self, index: usize) {
+        let mut touched = std::mem::take(&mut self.services[index].loads.touched);
+        for id in touched.drain(..) {
+            let Some(launch) = self.services[index].loads.launch(id) else {
+                continue;
+            };
+            let (good, bad) = (std::mem::take(&mut launch.good), std::mem::take(&mut launch.bad));
+            let before = (launch.open + good + bad) as f64;
+            if good > 0 {
+                self.store(index, id, good, good as f64 / before, true);
+            }
+            if bad > 0 {
+                self.store(
+                    index,
+                    id,
+                    bad,
+                    (bad as f64 / (before - good as f64)).min(1.0),
+                    false,
+                );
+            }
+        }
+        self.services[index].loads.touched = touched;
     }
 
     /// What loads of a launch have brought is stored, or they have failed and left their keys missing.
@@ -151,6 +195,7 @@ impl World {
     ) {
         let (tick, now) = (self.tick, self.now);
         let _ = launched;
+        let mut counted = std::mem::take(&mut self.services[index].loads.counted);
         let service = &mut self.services[index];
         let nowhere = service.classes.nowhere;
         let group_of = &service.classes.group;
@@ -174,24 +219,30 @@ impl World {
                     }
                 }
             }
-            let of_last = at == last;
-            for class in 0..first.len() {
-                let group = if tier.local { 0 } else { group_of[class] as usize };
-                // In the last tier it is known which of these loads were the first for their key.
-                let count = if tier.local { mix[class] } else { first[class] } * share;
-                if count <= 0.0 {
-                    continue;
-                }
-                let kept = stored[group];
-                if of_last && ok {
-                    let done = first[class] * share;
-                    tier.shelf.pending[class] = (tier.shelf.pending[class] - done).max(0.0);
-                }
-                if kept > 0.0 {
-                    tier.fill(tick, class, count * kept, nowhere);
+            if at == last && ok {
+                for (pending, count) in tier.shelf.pending.iter_mut().zip(first) {
+                    *pending = (*pending - count * share).max(0.0);
                 }
             }
+            // In the last tier it is known which of these loads were the first for their key.
+            let counts = if tier.local { mix } else { first };
+            counted.clear();
+            if tier.groups.count == 1 {
+                counted.extend(counts.iter().map(|count| count * share * stored[0]));
+            } else {
+                let groups = group_of.iter().map(|group| stored[*group as usize]);
+                counted.extend(
+                    counts
+                        .iter()
+                        .zip(groups)
+                        .map(|(count, kept)| count * share * kept),
+                );
+            }
+            if stored.iter().any(|kept| *kept > 0.0) {
+                tier.fill(tick, &counted, nowhere);
+            }
         }
+        self.services[index].loads.counted = counted;
     }
 
     /// The first loads of some keys have failed. Another load of the same key, where one is under way, is the first now.
@@ -356,10 +407,8 @@ impl World {
                 database.writes.withdraw(given_up);
             }
         }
-        if let Some(launch) = self.services[index].loads.launch(id) {
-            launch.open -= count;
-        }
-        self.store(index, id, count, share, false);
+        self.seal_launch(index, id);
+        self.services[index].loads.ended(id, count, false);
     }
 
     /// Loads of a launch have taken too long.

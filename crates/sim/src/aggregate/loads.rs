@@ -33,6 +33,9 @@ pub(super) struct Launch {
     /// By client: loads for keys known to be missing, and loads of which nothing is known.
     counts: Vec<(u64, u64)>,
     sealed: bool,
+    /// How many have ended in this tick, well and badly.
+    pub(super) good: u64,
+    pub(super) bad: u64,
 }
 
 /// Requests that wait for a load.
@@ -49,6 +52,8 @@ pub(super) struct Loads {
     /// The number of the first of them.
     pub(super) base: u32,
     spare: Vec<Launch>,
+    /// Launches of which loads have ended in this tick.
+    pub(super) touched: Vec<u32>,
     pub(super) keyed: Keyed,
     classes: usize,
     pub(super) origin_panel: Option<Panel>,
@@ -66,6 +71,8 @@ pub(super) struct Loads {
     pub(super) hard: f64,
     total: f64,
     pub(super) cancels: bool,
+    /// The database itself knows of the limit.
+    pub(super) gated: bool,
     coalesces: bool,
     /// Whether it matters which keys are being loaded.
     tracks: bool,
@@ -86,6 +93,8 @@ pub(super) struct Loads {
     pub(super) retried: f64,
     pub(super) warmed: f64,
     copied: Vec<u64>,
+    /// Room to count in.
+    pub(super) counted: Vec<f64>,
 }
 
 impl Loads {
@@ -94,6 +103,7 @@ impl Loads {
             launches: VecDeque::new(),
             base: 0,
             spare: Vec::new(),
+            touched: Vec::new(),
             keyed: Keyed::default(),
             classes,
             origin_panel: None,
@@ -109,6 +119,7 @@ impl Loads {
             hard: f64::INFINITY,
             total: f64::INFINITY,
             cancels: false,
+            gated: false,
             coalesces: false,
             tracks: false,
             window: 0.0,
@@ -127,6 +138,7 @@ impl Loads {
             retried: 0.0,
             warmed: 0.0,
             copied: Vec::new(),
+            counted: Vec::new(),
         }
     }
 
@@ -165,6 +177,15 @@ impl Loads {
         self.keyed.past.resize(ticks.min(PAST_MAX), Past::default());
     }
 
+    /// The limit on loads, as the gate of the database that they all go to.
+    pub(super) fn gate(&self) -> Option<super::databases::Gate> {
+        self.limit.is_finite().then_some(super::databases::Gate {
+            most: self.limit,
+            places: self.places,
+            patience: self.patience,
+        })
+    }
+
     pub(super) fn limit(&self) -> Option<f64> {
         self.limit.is_finite().then_some(self.limit)
     }
@@ -182,6 +203,22 @@ impl Loads {
 
     pub(super) fn take_copied(&mut self) -> Vec<u64> {
         std::mem::take(&mut self.copied)
+    }
+
+    /// Loads of a launch have ended; what comes of it is worked out at the end of the tick.
+    pub(super) fn ended(&mut self, id: u32, count: u64, ok: bool) {
+        let Some(launch) = self.launches.get_mut((id - self.base) as usize) else {
+            return;
+        };
+        if launch.good + launch.bad == 0 {
+            self.touched.push(id);
+        }
+        if ok {
+            launch.good += count;
+        } else {
+            launch.bad += count;
+        }
+        launch.open -= count;
     }
 
     pub(super) fn launch(&mut self, id: u32) -> Option<&mut Launch> {
@@ -205,6 +242,7 @@ impl Loads {
         launch.purpose = Some(purpose);
         launch.sealed = false;
         (launch.begun, launch.open) = (0, 0);
+        (launch.good, launch.bad) = (0, 0);
         launch.waiters.clear();
         launch.counts.clear();
         launch.mix.clear();
@@ -260,7 +298,7 @@ impl World {
         }
         // Writes pass the line, and so do refreshes, which stand in none.
         let loads = &mut self.services[index].loads;
-        let begins = if purpose == Purpose::Write || loads.limit.is_infinite() {
+        let begins = if purpose == Purpose::Write || loads.limit.is_infinite() || loads.gated {
             cohort.count
         } else if loads.lined > 0 {
             0
@@ -307,8 +345,16 @@ impl World {
             *wanted = pairs * idle * -libm::expm1(-asked / (pairs * idle).max(1e-9));
         }
         let sum: f64 = wanted.iter().sum();
-        let room = (loads.refreshes_max - loads.refreshes as f64).min(loads.room.max(0.0));
-        let room = if loads.lined > 0 { 0.0 } else { room };
+        let mut room = loads.refreshes_max - loads.refreshes as f64;
+        let full = match service.origin {
+            Some(super::Target::Database(database)) if loads.gated => {
+                !self.databases[database].reads.has_room()
+            }
+            _ => loads.lined > 0 || loads.room < 1.0,
+        };
+        if full {
+            room = 0.0;
+        }
         let mut count = about(sum.min(room.max(0.0)), &mut self.rng);
         let loads = &mut self.services[index].loads;
         if let Some(panel) = &mut loads.origin_panel {
@@ -442,7 +488,7 @@ impl World {
         let loads = &mut service.loads;
         loads.inside += load.count;
         loads.room -= load.count as f64;
-        if load.read {
+        if load.read && !loads.gated {
             loads.begun += load.count as f64;
         }
         load.since = load.age;
@@ -682,7 +728,7 @@ impl World {
                 let untouched = (absent - pending).max(0.0);
                 let count = launch.first[class];
                 let first = if absent > 0.0 {
-                    untouched * -libm::expm1(-count / absent)
+                    untouched * taken(count / absent)
                 } else {
                     0.0
                 };
@@ -701,6 +747,7 @@ impl World {
 
     /// What no longer matters is forgotten at the end of a tick, and places are counted.
     pub(super) fn close_loads(&mut self, index: usize) {
+        self.settle(index);
         let (tick, dt) = (self.tick, self.dt);
         let loads = &mut self.services[index].loads;
         loads.tidy(tick);
@@ -712,14 +759,13 @@ impl World {
             }
         }
         loads.turnover.close();
-        loads.room = loads.turnover.room(loads.limit - loads.inside as f64, dt);
+        let limit = if loads.gated { f64::INFINITY } else { loads.limit };
+        loads.room = loads.turnover.room(limit - loads.inside as f64, dt);
         let mix = self.copies_of(index);
         let service = &mut self.services[index];
         if let Some(mix) = mix {
             let nowhere = service.classes.nowhere;
-            for (class, count) in mix.iter().enumerate() {
-                service.tiers[0].fill(tick, class, *count, nowhere);
-            }
+            service.tiers[0].fill(tick, &mix, nowhere);
         }
     }
 
@@ -772,6 +818,15 @@ impl World {
     /// A number of waiters that is a share of so many, on average.
     pub(super) fn share_of(&mut self, count: u64, share: f64) -> u64 {
         about(count as f64 * share.clamp(0.0, 1.0), &mut self.rng).min(count)
+    }
+}
+
+/// The share of things that is taken when so many draws fall on each of them on average.
+fn taken(draws: f64) -> f64 {
+    if draws < 0.02 {
+        draws * (1.0 - draws * (0.5 - draws / 6.0))
+    } else {
+        -libm::expm1(-draws)
     }
 }
 

@@ -1,9 +1,9 @@
 //! Look-ups: from the first tier to the last, and how likely each of them finds nothing.
 
 use seawall_core::draw;
-use seawall_core::time::Span;
 
 use super::cohort::{Cohort, NEVER, Purpose, Who, deal};
+use super::panel::End;
 use super::{Outcome, Stage, World};
 use crate::services::SOON;
 
@@ -57,8 +57,10 @@ impl World {
         self.thaw(index);
         let (tick, dt) = (self.tick, self.dt);
         let service = &mut self.services[index];
+        let now = self.now;
         for tier in &mut service.tiers {
             tier.pass(tick, &service.loads.keyed.rates);
+            tier.panels.iter_mut().for_each(|panel| panel.pass(now, tick));
         }
         let loads_take = service.loads.takes;
         let keyed = &mut service.loads.keyed;
@@ -246,13 +248,18 @@ impl World {
         if let Some(panel) = asked.panels.get_mut(group) {
             let well = pieces.iter().all(|piece| piece.fault.is_none());
             if !panel.is_calm(now, well) {
-                passed = panel.admit(now, tick, cohort.count);
-                let mut left = 1.0;
-                for piece in pieces.iter().filter(|piece| piece.took <= self.dt) {
-                    let ok = piece.fault.is_none_or(|fault| !fault.is_outage());
-                    panel.record(now, tick, (piece.share / left).min(1.0), ok, piece.took);
-                    left = (left - piece.share).max(1e-12);
-                }
+                let ends: Vec<End> = pieces
+                    .iter()
+                    .map(|piece| End {
+                        share: piece.share,
+                        ok: piece.fault.is_none_or(|fault| !fault.is_outage()),
+                        took: piece.took,
+                        tick: tick + ((0.5 + piece.took / self.dt) as u32),
+                    })
+                    .collect();
+                passed = panel.admit_known(now, cohort.count, &ends);
+                // What ends within this tick may keep the next call of the same tick out.
+                panel.pass(now, tick);
             }
         }
         if passed < cohort.count {
@@ -277,11 +284,7 @@ impl World {
             part.age += piece.took;
             if let Some(fault) = piece.fault {
                 self.meter.add(asked.errors[fault as usize], count as f64);
-                let stage = Stage::LookFailed {
-                    service: index as u8,
-                    tier: tier as u8,
-                    group: group as u8,
-                };
+                let stage = Stage::LookFailed { service: index as u8 };
                 self.later(stage, part);
                 continue;
             }
@@ -333,30 +336,7 @@ impl World {
     }
 
     /// A look-up has failed: the next tier, or the origin.
-    pub(super) fn look_failed(&mut self, index: usize, tier: usize, group: usize, cohort: Cohort) {
-        let now = self.now;
-        let asked = &mut self.services[index].tiers[tier];
-        let took = asked.nodes[group]
-            .pieces
-            .iter()
-            .find(|piece| piece.fault.is_some());
-        let (took, outage) = took.map_or((asked.timeout, true), |piece| {
-            (
-                piece.took,
-                piece
-                    .fault
-                    .is_some_and(seawall_core::guard::CacheFault::is_outage),
-            )
-        });
-        let asked_at = self.tick - (Span::from_secs_f64(took).as_nanos() / self.tick_span.as_nanos()) as u32;
-        if took > self.dt
-            && let Some(panel) = asked.panels.get_mut(group)
-        {
-            // The tick is not known to the last one: those before it have failed as well.
-            for at in asked_at.saturating_sub(1)..=asked_at {
-                panel.record(now, at, 1.0, !outage, took);
-            }
-        }
+    pub(super) fn look_failed(&mut self, index: usize, cohort: Cohort) {
         self.unknown(index, cohort);
     }
 

@@ -8,6 +8,8 @@ use seawall_core::draw;
 use seawall_core::rng::Stream;
 use seawall_core::time::{Span, Time};
 
+use super::cohort::about;
+
 /// The most machines that stand for all.
 const SAMPLE_MAX: usize = 16;
 
@@ -21,9 +23,21 @@ pub(super) struct Panel {
     rng: Stream,
     /// Calls that were let through and have not ended, by the tick they were made in.
     out: VecDeque<Out>,
+    /// Calls of which it is known when and how they end: in which tick, of which machine, its permit, well or not, after
+    /// how many seconds.
+    known: Vec<(u32, u8, Permit, bool, f64)>,
     /// Until when a failure may still matter.
     wary_until: Time,
     past: f64,
+}
+
+/// How a share of calls ends.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct End {
+    pub(super) share: f64,
+    pub(super) ok: bool,
+    pub(super) took: f64,
+    pub(super) tick: u32,
 }
 
 #[derive(Debug)]
@@ -43,6 +57,7 @@ impl Panel {
             settings: settings.clone(),
             rng,
             out: VecDeque::new(),
+            known: Vec::new(),
             wary_until: Time::ZERO,
             past: 0.0,
         }
@@ -69,92 +84,140 @@ impl Panel {
         well && plain && now >= self.wary_until
     }
 
-    /// How many of so many calls are let through.
+    /// How many of so many calls are let through; how they end will be told.
     pub(super) fn admit(&mut self, now: Time, tick: u32, count: u64) -> u64 {
+        self.ask(now, count, |panel, sample, permit| {
+            let known = panel
+                .out
+                .iter_mut()
+                .rev()
+                .take(SAMPLE_MAX)
+                .find(|out| out.tick == tick && out.sample == sample && out.permit == permit);
+            match known {
+                Some(out) => out.count += 1,
+                None => panel.out.push_back(Out {
+                    tick,
+                    sample,
+                    permit,
+                    count: 1,
+                }),
+            }
+        })
+    }
+
+    /// How many of so many calls are let through, when it is known what becomes of them: shares of them, whether they
+    /// succeed, and after how many seconds and in which tick that is known.
+    pub(super) fn admit_known(&mut self, now: Time, count: u64, ends: &[End]) -> u64 {
+        self.ask(now, count, |panel, sample, permit| {
+            let mut draw = panel.rng.unit();
+            let end = ends.iter().find(|end| {
+                draw -= end.share;
+                draw < 0.0
+            });
+            if let Some(end) = end.or(ends.last()) {
+                panel.known.push((end.tick, sample, permit, end.ok, end.took));
+            }
+        })
+    }
+
+    /// Lets a tick pass: what is known to end in it ends.
+    pub(super) fn pass(&mut self, now: Time, tick: u32) {
+        if self.known.is_empty() {
+            return;
+        }
+        let mut known = std::mem::take(&mut self.known);
+        known.retain(|(due, sample, permit, ok, took)| {
+            if *due > tick {
+                return true;
+            }
+            self.told(now, *sample, *permit, *ok, *took);
+            false
+        });
+        self.known = known;
+    }
+
+    fn told(&mut self, now: Time, sample: u8, permit: Permit, ok: bool, took: f64) {
+        if !ok {
+            self.wary_until = now + self.settings.window.max(self.settings.open_max) + self.settings.ramp;
+        }
+        let verdict = if ok { Verdict::Success } else { Verdict::Failure };
+        if let Some(breaker) = self.breakers.get_mut(sample as usize) {
+            breaker.record(now, permit, verdict, Span::from_secs_f64(took));
+        }
+    }
+
+    fn ask(&mut self, now: Time, count: u64, mut passes: impl FnMut(&mut Panel, u8, Permit)) -> u64 {
         if count == 0 {
             return 0;
         }
-        let mean = count as f64 / self.real;
-        let (mut asked, mut passed) = (0_u64, 0_u64);
-        for (sample, breaker) in self.breakers.iter_mut().enumerate() {
-            let calls = draw::poisson(mean, &mut self.rng).min(count);
+        let sampled = self.breakers.len();
+        // Where each breaker has its machine, the calls are dealt out to them; else the sample sees its part.
+        let all = sampled as f64 >= self.real - 0.5;
+        let (mut asked, mut passed, mut left) = (0_u64, 0_u64, count);
+        for sample in 0..sampled {
+            let calls = if all {
+                let part = draw::binomial(left, 1.0 / (sampled - sample) as f64, &mut self.rng);
+                left -= part;
+                part
+            } else {
+                draw::poisson(count as f64 / self.real, &mut self.rng).min(count)
+            };
             asked += calls;
-            let mut given: Option<(Permit, u64)> = None;
             for _ in 0..calls {
-                match breaker.admit(now, &mut self.rng) {
+                match self.breakers[sample].admit(now, &mut self.rng) {
                     Admission::Pass(permit) => {
                         passed += 1;
-                        match &mut given {
-                            Some((known, count)) if *known == permit => *count += 1,
-                            _ => {
-                                let new = Some((permit, 1));
-                                if let Some((permit, count)) = std::mem::replace(&mut given, new) {
-                                    self.out.push_back(Out {
-                                        tick,
-                                        sample: sample as u8,
-                                        permit,
-                                        count,
-                                    });
-                                }
-                            }
-                        }
+                        passes(self, sample as u8, permit);
                     }
                     Admission::Refuse { .. } => {
                         // In a ramp each call has its own chance; otherwise all that follow are refused, too.
-                        if breaker.state(now) != State::Closed {
+                        if self.breakers[sample].state(now) != State::Closed {
                             break;
                         }
                     }
                 }
             }
-            if let Some((permit, count)) = given {
-                self.out.push_back(Out {
-                    tick,
-                    sample: sample as u8,
-                    permit,
-                    count,
-                });
-            }
         }
-        if asked == 0 {
-            let closed = self
-                .breakers
-                .iter()
-                .filter(|breaker| breaker.state(now) == State::Closed);
-            let share = closed.count() as f64 / self.breakers.len() as f64;
-            return draw::binomial(count, share, &mut self.rng);
+        if all || passed == asked {
+            return if all { passed } else { count };
         }
-        if passed == asked {
-            return count;
-        }
-        draw::binomial(count, passed as f64 / asked as f64, &mut self.rng)
+        about(count as f64 * passed as f64 / asked as f64, &mut self.rng).min(count)
     }
 
     /// A share of the calls of a tick, as far as they are still out, has ended like this.
     pub(super) fn record(&mut self, now: Time, tick: u32, share: f64, ok: bool, took: f64) {
-        let took = Span::from_secs_f64(took);
-        if !ok || self.settings.slow_call.is_some() {
-            self.wary_until = now + self.settings.window.max(self.settings.open_max) + self.settings.ramp;
-        }
-        let verdict = if ok { Verdict::Success } else { Verdict::Failure };
-        let Panel {
-            breakers, out, rng, ..
-        } = self;
+        let mut ended = Vec::new();
+        let Panel { out, rng, .. } = self;
         for call in out.iter_mut().filter(|call| call.tick == tick) {
-            let ended = if share >= 1.0 {
+            let count = if share >= 1.0 {
                 call.count
             } else {
                 draw::binomial(call.count, share, rng)
             };
-            call.count -= ended;
-            if let Some(breaker) = breakers.get_mut(call.sample as usize) {
-                for _ in 0..ended {
-                    breaker.record(now, call.permit, verdict, took);
-                }
+            call.count -= count;
+            if count > 0 {
+                ended.push((call.sample, call.permit, count));
             }
         }
         while out.front().is_some_and(|call| call.count == 0) {
             out.pop_front();
+        }
+        for (sample, permit, count) in ended {
+            (0..count).for_each(|_| self.told(now, sample, permit, ok, took));
+        }
+    }
+
+    /// A share of the calls of a tick, as far as they are still out, was never made.
+    pub(super) fn release_share(&mut self, now: Time, tick: u32, share: f64) {
+        let Panel {
+            breakers, out, rng, ..
+        } = self;
+        for call in out.iter_mut().filter(|call| call.tick == tick) {
+            let count = draw::binomial(call.count, share.min(1.0), rng);
+            call.count -= count;
+            if let Some(breaker) = breakers.get_mut(call.sample as usize) {
+                (0..count).for_each(|_| breaker.release(now, call.permit));
+            }
         }
     }
 

@@ -27,7 +27,11 @@ pub(super) struct Pool {
     pub(super) size: f64,
     /// Connections, over all nodes.
     pub(super) connections: f64,
-    /// Waiting places, over all nodes.
+    /// How many the limit of those who call it lets run at a time.
+    pub(super) gate: f64,
+    /// Seconds that somebody waits for that limit.
+    pub(super) patience: f64,
+    /// Waiting places, over all nodes, or before the limit.
     pub(super) places: f64,
     pub(super) law: Law,
     /// Queries take this many times as long.
@@ -44,6 +48,8 @@ pub(super) struct Pool {
     attained: f64,
     /// The utilization, summed over seconds.
     pub(super) busy: f64,
+    /// Queries that have begun in this tick.
+    pub(super) begun: Vec<Cohort>,
     rng: Stream,
 }
 
@@ -60,7 +66,18 @@ pub(super) struct Left {
     pub(super) count: u64,
     /// Seconds since they came.
     pub(super) took: f64,
-    pub(super) ok: bool,
+    pub(super) how: Leaving,
+}
+
+/// Why queries have left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leaving {
+    Done,
+    Stopped,
+    /// The line was full.
+    Turned,
+    /// The line took too long.
+    Impatient,
 }
 
 impl Pool {
@@ -70,6 +87,8 @@ impl Pool {
             curve,
             size,
             connections: f64::INFINITY,
+            gate: f64::INFINITY,
+            patience: f64::INFINITY,
             places: f64::INFINITY,
             law,
             slow: 1.0,
@@ -81,31 +100,59 @@ impl Pool {
             runs: 0,
             attained: 0.0,
             busy: 0.0,
+            begun: Vec::new(),
             rng,
         }
     }
 
+    /// Queries inside the database: those that wait for its caller's limit are not.
     pub(super) fn inside(&self) -> u64 {
-        self.waits + self.runs
+        if self.gate.is_finite() {
+            self.runs
+        } else {
+            self.waits + self.runs
+        }
     }
 
-    /// Queries come; gives back those that find the line full. Those who can begin at once do.
-    pub(super) fn offer(&mut self, mut cohort: Cohort) -> Cohort {
-        let room = self.connections + self.places - self.inside() as f64;
-        let fits = if room >= cohort.count as f64 {
-            cohort.count
-        } else {
-            room.max(0.0) as u64
-        };
-        let entering = cohort.split(fits);
-        if entering.count > 0 {
-            self.waits += entering.count;
-            let joined = self.waiting.back_mut().is_some_and(|last| last.join(&entering));
-            if !joined {
-                self.waiting.push_back(entering);
-            }
+    /// Whether queries that come now would run at once.
+    pub(super) fn has_room(&self) -> bool {
+        self.waits == 0
+    }
+
+    /// Queries come.
+    pub(super) fn offer(&mut self, cohort: Cohort) {
+        self.waits += cohort.count;
+        let joined = self.waiting.back_mut().is_some_and(|last| last.join(&cohort));
+        if !joined {
+            self.waiting.push_back(cohort);
         }
-        cohort
+    }
+
+    /// How many may run at a time.
+    fn most(&self) -> f64 {
+        self.connections.min(self.gate)
+    }
+
+    /// Turns away the last of those that find no place in the line. Within a tick the line moves, so this is seen at the
+    /// end of it.
+    fn turn_away(&mut self, left: &mut Vec<Left>) {
+        let mut over = self.waits as f64 - self.places;
+        while over >= 1.0
+            && let Some(last) = self.waiting.back_mut()
+        {
+            let turned = last.split(over as u64);
+            over -= turned.count as f64;
+            self.waits -= turned.count;
+            if last.count == 0 {
+                self.waiting.pop_back();
+            }
+            left.push(Left {
+                cohort: turned,
+                count: turned.count,
+                took: 0.0,
+                how: Leaving::Turned,
+            });
+        }
     }
 
     /// The speed of each of `n` running queries, over all nodes.
@@ -175,18 +222,17 @@ impl Pool {
                 .sum()
         };
         let of_new = self.ends_of_new(more);
-        let room = self.connections - ran + old;
-        let begins = if self.connections.is_finite() {
+        let room = self.most() - ran + old;
+        let begins = if self.most().is_finite() {
             new.min(room / (1.0 - of_new).max(1e-6)).max(0.0)
         } else {
             new
         };
         let fresh = begins * of_new;
         let mean = self.law.mean();
-        let count = if more > mean {
-            (old + fresh) * mean / more
-                + (ran - old)
-                + 0.5 * (begins - fresh - (begins - fresh).min(mean / more * begins))
+        // Work done is work that ended, where what is left of it does not depend on what was done.
+        let count = if self.law.is_exponential() || more > mean {
+            (old + fresh) * mean / more.max(1e-12)
         } else {
             ran - 0.5 * old + 0.5 * (begins - fresh)
         };
@@ -214,7 +260,8 @@ impl Pool {
 
     /// Lets a tick pass. `now` is its middle, in seconds; ages are counted from `born`.
     pub(super) fn pass(&mut self, dt: f64, age: impl Fn(&Cohort) -> f64, left: &mut Vec<Left>) {
-        if self.inside() == 0 {
+        self.begun.clear();
+        if self.waits + self.runs == 0 {
             self.attained = 0.0;
             return;
         }
@@ -226,10 +273,11 @@ impl Pool {
         self.finish_old(more, &age, left);
         self.attained += more;
         self.busy += self.load() * dt;
-        let room = (self.connections - self.runs as f64).max(0.0);
+        let room = (self.most() - self.runs as f64).max(0.0);
         let of_new = self.ends_of_new(more);
         let begins = about(begins, &mut self.rng).min(self.waits);
         self.begin_new(begins, room, of_new, speed, &age, left);
+        self.turn_away(left);
     }
 
     fn finish_old(&mut self, more: f64, age: &impl Fn(&Cohort) -> f64, left: &mut Vec<Left>) {
@@ -245,7 +293,7 @@ impl Pool {
                     cohort: each.cohort,
                     count: ended,
                     took: age(&each.cohort) - each.cohort.since,
-                    ok: true,
+                    how: Leaving::Done,
                 });
             }
         }
@@ -262,17 +310,30 @@ impl Pool {
         age: &impl Fn(&Cohort) -> f64,
         left: &mut Vec<Left>,
     ) {
-        let mut budget = begins;
         let ends = draw::binomial(begins, of_new, &mut self.rng);
-        // Who does not end in this tick holds a connection at its end.
-        let ends = ends.max(begins.saturating_sub(room as u64));
+        // Who does not end in this tick holds a connection at its end; and no connection is free while somebody waits.
+        let fits = if room.is_finite() {
+            room as u64 + ends
+        } else {
+            begins
+        };
+        let mut budget = if begins < self.waits {
+            fits.min(self.waits)
+        } else {
+            begins.min(fits)
+        };
         let mut ends_left = ends;
+        self.begun.clear();
         while budget > 0 {
             let Some(first) = self.waiting.front_mut() else {
                 break;
             };
-            let taken = first.split(budget);
-            let waited = age(first) - first.since;
+            let mut taken = first.split(budget);
+            let mut waited = age(first) - first.since;
+            if self.gate.is_finite() {
+                // It waited for its caller's limit, of which the database knows nothing.
+                (taken.since, waited) = (age(first).max(first.since), 0.0);
+            }
             if first.count == 0 {
                 self.waiting.pop_front();
             }
@@ -285,6 +346,7 @@ impl Pool {
                 )
             };
             let ended = ended.min(taken.count).min(ends_left);
+            self.begun.push(taken);
             budget -= taken.count;
             ends_left -= ended;
             self.waits -= taken.count;
@@ -312,13 +374,25 @@ impl Pool {
                 cohort: *cohort,
                 count,
                 took: waited + work * stretch,
-                ok: true,
+                how: Leaving::Done,
             });
         });
     }
 
     /// Stops what has been inside for too long.
     fn stop_late(&mut self, age: &impl Fn(&Cohort) -> f64, left: &mut Vec<Left>) {
+        let patience = self.patience;
+        while patience.is_finite()
+            && let Some(first) = self.waiting.front().copied()
+            && age(&first) - first.since >= patience
+        {
+            self.waiting.pop_front();
+            self.waits -= first.count;
+            left.push(Left {
+                how: Leaving::Impatient,
+                ..stopped(first, patience)
+            });
+        }
         if self.timeout.is_infinite() {
             return;
         }
@@ -370,7 +444,7 @@ impl Pool {
                 cohort,
                 count: cohort.count,
                 took: 0.0,
-                ok: false,
+                how: Leaving::Stopped,
             });
         }
         (self.waits, self.runs) = (0, 0);
@@ -382,6 +456,6 @@ fn stopped(cohort: Cohort, timeout: f64) -> Left {
         cohort,
         count: cohort.count,
         took: timeout,
-        ok: false,
+        how: Leaving::Stopped,
     }
 }

@@ -3,12 +3,12 @@
 //!
 //! Entries are kept in a ring by the tick in which they expire, so what was filled together expires together. Uniform
 //! jitter is written into a second ring, of differences. Whatever takes entries out regardless of their age (eviction,
-//! invalidation) is a hazard that is summed up and applied when they would have expired.
+//! invalidation) is a factor that is multiplied up and applied when they would have expired.
 
 /// The most slots of a ring: a longer life has slots of several ticks.
 const SLOTS_MAX: u32 = 8192;
-/// A sum of hazards is folded into the rings when it is this large.
-const FOLD: f64 = 50.0;
+/// What was taken out is folded into the rings when it has become this factor.
+const FOLD: f64 = 1e200;
 
 /// When something that is stored now expires: evenly between two lives, in ticks.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -47,7 +47,8 @@ pub(super) struct Shelf {
     /// What expires in each tick of the present slot.
     current: Vec<f64>,
     sloped: bool,
-    lost: Vec<f64>,
+    /// What was stored long ago counts for this much less than what is written.
+    faded: Vec<f64>,
     slot: u64,
     life_max: f64,
 }
@@ -72,7 +73,7 @@ impl Shelf {
             level: vec![0.0; classes],
             current: vec![0.0; classes],
             sloped: false,
-            lost: vec![0.0; classes],
+            faded: vec![1.0; classes],
             slot: 0,
             life_max: life_max.max(1.0),
             keys,
@@ -109,27 +110,73 @@ impl Shelf {
         let ring = &mut self.ring[place..place + self.classes];
         for class in 0..self.classes {
             let due = std::mem::take(&mut ring[class]) + self.level[class];
-            self.current[class] = due.max(0.0) * per_tick;
-            if self.lost[class] > 0.0 {
-                self.current[class] *= libm::exp(-self.lost[class]);
-            }
+            self.current[class] = due.max(0.0) * per_tick / self.faded[class];
         }
-        if self.lost.iter().any(|lost| *lost > FOLD) {
-            self.fold();
+        for class in 0..self.classes {
+            if self.faded[class] > FOLD {
+                self.fold(class);
+            }
         }
     }
 
-    fn fold(&mut self) {
-        for class in 0..self.classes {
-            let factor = libm::exp(-std::mem::take(&mut self.lost[class]));
-            self.level[class] *= factor;
-            for slot in 0..self.slots {
-                self.ring[slot * self.classes + class] *= factor;
-                if self.sloped {
-                    self.slopes[slot * self.classes + class] *= factor;
-                }
+    fn fold(&mut self, class: usize) {
+        let factor = 1.0 / std::mem::replace(&mut self.faded[class], 1.0);
+        self.level[class] *= factor;
+        for slot in 0..self.slots {
+            self.ring[slot * self.classes + class] *= factor;
+            if self.sloped {
+                self.slopes[slot * self.classes + class] *= factor;
             }
         }
+    }
+
+    /// Stores keys that were absent, of each class so many, `shares` of it with this life.
+    pub(super) fn fill_all(&mut self, tick: u32, counts: &[f64], shares: &[f64], life: Life) {
+        let span = self.slots_of(tick, life);
+        for class in 0..self.classes {
+            let absent = self.absent[class];
+            let count = (counts[class] * shares[class]).min(absent);
+            if count <= 0.0 {
+                continue;
+            }
+            self.filled[class] += hazard(count / absent);
+            self.absent[class] = absent - count;
+            self.write(class, count * self.faded[class], span);
+        }
+    }
+
+    /// The slots in which a life ends that begins now; none where it never ends.
+    fn slots_of(&mut self, tick: u32, life: Life) -> Option<(u64, u64)> {
+        if life.shortest.is_infinite() {
+            return None;
+        }
+        let width = f64::from(self.ticks_per_slot);
+        let slot_of = |life: f64| ((f64::from(tick) + life.max(1.0)) / width) as u64;
+        let (first, last) = (slot_of(life.shortest), slot_of(life.longest));
+        let (first, last) = (first.max(self.slot + 1), last.max(self.slot + 1));
+        debug_assert!(
+            last - self.slot < self.slots as u64,
+            "a life longer than the longest"
+        );
+        let last = last.min(self.slot + self.slots as u64 - 2);
+        if first < last && !self.sloped {
+            self.sloped = true;
+            self.slopes = vec![0.0; self.slots * self.classes];
+        }
+        Some((first.min(last), last))
+    }
+
+    fn write(&mut self, class: usize, count: f64, span: Option<(u64, u64)>) {
+        let Some((first, last)) = span else { return };
+        if first == last {
+            let place = self.place(last);
+            self.ring[place + class] += count;
+            return;
+        }
+        let each = count / (last - first + 1) as f64;
+        let (from, to) = (self.place(first), self.place(last + 1));
+        self.slopes[from + class] += each;
+        self.slopes[to + class] -= each;
     }
 
     /// Stores keys of a class that were absent; `pending` of them had a load.
@@ -141,36 +188,8 @@ impl Shelf {
         }
         self.filled[class] += hazard(count / absent);
         self.absent[class] = absent - count;
-        if life.shortest.is_infinite() {
-            return;
-        }
-        let count = if self.lost[class] > 0.0 {
-            count * libm::exp(self.lost[class])
-        } else {
-            count
-        };
-        let width = f64::from(self.ticks_per_slot);
-        let slot_of = |life: f64| ((f64::from(tick) + life.max(1.0)) / width) as u64;
-        let (first, last) = (slot_of(life.shortest), slot_of(life.longest));
-        let (first, last) = (first.max(self.slot + 1), last.max(self.slot + 1));
-        debug_assert!(
-            last - self.slot < self.slots as u64,
-            "a life longer than the longest"
-        );
-        let last = last.min(self.slot + self.slots as u64 - 2);
-        if last <= first {
-            let place = self.place(last);
-            self.ring[place + class] += count;
-            return;
-        }
-        if !self.sloped {
-            self.sloped = true;
-            self.slopes = vec![0.0; self.slots * self.classes];
-        }
-        let each = count / (last - first + 1) as f64;
-        let (from, to) = (self.place(first), self.place(last + 1));
-        self.slopes[from + class] += each;
-        self.slopes[to + class] -= each;
+        let span = self.slots_of(tick, life);
+        self.write(class, count * self.faded[class], span);
     }
 
     /// Takes a share of the entries of a class out, whatever their age.
@@ -182,14 +201,23 @@ impl Shelf {
         if share >= 1.0 {
             self.forget(class);
         } else {
-            self.lost[class] += hazard(share);
-            self.current[class] *= 1.0 - share;
+            // What little is left when nearly all goes is not worth the digits.
+            let left = (1.0 - share).max(1e-9);
+            self.faded[class] /= left;
+            self.current[class] *= left;
         }
         count
     }
 
+    /// Takes a share of the entries of a class out, as long as there is any to speak of.
+    pub(super) fn thin(&mut self, class: usize, share: f64) {
+        if self.keys[class] - self.absent[class] > 1e-6 {
+            self.take_out(class, share.min(1.0 - 1e-9));
+        }
+    }
+
     fn forget(&mut self, class: usize) {
-        (self.current[class], self.level[class], self.lost[class]) = (0.0, 0.0, 0.0);
+        (self.current[class], self.level[class], self.faded[class]) = (0.0, 0.0, 1.0);
         for slot in 0..self.slots {
             self.ring[slot * self.classes + class] = 0.0;
             if self.sloped {
@@ -221,8 +249,8 @@ impl Shelf {
 
 /// The hazard that takes this share out.
 fn hazard(share: f64) -> f64 {
-    if share < 1e-4 {
-        share
+    if share < 0.02 {
+        share * (1.0 + share * (0.5 + share / 3.0))
     } else {
         -libm::log1p(-share.min(1.0 - 1e-12))
     }

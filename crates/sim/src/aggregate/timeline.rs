@@ -8,9 +8,9 @@ use seawall_core::link::Fault as LinkFault;
 use seawall_core::time::{Span, Time};
 use seawall_scenario::{Action, Event as Happening, Fault, Knob, Place, Protection, What};
 
-use super::World;
 use super::law::Law;
 use super::services::Way;
+use super::{Target, World};
 
 /// Something that takes time to be provided.
 #[derive(Clone, Debug)]
@@ -479,9 +479,28 @@ impl World {
                 for tier in &mut service.tiers {
                     tier.relive(plan, index, &played);
                 }
+                self.regate(index);
             }
             _ => {}
         }
+    }
+
+    /// Lets the database of a service know of the service's limit, when nobody else calls it.
+    pub(super) fn regate(&mut self, index: usize) {
+        let Some(Target::Database(database)) = self.services[index].origin else {
+            return;
+        };
+        let place = Place::Database(database);
+        let calls = |service: &seawall_scenario::Service| {
+            let fallback = service.fallback.as_ref().map(|fallback| fallback.origin);
+            let places = service.also.iter().copied().chain(service.origin).chain(fallback);
+            places.filter(|other| *other == place).count()
+        };
+        let callers: usize = self.plan.scenario.services.iter().map(calls).sum();
+        let gate = self.services[index].loads.gate().filter(|_| callers == 1);
+        self.services[index].loads.gated = gate.is_some();
+        self.databases[database].gate = gate;
+        self.databases[database].reconnect();
     }
 
     fn set(&mut self, event: &Happening, knob: &Knob) {
