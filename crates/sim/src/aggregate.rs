@@ -27,9 +27,10 @@ mod services;
 mod shelf;
 mod timeline;
 
+use seawall_core::deadline;
 use seawall_core::rng::{Seed, Stream};
 use seawall_core::time::{Span, Time};
-use seawall_scenario::{Place, Scenario};
+use seawall_scenario::{Action, Knob, Place, Scenario, Setting, What};
 
 use crate::meter::Meter;
 use crate::plan::Plan;
@@ -42,10 +43,12 @@ use services::Service;
 
 pub(crate) use refuse::refusals;
 
-/// The length of a tick where nothing asks for a shorter one.
-const TICK: Span = Span::millis(10);
-/// The fewest ticks of a period.
+/// The shortest and the longest tick.
+const TICK_MIN: Span = Span::millis(10);
+const TICK_MAX: Span = Span::millis(25);
+/// The fewest ticks of a period, and of the shortest time that anybody waits.
 const TICKS_PER_PERIOD: u64 = 20;
+const TICKS_PER_WAIT: u64 = 16;
 
 /// Plays one run.
 ///
@@ -75,6 +78,44 @@ pub(crate) fn play(
     let mut world = World::new(plan, Seed(options.seed).replication(options.run));
     world.play(progress);
     Ok(world.into_run(choice))
+}
+
+/// The shortest time that anybody waits for anything before giving it up.
+fn shortest_wait(scenario: &Scenario) -> Span {
+    let clients = scenario.clients.iter().flat_map(|client| client.timeout);
+    let caches = scenario.caches.iter().map(|cache| cache.timeout);
+    let databases = scenario.databases.iter().flat_map(|database| database.timeout);
+    let mut shortest = clients.chain(caches).chain(databases).min().unwrap_or(Span::MAX);
+    let mut settle = |setting: &Setting| {
+        let spans = match setting {
+            Setting::Deadline(deadline) => {
+                vec![deadline.total, deadline.cache, deadline.soft, deadline.hard]
+            }
+            Setting::Limit(limit) => vec![Some(limit.timeout)],
+            Setting::Queue(queue) => vec![Some(queue.timeout)],
+            Setting::Coalesce(coalesce) => vec![Some(coalesce.wait_max)],
+            _ => Vec::new(),
+        };
+        shortest = spans.into_iter().flatten().fold(shortest, Span::min);
+    };
+    for protection in &scenario.protections {
+        settle(&protection.setting);
+    }
+    for event in &scenario.timeline {
+        match &event.what {
+            What::Action(Action::Protect(list)) => {
+                list.iter().for_each(|protection| settle(&protection.setting))
+            }
+            What::Action(Action::Set(Knob::Timeout(timeout))) => {
+                settle(&Setting::Deadline(deadline::Settings {
+                    total: Some(*timeout),
+                    ..deadline::Settings::default()
+                }))
+            }
+            _ => {}
+        }
+    }
+    shortest
 }
 
 /// How something ended.
@@ -153,7 +194,9 @@ struct World {
 impl World {
     fn new(plan: Plan, seed: Seed) -> World {
         let every = plan.scenario.run.every.as_nanos().max(1);
-        let ticks = every.div_ceil(TICK.as_nanos()).max(TICKS_PER_PERIOD);
+        let tick = Span::nanos(shortest_wait(&plan.scenario).as_nanos() / TICKS_PER_WAIT);
+        let tick = tick.clamp(TICK_MIN, TICK_MAX);
+        let ticks = every.div_ceil(tick.as_nanos()).max(TICKS_PER_PERIOD);
         let tick_span = Span::nanos((every / ticks).max(1));
         let dt = tick_span.as_secs_f64();
         let mut meter = Meter::new();
@@ -250,6 +293,11 @@ impl World {
         for service in 0..self.services.len() {
             self.close_tick(service);
         }
+        let services = self.services.iter().map(|service| service.held + service.lined);
+        let databases = self.databases.iter().map(Database::calls);
+        self.in_flight_max = self
+            .in_flight_max
+            .max(services.sum::<u64>() + databases.sum::<u64>());
     }
 
     fn wake(&mut self, stage: Stage, cohort: Cohort) {

@@ -27,6 +27,10 @@ const PATIENCE: f64 = 60.0;
 const SAMPLE: usize = 200;
 /// Ticks between two looks at whether a cache is full.
 const EVICT_EVERY: u32 = 8;
+/// Ticks between two looks at what is stale.
+const STALE_EVERY: u32 = 8;
+/// Steps towards the time after which they are pushed out.
+const EVICT_STEPS: u32 = 12;
 
 /// What a node makes of a share of the look-ups.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +64,9 @@ pub(super) struct Tier {
     pub(super) shelf: Shelf,
     /// What may be served while it is refreshed, and what may be served when that fails.
     pub(super) stale: Option<[Shelf; 2]>,
+    /// What has expired since the stale ones were last looked at, and the share of the missing that was filled.
+    gone_stale: Vec<f64>,
+    refilled: Vec<f64>,
     pub(super) panels: Vec<Panel>,
     latency: Law,
     /// Seconds that a look-up may take.
@@ -74,6 +81,8 @@ pub(super) struct Tier {
     life_max: f64,
     dt: f64,
     evicted: f64,
+    /// For how long what is pushed out has not been asked for, in seconds.
+    idle: f64,
     rng: Stream,
     seed: Seed,
     entity: u64,
@@ -223,6 +232,8 @@ impl Tier {
             nodes,
             shelf: Shelf::new(keys, life_max),
             stale: None,
+            gone_stale: vec![0.0; classes.len()],
+            refilled: vec![0.0; classes.len()],
             panels: Vec::new(),
             latency: Law::new(&written.latency),
             timeout: written.timeout.as_secs_f64(),
@@ -234,6 +245,7 @@ impl Tier {
             life_max,
             dt,
             evicted: 0.0,
+            idle: 60.0,
             rng: seed.stream("cache", entity),
             seed,
             entity,
@@ -288,7 +300,7 @@ impl Tier {
             (None, stale) => *stale = None,
             (Some(settings), None) => {
                 let shelf = |span: Span| {
-                    let ticks = (span.as_secs_f64() / self.dt + 2.0).min(1e8);
+                    let ticks = (span.as_secs_f64() / self.dt / f64::from(STALE_EVERY) + 2.0).min(1e8);
                     Shelf::new(self.shelf.keys.clone(), ticks)
                 };
                 let bound = settings.while_revalidating.max(settings.on_error);
@@ -432,14 +444,11 @@ impl Tier {
         if self.never_stored {
             return;
         }
-        if let Some(stale) = &mut self.stale {
+        if self.stale.is_some() {
             for (class, count) in counts.iter().enumerate() {
                 let absent = self.shelf.absent[class];
-                if *count > 0.0 && absent > 0.0 && class != nowhere {
-                    let share = (count / absent).min(1.0);
-                    stale.iter_mut().for_each(|shelf| {
-                        shelf.thin(class, share);
-                    });
+                if *count > 0.0 && absent > 0.0 {
+                    self.refilled[class] += (count / absent).min(1.0);
                 }
             }
         }
@@ -459,25 +468,36 @@ impl Tier {
     /// Lets a tick pass over what is stored.
     pub(super) fn pass(&mut self, tick: u32, rates: &[f64]) {
         self.shelf.pass(tick);
-        if let Some(stale) = &mut self.stale {
-            for shelf in stale.iter_mut() {
-                shelf.pass(tick);
+        if self.stale.is_some() {
+            for (sum, expired) in self.gone_stale.iter_mut().zip(&self.shelf.expired) {
+                *sum += expired;
             }
-            for class in 0..self.shelf.expired.len() {
-                let expired = self.shelf.expired[class];
-                if expired > 0.0 {
-                    for shelf in stale.iter_mut() {
-                        let life = shelf_life(shelf);
-                        if life.longest >= 1.0 {
-                            shelf.fill(tick, class, expired, life);
-                        }
-                    }
-                }
+            if tick.is_multiple_of(STALE_EVERY) {
+                self.pass_stale(tick / STALE_EVERY);
             }
         }
         if tick.is_multiple_of(EVICT_EVERY) {
             self.evict(rates);
         }
+    }
+
+    /// What has expired may be served stale for a while, as long as it is not refilled. This goes in longer ticks.
+    fn pass_stale(&mut self, tick: u32) {
+        for shelf in self.stale.iter_mut().flatten() {
+            shelf.pass(tick);
+            let life = shelf_life(shelf);
+            for class in 0..self.gone_stale.len() {
+                let refilled = self.refilled[class];
+                if refilled > 0.0 {
+                    shelf.thin(class, -libm::expm1(-refilled));
+                }
+                if life.longest >= 1.0 {
+                    shelf.fill(tick, class, self.gone_stale[class], life);
+                }
+            }
+        }
+        self.gone_stale.fill(0.0);
+        self.refilled.fill(0.0);
     }
 
     /// Pushes out what is over the capacity: the least recently used, which (Che, 2002) is what has not been asked for in
@@ -506,20 +526,23 @@ impl Tier {
             }
         };
         let seconds = f64::from(EVICT_EVERY) * self.dt;
-        let (mut low, mut high) = (1e-3, 1e7);
-        for _ in 0..40 {
-            let time = libm::sqrt(low * high);
-            let gone: f64 = (0..rates.len())
-                .map(|class| there(class) * -libm::expm1(-hazard(class, time) * seconds))
-                .sum();
-            if gone > over {
-                low = time;
-            } else {
-                high = time;
+        let gone = |time: f64| -> f64 {
+            (0..rates.len())
+                .map(|class| there(class) * (hazard(class, time) * seconds).min(1.0))
+                .sum()
+        };
+        // The time moves little from one look to the next.
+        let mut time = self.idle;
+        for _ in 0..EVICT_STEPS {
+            let ratio = gone(time) / over;
+            if (ratio - 1.0).abs() < 0.01 {
+                break;
             }
+            time = (time * libm::sqrt(ratio).clamp(0.5, 2.0)).clamp(1e-3, 1e7);
         }
+        self.idle = time;
         for class in 0..rates.len() {
-            let share = -libm::expm1(-hazard(class, high) * seconds);
+            let share = (hazard(class, time) * seconds).min(1.0 - 1e-9);
             self.evicted += self.shelf.take_out(class, share);
         }
     }
@@ -531,11 +554,9 @@ impl Tier {
     /// Lets a share of the entries of a class expire at once; what is kept for staleness is kept.
     pub(super) fn expire(&mut self, tick: u32, class: usize, share: f64) {
         let gone = self.shelf.take_out(class, share);
-        for shelf in self.stale.iter_mut().flatten() {
-            let life = shelf_life(shelf);
-            if life.longest >= 1.0 {
-                shelf.fill(tick, class, gone, life);
-            }
+        let _ = tick;
+        if self.stale.is_some() {
+            self.gone_stale[class] += gone;
         }
     }
 

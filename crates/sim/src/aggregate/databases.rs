@@ -166,6 +166,12 @@ impl Database {
         self.reads.inside() + self.writes.inside() + self.lost_count
     }
 
+    /// Calls that have been made and not answered, with those that wait for their caller's limit.
+    pub(super) fn calls(&self) -> u64 {
+        let waits = self.reads.waits + self.writes.waits;
+        waits + self.reads.runs + self.writes.runs + self.lost_count
+    }
+
     /// When the oldest call inside was made, by its age.
     pub(super) fn oldest(&self, age: impl Fn(&Cohort) -> f64) -> f64 {
         let pools = [&self.reads, &self.writes];

@@ -51,7 +51,7 @@ impl World {
             panel.record(now, tick, share, ok, took);
         }
         if ok && purpose == Purpose::Write {
-            self.invalidate(index, launch, alive);
+            self.services[index].loads.note_written(launch, alive);
         }
         self.end_loads(index, load.part(alive), ok, None);
     }
@@ -278,25 +278,28 @@ impl World {
         loads.keyed.rates = rates;
     }
 
-    /// Writes take their keys out of the caches.
-    fn invalidate(&mut self, index: usize, id: u32, count: u64) {
-        let Some(launch) = self.services[index].loads.launch(id) else {
-            return;
-        };
-        let Some(Who::Client { client, .. }) = launch.waiters.first().map(|waiter| waiter.cohort.who) else {
-            return;
-        };
+    /// Writes take their keys out of the caches: many at a time, a few ticks later.
+    pub(super) fn invalidate(&mut self, index: usize) {
         let service = &mut self.services[index];
-        let weights = &self.clients[client as usize].weights;
-        for tier in &mut service.tiers {
-            for (class, weight) in weights.iter().enumerate() {
-                let share = count as f64 * weight / service.classes.keys[class];
-                if share > 0.0 {
-                    let gone = tier.shelf.take_out(class, share.min(1.0));
-                    self.meter.add(tier.invalidations, gone);
+        let mut written = std::mem::take(&mut service.loads.written);
+        for (client, count) in written.iter_mut().enumerate() {
+            let count = std::mem::take(count) as f64;
+            if count <= 0.0 {
+                continue;
+            }
+            let weights = &self.clients[client].weights;
+            for tier in &mut service.tiers {
+                let mut gone = 0.0;
+                for (class, weight) in weights.iter().enumerate() {
+                    let share = count * weight / service.classes.keys[class];
+                    if share > 1e-12 {
+                        gone += tier.shelf.take_out(class, share.min(1.0 - 1e-9));
+                    }
                 }
+                self.meter.add(tier.invalidations, gone);
             }
         }
+        service.loads.written = written;
     }
 
     /// Some who wait for loads have waited long enough.
@@ -451,7 +454,7 @@ impl World {
 
     /// Serves what may be served while it is refreshed, and begins to refresh it.
     pub(super) fn serve_stale_first(&mut self, index: usize, mut cohort: Cohort, known: bool) -> Cohort {
-        let (share, mix) = self.stale(index, &cohort, known, 0);
+        let share = self.stale(index, &cohort, known, 0);
         if share <= 0.0 {
             return cohort;
         }
@@ -460,7 +463,11 @@ impl World {
         if served.count == 0 {
             return cohort;
         }
-        self.refresh(index, served.count, &mix);
+        if let Who::Client { client, .. } = served.who {
+            let mut mix = Vec::new();
+            self.stale_mix(index, client as usize, known, 0, &mut mix);
+            self.refresh(index, served.count, &mix);
+        }
         self.answer(index, served, Outcome::Stale);
         cohort
     }
@@ -468,7 +475,7 @@ impl World {
     /// Serves what may be served when its refresh fails.
     pub(super) fn serve_stale_on_error(&mut self, index: usize, mut cohort: Cohort) -> Cohort {
         let known = matches!(cohort.who, Who::Client { seen, .. } if seen != super::cohort::NEVER);
-        let (share, _) = self.stale(index, &cohort, known, 1);
+        let share = self.stale(index, &cohort, known, 1);
         if share > 0.0 {
             let count = self.share_of(cohort.count, share);
             let served = cohort.split(count);
@@ -479,21 +486,41 @@ impl World {
         cohort
     }
 
-    /// The share of requests that miss for which there is something stale, and which keys these are for.
-    fn stale(&self, index: usize, cohort: &Cohort, known: bool, which: usize) -> (f64, Vec<f64>) {
+    /// The share of requests that miss for which there is something stale.
+    fn stale(&mut self, index: usize, cohort: &Cohort, known: bool, which: usize) -> f64 {
+        let tick = self.tick;
         let service = &self.services[index];
         let Who::Client { client, .. } = cohort.who else {
-            return (0.0, Vec::new());
+            return 0.0;
         };
         if service.played.stale.is_none() || !cohort.read {
-            return (0.0, Vec::new());
+            return 0.0;
         }
-        let weights = &self.clients[client as usize].weights;
+        let place = (client as usize * 2 + usize::from(known)) * 2 + which;
+        if let Some((at, share)) = service.loads.stale_shares.get(place)
+            && *at == tick
+        {
+            return *share;
+        }
+        let share = self.stale_mix(index, client as usize, known, which, &mut Vec::new());
+        let shares = &mut self.services[index].loads.stale_shares;
+        if shares.len() <= place {
+            shares.resize(place + 1, (super::cohort::NEVER, 0.0));
+        }
+        shares[place] = (tick, share);
+        share
+    }
+
+    /// The same, and for which keys there is something.
+    fn stale_mix(&self, index: usize, client: usize, known: bool, which: usize, mix: &mut Vec<f64>) -> f64 {
+        let service = &self.services[index];
+        let weights = &self.clients[client].weights;
         let keyed = &service.loads.keyed;
-        let mut mix = vec![0.0; weights.len()];
+        let local = service.tiers.first().is_some_and(|tier| tier.local);
+        mix.clear();
+        mix.resize(weights.len(), 0.0);
         let (mut all, mut sum) = (0.0, 0.0);
         for class in 0..service.classes.nowhere.min(weights.len()) {
-            let local = service.tiers.first().is_some_and(|tier| tier.local);
             let missing = match (known, local) {
                 (true, _) => keyed.all[class],
                 (false, true) => keyed.first[class],
@@ -512,7 +539,7 @@ impl World {
             all += asked;
             sum += asked * best;
         }
-        if all > 0.0 { (sum / all, mix) } else { (0.0, mix) }
+        if all > 0.0 { sum / all } else { 0.0 }
     }
 
     /// The mean time that loads take, in seconds.

@@ -17,6 +17,9 @@ use super::{Outcome, Stage, World};
 /// The most ticks for which it is remembered what look-ups found missing.
 const PAST_MAX: usize = 2048;
 
+/// Ticks after which writes take their keys out of the caches.
+const WRITTEN_EVERY: u32 = 8;
+
 /// Loads that were begun in one tick, and who waits for them.
 #[derive(Debug, Default)]
 pub(super) struct Launch {
@@ -93,6 +96,10 @@ pub(super) struct Loads {
     pub(super) retried: f64,
     pub(super) warmed: f64,
     copied: Vec<u64>,
+    /// By client: writes that have not taken their keys out of the caches yet.
+    pub(super) written: Vec<u64>,
+    /// Shares of requests for which there is something stale, and the tick for which they were worked out.
+    pub(super) stale_shares: Vec<(u32, f64)>,
     /// Room to count in.
     pub(super) counted: Vec<f64>,
 }
@@ -138,6 +145,8 @@ impl Loads {
             retried: 0.0,
             warmed: 0.0,
             copied: Vec::new(),
+            written: Vec::new(),
+            stale_shares: Vec::new(),
             counted: Vec::new(),
         }
     }
@@ -188,6 +197,18 @@ impl Loads {
 
     pub(super) fn limit(&self) -> Option<f64> {
         self.limit.is_finite().then_some(self.limit)
+    }
+
+    /// Writes of a launch have been made.
+    pub(super) fn note_written(&mut self, id: u32, count: u64) {
+        let first = self.launch(id).and_then(|launch| launch.waiters.first());
+        if let Some(Who::Client { client, .. }) = first.map(|waiter| waiter.cohort.who) {
+            let client = client as usize;
+            if self.written.len() <= client {
+                self.written.resize(client + 1, 0);
+            }
+            self.written[client] += count;
+        }
     }
 
     /// A hit in the shared cache is copied into memory.
@@ -748,6 +769,9 @@ impl World {
     /// What no longer matters is forgotten at the end of a tick, and places are counted.
     pub(super) fn close_loads(&mut self, index: usize) {
         self.settle(index);
+        if self.tick.is_multiple_of(WRITTEN_EVERY) {
+            self.invalidate(index);
+        }
         let (tick, dt) = (self.tick, self.dt);
         let loads = &mut self.services[index].loads;
         loads.tidy(tick);

@@ -2,6 +2,7 @@
 
 use seawall_core::draw;
 
+use super::caches::Piece;
 use super::cohort::{Cohort, NEVER, Purpose, Who, deal};
 use super::panel::End;
 use super::{Outcome, Stage, World};
@@ -147,7 +148,7 @@ impl World {
                 let Some(until) = nodes.frozen_until else { continue };
                 let left = until.since(now).as_secs_f64();
                 for piece in &mut nodes.pieces {
-                    *piece = super::caches::Piece {
+                    *piece = Piece {
                         share: piece.share,
                         took: left.min(timeout),
                         fault: (left > timeout).then_some(seawall_core::guard::CacheFault::TimedOut),
@@ -243,7 +244,7 @@ impl World {
     fn look_on(&mut self, index: usize, tier: usize, group: usize, cohort: Cohort, miss: f64) {
         let (now, tick) = (self.now, self.tick);
         let asked = &mut self.services[index].tiers[tier];
-        let pieces = asked.nodes[group].pieces.clone();
+        let pieces = std::mem::take(&mut asked.nodes[group].pieces);
         let mut passed = cohort.count;
         if let Some(panel) = asked.panels.get_mut(group) {
             let well = pieces.iter().all(|piece| piece.fault.is_none());
@@ -262,17 +263,38 @@ impl World {
                 panel.pass(now, tick);
             }
         }
+        self.look_in(index, tier, group, cohort.part(passed), &pieces, miss);
+        self.services[index].tiers[tier].nodes[group].pieces = pieces;
         if passed < cohort.count {
             self.unknown(index, cohort.part(cohort.count - passed));
         }
-        let rejected = self.too_many(index, tier, group, passed);
-        let shares: Vec<f64> = pieces.iter().map(|piece| piece.share).collect();
+    }
+
+    /// Requests that nodes answer, well or not.
+    fn look_in(
+        &mut self,
+        index: usize,
+        tier: usize,
+        group: usize,
+        cohort: Cohort,
+        pieces: &[Piece],
+        miss: f64,
+    ) {
+        if cohort.count == 0 {
+            return;
+        }
+        let passed = cohort.count;
+        let rejected = self.too_many(index, tier, group, passed, pieces);
         let mut parts = Vec::new();
-        deal(passed - rejected, &shares, &mut self.rng, |piece, count| {
-            parts.push((pieces[piece], count))
-        });
+        if let [piece] = pieces {
+            parts.push((*piece, passed - rejected));
+        } else {
+            let shares: Vec<f64> = pieces.iter().map(|piece| piece.share).collect();
+            let each = |piece: usize, count| parts.push((pieces[piece], count));
+            deal(passed - rejected, &shares, &mut self.rng, each);
+        }
         if rejected > 0 {
-            let too_many = super::caches::Piece {
+            let too_many = Piece {
                 fault: Some(seawall_core::guard::CacheFault::TooManyClients),
                 ..pieces[0]
             };
@@ -305,13 +327,13 @@ impl World {
 
     /// How many look-ups find that a node has too many clients: what of a Poisson number of look-ups under way is over the
     /// bound (Erlang B).
-    fn too_many(&mut self, index: usize, tier: usize, group: usize, count: u64) -> u64 {
+    fn too_many(&mut self, index: usize, tier: usize, group: usize, count: u64, pieces: &[Piece]) -> u64 {
         let asked = &self.services[index].tiers[tier];
         let Some(most) = asked.written.max_clients else {
             return 0;
         };
         let nodes = &asked.nodes[group];
-        let took: f64 = nodes.pieces.iter().map(|piece| piece.share * piece.took).sum();
+        let took: f64 = pieces.iter().map(|piece| piece.share * piece.took).sum();
         let offered = count as f64 / self.dt / nodes.count * took;
         let mut blocked = 1.0;
         for servers in 1..=most {

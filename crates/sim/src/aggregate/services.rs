@@ -566,7 +566,5 @@ impl World {
         service.room = service.turnover.room(free, dt);
         let within = std::mem::take(&mut service.held_within) / dt;
         service.within += FOLLOW * (within - service.within);
-        let inside: u64 = self.clients.iter().map(|client| client.inside).sum();
-        self.in_flight_max = self.in_flight_max.max(inside);
     }
 }
