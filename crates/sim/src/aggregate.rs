@@ -45,6 +45,10 @@ pub(crate) use refuse::refusals;
 
 /// The shortest and the longest tick.
 const TICK_MIN: Span = Span::millis(10);
+/// The tick where few requests come, and each of them shows.
+const TICK_FEW: Span = Span::millis(5);
+/// Below so many requests a second they are few.
+const FEW: f64 = 20_000.0;
 const TICK_MAX: Span = Span::millis(25);
 /// The fewest ticks of a period, and of the shortest time that anybody waits.
 const TICKS_PER_PERIOD: u64 = 20;
@@ -150,9 +154,9 @@ enum Stage {
     /// A client tries again.
     Again,
     /// A look-up has failed.
-    LookFailed { service: u8 },
+    LookFailed { service: u8, group: u8 },
     /// A look-up has found nothing.
-    Missed { service: u8, tier: u8 },
+    Missed { service: u8, tier: u8, group: u8 },
     /// A look-up has found it.
     Found { service: u8 },
     /// The service's own work is done.
@@ -195,7 +199,11 @@ impl World {
     fn new(plan: Plan, seed: Seed) -> World {
         let every = plan.scenario.run.every.as_nanos().max(1);
         let tick = Span::nanos(shortest_wait(&plan.scenario).as_nanos() / TICKS_PER_WAIT);
-        let tick = tick.clamp(TICK_MIN, TICK_MAX);
+        let tick = if refuse::rate(&plan.scenario) < FEW {
+            TICK_FEW
+        } else {
+            tick.clamp(TICK_MIN, TICK_MAX)
+        };
         let ticks = every.div_ceil(tick.as_nanos()).max(TICKS_PER_PERIOD);
         let tick_span = Span::nanos((every / ticks).max(1));
         let dt = tick_span.as_secs_f64();
@@ -290,6 +298,10 @@ impl World {
         for client in 0..self.clients.len() {
             self.time_out(client);
         }
+        // Whose thread became free in this tick leaves it to the next in line in this tick.
+        for service in 0..self.services.len() {
+            self.admit_line(service);
+        }
         for service in 0..self.services.len() {
             self.close_tick(service);
         }
@@ -303,8 +315,10 @@ impl World {
     fn wake(&mut self, stage: Stage, cohort: Cohort) {
         match stage {
             Stage::Again => self.issue(cohort),
-            Stage::LookFailed { service } => self.look_failed(service as usize, cohort),
-            Stage::Missed { service, tier } => self.missed(service as usize, tier as usize, cohort),
+            Stage::LookFailed { service, group } => self.look_failed(service as usize, group, cohort),
+            Stage::Missed { service, tier, group } => {
+                self.missed(service as usize, tier as usize, group, cohort);
+            }
             Stage::Found { service } => self.answer(service as usize, cohort, Outcome::Fresh),
             Stage::Worked { service, outcome } => self.worked(service as usize, cohort, outcome),
             Stage::Landed { ok, shed } => self.landed(cohort, ok, shed),

@@ -52,6 +52,11 @@ pub(super) struct Nodes {
     pub(super) slow: f64,
     pub(super) far: f64,
     pub(super) pieces: Vec<Piece>,
+    /// The share of writes that its link lets through in time.
+    writes: f64,
+    /// Look-ups in a tick: on average of late, and in this one.
+    pub(super) asked: f64,
+    pub(super) asked_now: f64,
 }
 
 /// A cache, as a service uses it.
@@ -223,6 +228,9 @@ impl Tier {
                 slow: 1.0,
                 far: 0.0,
                 pieces: Vec::new(),
+                writes: 1.0,
+                asked: 0.0,
+                asked_now: 0.0,
             })
             .collect();
         let entity = ((service as u64) << 8) | tier as u64;
@@ -383,6 +391,14 @@ impl Tier {
         for group in 0..self.nodes.len() {
             let pieces = self.pieces(group);
             self.nodes[group].pieces = pieces;
+            // Storing takes no time of the node, only that of the way.
+            let (size, patience, far) = (self.written.entry_size, self.timeout, self.nodes[group].far);
+            let nodes = &mut self.nodes[group];
+            let sent = (0..SAMPLE).filter(|_| {
+                let delivery = nodes.link.send(Time::ZERO, size, &mut self.rng);
+                matches!(delivery, Delivery::At(at) if at.as_secs_f64() + far <= patience)
+            });
+            nodes.writes = sent.count() as f64 / SAMPLE as f64;
         }
     }
 
@@ -426,10 +442,17 @@ impl Tier {
         fold(pieces)
     }
 
-    /// Whether what is loaded is stored on the nodes of a group.
-    pub(super) fn stores(&self, group: usize) -> bool {
+    /// The share of what is loaded that is stored on the nodes of a group.
+    pub(super) fn stores(&self, group: usize) -> f64 {
         let nodes = &self.nodes[group];
-        self.local || (nodes.answers && nodes.writes_say.is_none())
+        let well = nodes.writes_say.is_none() && nodes.says.is_none() && nodes.frozen_until.is_none();
+        if self.local {
+            1.0
+        } else if well {
+            nodes.writes
+        } else {
+            0.0
+        }
     }
 
     /// The share of nodes that answer.

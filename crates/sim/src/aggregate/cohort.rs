@@ -34,6 +34,30 @@ pub(super) enum Who {
     Aside,
 }
 
+/// What is known of the keys of requests that need the origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sought {
+    /// The shared cache was asked and did not have them.
+    pub(super) known: bool,
+    /// Which group of its nodes would hold them; [`ANY`] when that makes no difference.
+    pub(super) group: u8,
+}
+
+/// Any group of nodes.
+pub(super) const ANY: u8 = u8::MAX;
+
+impl Sought {
+    pub(super) const NOTHING: Sought = Sought {
+        known: false,
+        group: ANY,
+    };
+
+    /// Whether a class of keys may be meant.
+    pub(super) fn may_be(self, group: u8) -> bool {
+        self.group == ANY || self.group == group
+    }
+}
+
 /// Calls of one origin and one age.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cohort {

@@ -3,12 +3,22 @@
 use seawall_core::gate::Reason;
 use seawall_core::time::Span;
 
-use super::cohort::{Cohort, Purpose, Who, about};
+use super::cohort::{Cohort, Purpose, Sought, Who, about};
 use super::loads::{Launch, Waiter};
 use super::{Outcome, World};
 
 /// How quickly the time that loads take follows.
 const FOLLOW: f64 = 0.02;
+
+/// Loads of a launch that have brought something.
+struct Landed<'a> {
+    ended: u64,
+    /// Of those that had not ended before.
+    share: f64,
+    mix: &'a [f64],
+    first: &'a [f64],
+    blind: &'a [f64],
+}
 
 impl World {
     /// The origin has answered loads.
@@ -165,78 +175,83 @@ impl World {
         let tick = launch.tick;
         let mut mix = std::mem::take(&mut launch.mix);
         let mut first = std::mem::take(&mut launch.first);
+        let mut blind = std::mem::take(&mut launch.blind);
         self.end_flights(index, &mix, share, ok);
-        self.store_tiers(index, tick, ended, &mix, &first, share, ok);
+        if ok {
+            let landed = Landed {
+                ended,
+                share,
+                mix: &mix,
+                first: &first,
+                blind: &blind,
+            };
+            self.store_tiers(index, &landed);
+        }
         if !ok {
             self.pass_on(index, id, tick, &first, share);
         }
         let rest = 1.0 - share;
         mix.iter_mut()
             .chain(first.iter_mut())
+            .chain(blind.iter_mut())
             .for_each(|count| *count *= rest);
         if let Some(launch) = self.services[index].loads.launch(id) {
-            (launch.mix, launch.first) = (mix, first);
+            (launch.mix, launch.first, launch.blind) = (mix, first, blind);
         }
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "what was loaded, for which keys, and how it went"
-    )]
-    fn store_tiers(
-        &mut self,
-        index: usize,
-        launched: u32,
-        ended: u64,
-        mix: &[f64],
-        first: &[f64],
-        share: f64,
-        ok: bool,
-    ) {
+    fn store_tiers(&mut self, index: usize, landed: &Landed<'_>) {
         let (tick, now) = (self.tick, self.now);
-        let _ = launched;
         let mut counted = std::mem::take(&mut self.services[index].loads.counted);
         let service = &mut self.services[index];
         let nowhere = service.classes.nowhere;
         let group_of = &service.classes.group;
-        let last = service.tiers.len().saturating_sub(1);
-        for (at, tier) in service.tiers.iter_mut().enumerate() {
+        for tier in &mut service.tiers {
             let stored: Vec<f64> = (0..tier.groups.count)
                 .map(|group| {
                     let open = tier.panels.get(group).map_or(0.0, |panel| panel.state(now) / 2.0);
-                    if ok && tier.stores(group) { 1.0 - open } else { 0.0 }
+                    tier.stores(group) * (1.0 - open)
                 })
                 .collect();
-            let mean = stored.iter().sum::<f64>() / stored.len() as f64;
-            if ok && !tier.never_stored {
-                self.meter.add(tier.sets, ended as f64 * mean);
+            let of_class = |class: usize| {
+                let group = if tier.local { 0 } else { group_of[class] as usize };
+                landed.share * stored[group]
+            };
+            if !tier.never_stored {
+                let mean = stored.iter().sum::<f64>() / stored.len() as f64;
+                self.meter.add(tier.sets, landed.ended as f64 * mean);
             }
-            if ok && !tier.local {
-                for group in 0..tier.groups.count {
-                    if let Some(fault) = tier.nodes[group].writes_say {
-                        let counter = tier.errors[fault as usize];
-                        self.meter.add(counter, ended as f64 / tier.groups.count as f64);
+            for nodes in &tier.nodes {
+                if let Some(fault) = nodes.writes_say {
+                    let each = landed.ended as f64 / tier.groups.count as f64;
+                    self.meter.add(tier.errors[fault as usize], each);
+                }
+            }
+            // In the shared cache it is known which of these loads were the first for their key.
+            let counts = if tier.local { landed.mix } else { landed.first };
+            if !tier.local {
+                for (pending, count) in tier.shelf.pending.iter_mut().zip(landed.first) {
+                    *pending = (*pending - count * landed.share).max(0.0);
+                }
+            }
+            counted.clear();
+            counted.extend(
+                counts
+                    .iter()
+                    .enumerate()
+                    .map(|(class, count)| count * of_class(class)),
+            );
+            if !tier.local && stored.iter().any(|kept| *kept > 0.0) {
+                // What was loaded without a look is stored all the same, and may have been there.
+                for (class, blind) in landed.blind.iter().enumerate() {
+                    let keys = tier.shelf.keys[class];
+                    let share = (blind * of_class(class) / keys).min(1.0);
+                    if share > 0.0 {
+                        let absent = tier.shelf.absent[class] - tier.shelf.pending[class];
+                        let there = tier.shelf.take_out(class, share.min(1.0 - 1e-9));
+                        counted[class] += there + absent.max(0.0) * share;
                     }
                 }
-            }
-            if at == last && ok {
-                for (pending, count) in tier.shelf.pending.iter_mut().zip(first) {
-                    *pending = (*pending - count * share).max(0.0);
-                }
-            }
-            // In the last tier it is known which of these loads were the first for their key.
-            let counts = if tier.local { mix } else { first };
-            counted.clear();
-            if tier.groups.count == 1 {
-                counted.extend(counts.iter().map(|count| count * share * stored[0]));
-            } else {
-                let groups = group_of.iter().map(|group| stored[*group as usize]);
-                counted.extend(
-                    counts
-                        .iter()
-                        .zip(groups)
-                        .map(|(count, kept)| count * share * kept),
-                );
             }
             if stored.iter().any(|kept| *kept > 0.0) {
                 tier.fill(tick, &counted, nowhere);
@@ -353,7 +368,7 @@ impl World {
             }
         }
         let service = &mut self.services[index];
-        service.held = service.held.saturating_sub(freed);
+        service.free(freed);
         for (id, gone, before) in cancelled {
             self.cancel(index, id, gone, before);
         }
@@ -453,8 +468,8 @@ impl World {
     }
 
     /// Serves what may be served while it is refreshed, and begins to refresh it.
-    pub(super) fn serve_stale_first(&mut self, index: usize, mut cohort: Cohort, known: bool) -> Cohort {
-        let share = self.stale(index, &cohort, known, 0);
+    pub(super) fn serve_stale_first(&mut self, index: usize, mut cohort: Cohort, sought: Sought) -> Cohort {
+        let share = self.stale(index, &cohort, sought, 0);
         if share <= 0.0 {
             return cohort;
         }
@@ -465,7 +480,7 @@ impl World {
         }
         if let Who::Client { client, .. } = served.who {
             let mut mix = Vec::new();
-            self.stale_mix(index, client as usize, known, 0, &mut mix);
+            self.stale_mix(index, client as usize, sought, 0, &mut mix);
             self.refresh(index, served.count, &mix);
         }
         self.answer(index, served, Outcome::Stale);
@@ -475,7 +490,11 @@ impl World {
     /// Serves what may be served when its refresh fails.
     pub(super) fn serve_stale_on_error(&mut self, index: usize, mut cohort: Cohort) -> Cohort {
         let known = matches!(cohort.who, Who::Client { seen, .. } if seen != super::cohort::NEVER);
-        let share = self.stale(index, &cohort, known, 1);
+        let sought = Sought {
+            known,
+            ..Sought::NOTHING
+        };
+        let share = self.stale(index, &cohort, sought, 1);
         if share > 0.0 {
             let count = self.share_of(cohort.count, share);
             let served = cohort.split(count);
@@ -487,7 +506,7 @@ impl World {
     }
 
     /// The share of requests that miss for which there is something stale.
-    fn stale(&mut self, index: usize, cohort: &Cohort, known: bool, which: usize) -> f64 {
+    fn stale(&mut self, index: usize, cohort: &Cohort, sought: Sought, which: usize) -> f64 {
         let tick = self.tick;
         let service = &self.services[index];
         let Who::Client { client, .. } = cohort.who else {
@@ -496,13 +515,15 @@ impl World {
         if service.played.stale.is_none() || !cohort.read {
             return 0.0;
         }
-        let place = (client as usize * 2 + usize::from(known)) * 2 + which;
+        let group = (sought.group as usize + 1) % 256;
+        let place =
+            ((group * self.clients.len() + client as usize) * 2 + usize::from(sought.known)) * 2 + which;
         if let Some((at, share)) = service.loads.stale_shares.get(place)
             && *at == tick
         {
             return *share;
         }
-        let share = self.stale_mix(index, client as usize, known, which, &mut Vec::new());
+        let share = self.stale_mix(index, client as usize, sought, which, &mut Vec::new());
         let shares = &mut self.services[index].loads.stale_shares;
         if shares.len() <= place {
             shares.resize(place + 1, (super::cohort::NEVER, 0.0));
@@ -512,7 +533,14 @@ impl World {
     }
 
     /// The same, and for which keys there is something.
-    fn stale_mix(&self, index: usize, client: usize, known: bool, which: usize, mix: &mut Vec<f64>) -> f64 {
+    fn stale_mix(
+        &self,
+        index: usize,
+        client: usize,
+        sought: Sought,
+        which: usize,
+        mix: &mut Vec<f64>,
+    ) -> f64 {
         let service = &self.services[index];
         let weights = &self.clients[client].weights;
         let keyed = &service.loads.keyed;
@@ -521,14 +549,13 @@ impl World {
         mix.resize(weights.len(), 0.0);
         let (mut all, mut sum) = (0.0, 0.0);
         for class in 0..service.classes.nowhere.min(weights.len()) {
-            let missing = match (known, local) {
-                (true, _) => keyed.all[class],
-                (false, true) => keyed.first[class],
-                (false, false) => 1.0,
-            };
+            if !sought.may_be(service.classes.group[class]) {
+                continue;
+            }
+            let missing = keyed.missing(class, sought.known, local);
             let asked = weights[class] * missing;
             let mut best: f64 = 0.0;
-            for tier in service.tiers.iter().filter(|tier| tier.local || known) {
+            for tier in service.tiers.iter().filter(|tier| tier.local || sought.known) {
                 if let Some(stale) = &tier.stale {
                     let shelf = &stale[which];
                     let there = shelf.keys[class] - shelf.absent[class];

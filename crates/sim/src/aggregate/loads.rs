@@ -8,7 +8,7 @@ use seawall_core::policies::Policies;
 use seawall_core::rng::{Seed, Stream};
 use seawall_core::time::{Span, Time};
 
-use super::cohort::{Cohort, NEVER, Purpose, Who, about};
+use super::cohort::{Cohort, NEVER, Purpose, Sought, Who, about};
 use super::looks::{Keyed, Past};
 use super::panel::Panel;
 use super::services::Turnover;
@@ -33,8 +33,10 @@ pub(super) struct Launch {
     pub(super) mix: Vec<f64>,
     /// Keys of each class for which one of these loads was the first.
     pub(super) first: Vec<f64>,
-    /// By client: loads for keys known to be missing, and loads of which nothing is known.
-    counts: Vec<(u64, u64)>,
+    /// Loads for keys of which nothing is known: they may be cached.
+    pub(super) blind: Vec<f64>,
+    /// Loads by client and by what is known of their keys.
+    counts: Vec<(u8, Sought, u64)>,
     sealed: bool,
     /// How many have ended in this tick, well and badly.
     pub(super) good: u64,
@@ -292,16 +294,15 @@ impl Loads {
 #[derive(Clone, Copy, Debug)]
 struct Wanted {
     purpose: Purpose,
-    /// Whether the key is known to be missing.
-    known: bool,
+    sought: Sought,
 }
 
 impl World {
     /// Requests need the origin.
-    pub(super) fn load(&mut self, index: usize, mut cohort: Cohort, purpose: Purpose, known: bool) {
-        let wanted = Wanted { purpose, known };
+    pub(super) fn load(&mut self, index: usize, mut cohort: Cohort, purpose: Purpose, sought: Sought) {
+        let wanted = Wanted { purpose, sought };
         if purpose == Purpose::Read {
-            cohort = self.serve_stale_first(index, cohort, known);
+            cohort = self.serve_stale_first(index, cohort, sought);
             cohort = self.join(index, cohort, wanted);
         }
         if cohort.count == 0 {
@@ -427,17 +428,14 @@ impl World {
             launch.begun += cohort.count;
             launch.open += cohort.count;
             let client = match cohort.who {
-                Who::Client { client, seen, .. } if seen == NEVER => Some(client as usize),
+                Who::Client { client, seen, .. } if seen == NEVER => Some(client),
                 _ => None,
             };
             if let Some(client) = client {
-                if launch.counts.len() <= client {
-                    launch.counts.resize(client + 1, (0, 0));
-                }
-                if wanted.known {
-                    launch.counts[client].0 += cohort.count;
-                } else {
-                    launch.counts[client].1 += cohort.count;
+                let mut counts = launch.counts.iter_mut();
+                match counts.find(|count| (count.0, count.1) == (client, wanted.sought)) {
+                    Some(known) => known.2 += cohort.count,
+                    None => launch.counts.push((client, wanted.sought, cohort.count)),
                 }
             }
         }
@@ -465,7 +463,7 @@ impl World {
             self.later(stage, Cohort { age: hard, ..load });
         }
         let until = cohort.since + total;
-        self.wait(index, id, cohort, until, wanted.known);
+        self.wait(index, id, cohort, until, wanted.sought.known);
         load
     }
 
@@ -593,7 +591,7 @@ impl World {
         if (!loads.coalesces && !loads.leases) || service.tiers.is_empty() && !loads.coalesces {
             return cohort;
         }
-        let (waits, shares) = self.chances(index, &cohort, wanted.known);
+        let (waits, shares) = self.chances(index, &cohort, wanted.sought);
         let shared = draw::binomial(cohort.count, shares, &mut self.rng);
         let sharing = cohort.split(shared);
         let joined = if shares < 1.0 {
@@ -640,11 +638,11 @@ impl World {
             return self.begin_load(index, load);
         };
         let until = (cohort.since + total).min(cohort.age + wait_max);
-        self.wait(index, id, cohort, until, wanted.known);
+        self.wait(index, id, cohort, until, wanted.sought.known);
     }
 
     /// How likely a request that misses finds a load of its key under way, and a result that is still shared.
-    fn chances(&self, index: usize, cohort: &Cohort, known: bool) -> (f64, f64) {
+    fn chances(&self, index: usize, cohort: &Cohort, sought: Sought) -> (f64, f64) {
         let service = &self.services[index];
         let loads = &service.loads;
         let Who::Client { client, .. } = cohort.who else {
@@ -656,11 +654,10 @@ impl World {
         let local = service.tiers.first().is_some_and(|tier| tier.local);
         let (mut all, mut waits, mut shares) = (0.0, 0.0, 0.0);
         for class in 0..client.weights.len() {
-            let missing = match (known, local) {
-                (true, _) => keyed.all.get(class).copied().unwrap_or(1.0),
-                (false, true) => keyed.first.get(class).copied().unwrap_or(1.0),
-                (false, false) => 1.0,
-            };
+            if !sought.may_be(service.classes.group[class]) {
+                continue;
+            }
+            let missing = keyed.missing(class, sought.known, local);
             let asked = client.weights[class] * missing;
             let pairs = (service.classes.keys[class] * missing * copies).max(1e-9);
             let shared = (loads.shared[class] / pairs).min(1.0);
@@ -725,16 +722,24 @@ impl World {
         let (mut known, mut unknown) = (0, 0);
         launch.first.clear();
         launch.first.extend_from_slice(&launch.mix);
-        for (client, counts) in launch.counts.iter().enumerate() {
-            known += counts.0;
-            unknown += counts.1;
-            let weights = &self.clients[client].weights;
-            add_mix(&mut launch.mix, &mut launch.first, weights, &keyed.all, counts.0);
-            let mut ignored = Vec::new();
-            if local {
-                add_mix(&mut launch.mix, &mut ignored, weights, &keyed.first, counts.1);
+        launch.blind.clear();
+        let group_of = &service.classes.group;
+        for (client, sought, count) in &launch.counts {
+            let weights = &self.clients[*client as usize].weights;
+            let part = |class: usize| {
+                if sought.may_be(group_of[class]) {
+                    weights[class] * keyed.missing(class, sought.known, local)
+                } else {
+                    0.0
+                }
+            };
+            if sought.known {
+                known += count;
+                add_mix(&mut launch.mix, &mut launch.first, part, *count);
             } else {
-                add_mix(&mut launch.mix, &mut ignored, weights, &[], counts.1);
+                unknown += count;
+                launch.blind.resize(weights.len(), 0.0);
+                add_mix(&mut launch.mix, &mut launch.blind, part, *count);
             }
         }
         if group_loads.tracks {
@@ -858,22 +863,16 @@ fn sum_of(counts: &[f64]) -> f64 {
     counts.iter().sum::<f64>().max(1e-12)
 }
 
-/// Adds loads of a client, which fall on classes as its reads do where these are missing.
-fn add_mix(mix: &mut [f64], first: &mut [f64], weights: &[f64], missing: &[f64], count: u64) {
-    if count == 0 {
-        return;
-    }
-    let part = |class: usize| weights[class] * missing.get(class).copied().unwrap_or(1.0);
-    let total: f64 = (0..weights.len()).map(part).sum();
-    if total <= 0.0 {
+/// Adds so many loads, which fall on classes as `part` says, to two counts.
+fn add_mix(mix: &mut [f64], also: &mut [f64], part: impl Fn(usize) -> f64, count: u64) {
+    let total: f64 = (0..mix.len()).map(&part).sum();
+    if count == 0 || total <= 0.0 {
         return;
     }
     let each = count as f64 / total;
-    for class in 0..weights.len() {
+    for (class, (mix, also)) in mix.iter_mut().zip(also).enumerate() {
         let count = part(class) * each;
-        mix[class] += count;
-        if let Some(first) = first.get_mut(class) {
-            *first += count;
-        }
+        *mix += count;
+        *also += count;
     }
 }

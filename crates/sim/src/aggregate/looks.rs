@@ -3,7 +3,7 @@
 use seawall_core::draw;
 
 use super::caches::Piece;
-use super::cohort::{Cohort, NEVER, Purpose, Who, deal};
+use super::cohort::{Cohort, NEVER, Purpose, Sought, Who, deal};
 use super::panel::End;
 use super::{Outcome, Stage, World};
 use crate::services::SOON;
@@ -43,6 +43,20 @@ pub(super) struct Keyed {
     pub(super) past: Vec<Past>,
 }
 
+impl Keyed {
+    /// The share of the keys of a class that requests come to the origin for.
+    pub(super) fn missing(&self, class: usize, known: bool, local: bool) -> f64 {
+        let shares = match (known, local) {
+            (true, _) => &self.all,
+            (false, true) => &self.first,
+            (false, false) => return 1.0,
+        };
+        shares.get(class).copied().unwrap_or(1.0)
+    }
+}
+
+/// How quickly the mean number of look-ups in a tick follows.
+const ASKED_FOLLOWS: f64 = 0.02;
 /// Ticks between two looks at how often keys are asked for.
 const RATES_EVERY: u32 = 32;
 
@@ -62,6 +76,9 @@ impl World {
         for tier in &mut service.tiers {
             tier.pass(tick, &service.loads.keyed.rates);
             tier.panels.iter_mut().for_each(|panel| panel.pass(now, tick));
+            for nodes in &mut tier.nodes {
+                nodes.asked += ASKED_FOLLOWS * (std::mem::take(&mut nodes.asked_now) - nodes.asked);
+            }
         }
         let loads_take = service.loads.takes;
         let keyed = &mut service.loads.keyed;
@@ -210,7 +227,7 @@ impl World {
     /// Requests ask a tier. `after` says whether they were in the one before.
     pub(super) fn look(&mut self, index: usize, tier: usize, cohort: Cohort, after: bool) {
         let Some(asked) = self.services[index].tiers.get(tier) else {
-            return self.load(index, cohort, Purpose::Read, false);
+            return self.load(index, cohort, Purpose::Read, Sought::NOTHING);
         };
         let odds = self.odds(index, &cohort);
         if asked.local {
@@ -266,7 +283,7 @@ impl World {
         self.look_in(index, tier, group, cohort.part(passed), &pieces, miss);
         self.services[index].tiers[tier].nodes[group].pieces = pieces;
         if passed < cohort.count {
-            self.unknown(index, cohort.part(cohort.count - passed));
+            self.unknown(index, group as u8, cohort.part(cohort.count - passed));
         }
     }
 
@@ -284,6 +301,7 @@ impl World {
             return;
         }
         let passed = cohort.count;
+        self.services[index].tiers[tier].nodes[group].asked_now += passed as f64;
         let rejected = self.too_many(index, tier, group, passed, pieces);
         let mut parts = Vec::new();
         if let [piece] = pieces {
@@ -306,7 +324,10 @@ impl World {
             part.age += piece.took;
             if let Some(fault) = piece.fault {
                 self.meter.add(asked.errors[fault as usize], count as f64);
-                let stage = Stage::LookFailed { service: index as u8 };
+                let stage = Stage::LookFailed {
+                    service: index as u8,
+                    group: group as u8,
+                };
                 self.later(stage, part);
                 continue;
             }
@@ -320,6 +341,7 @@ impl World {
             let stage = Stage::Missed {
                 service: index as u8,
                 tier: tier as u8,
+                group: group as u8,
             };
             self.later(stage, part.part(missed));
         }
@@ -334,7 +356,7 @@ impl World {
         };
         let nodes = &asked.nodes[group];
         let took: f64 = pieces.iter().map(|piece| piece.share * piece.took).sum();
-        let offered = count as f64 / self.dt / nodes.count * took;
+        let offered = nodes.asked / self.dt / nodes.count * took;
         let mut blocked = 1.0;
         for servers in 1..=most {
             blocked = offered * blocked / (f64::from(servers) + offered * blocked);
@@ -358,24 +380,25 @@ impl World {
     }
 
     /// A look-up has failed: the next tier, or the origin.
-    pub(super) fn look_failed(&mut self, index: usize, cohort: Cohort) {
-        self.unknown(index, cohort);
+    pub(super) fn look_failed(&mut self, index: usize, group: u8, cohort: Cohort) {
+        self.unknown(index, group, cohort);
     }
 
     /// Nobody knows whether the cache has it: the origin is asked.
-    fn unknown(&mut self, index: usize, mut cohort: Cohort) {
+    fn unknown(&mut self, index: usize, group: u8, mut cohort: Cohort) {
         if let Who::Client { seen, .. } = &mut cohort.who {
             *seen = NEVER;
         }
-        self.load(index, cohort, Purpose::Read, false);
+        let sought = Sought { known: false, group };
+        self.load(index, cohort, Purpose::Read, sought);
     }
 
     /// A look-up has found nothing.
-    pub(super) fn missed(&mut self, index: usize, tier: usize, cohort: Cohort) {
+    pub(super) fn missed(&mut self, index: usize, tier: usize, group: u8, cohort: Cohort) {
         if tier + 1 < self.services[index].tiers.len() {
             return self.look(index, tier + 1, cohort, true);
         }
-        self.load(index, cohort, Purpose::Read, true);
+        self.load(index, cohort, Purpose::Read, Sought { known: true, group });
     }
 }
 

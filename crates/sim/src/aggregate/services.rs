@@ -15,7 +15,7 @@ use seawall_scenario::{FallbackWhen, Place, Trips};
 
 use super::caches::Tier;
 use super::classes::Classes;
-use super::cohort::{Cohort, Purpose, Who};
+use super::cohort::{Cohort, Purpose, Sought, Who};
 use super::door::Door;
 use super::law::Law;
 use super::loads::Loads;
@@ -227,6 +227,12 @@ impl Service {
         }
     }
 
+    /// Threads are free again.
+    pub(super) fn free(&mut self, count: u64) {
+        self.held = self.held.saturating_sub(count);
+        self.room += count as f64;
+    }
+
     fn threads(&self) -> f64 {
         self.threads_each
             .map_or(f64::INFINITY, |threads| f64::from(threads) * self.up)
@@ -425,7 +431,7 @@ impl World {
         if cohort.read {
             self.look(index, 0, cohort, true);
         } else {
-            self.load(index, cohort, Purpose::Write, false);
+            self.load(index, cohort, Purpose::Write, Sought::NOTHING);
         }
     }
 
@@ -477,6 +483,9 @@ impl World {
         service.turnover.held(held.min(dt), cohort.count);
         if held < dt {
             service.held_within += held * cohort.count as f64;
+        } else {
+            // Who holds a thread for less than a tick is in the turnover already.
+            service.room += cohort.count as f64;
         }
         if is_load {
             let took = seawall_core::time::Span::from_secs_f64(held);
