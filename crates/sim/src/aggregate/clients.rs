@@ -19,6 +19,9 @@ use super::{Outcome, Stage, World};
 use crate::meter::{Counter, Meter, Timer};
 use crate::plan::Plan;
 
+/// For how many ticks it is remembered when calls were looked up.
+const LOOKED: usize = 4096;
+
 /// A client.
 pub(super) struct Client {
     pub(super) arrivals: Arrivals,
@@ -43,6 +46,9 @@ pub(super) struct Client {
     priority: Priority,
     /// Calls that have not ended, by the number of the try and the tick of its beginning.
     open: Vec<Vec<Cell>>,
+    /// By the number of the try and the tick in which calls were made: when these were looked up, also after their
+    /// client had left.
+    looked: Vec<Vec<(u32, u32)>>,
     pub(super) inside: u64,
     endings: [Counter; 6],
     goodput: Counter,
@@ -118,6 +124,7 @@ impl Client {
             class: client.class,
             priority: client.priority,
             open: vec![vec![Cell::default(); kept]; client.retries as usize + 1],
+            looked: Vec::new(),
             inside: 0,
             endings: Ending::ALL.map(|ending| meter.counter(Metric::Requests, name, Some(ending.name()))),
             goodput: meter.counter(Metric::Goodput, name, None),
@@ -161,7 +168,7 @@ impl World {
     /// Services remember what they found missing for as long as clients may come back for it.
     pub(super) fn remember_tries(&mut self) {
         for client in &self.clients {
-            let waits = client.timeout.min(60.0) + client.backoff;
+            let waits = 3.0 * client.timeout.min(20.0) + client.backoff;
             let ticks = if client.retries > 0 {
                 (waits / self.dt) as usize + 64
             } else {
@@ -197,6 +204,7 @@ impl World {
                 client: index as u8,
                 tries: 0,
                 seen: NEVER,
+                before: NEVER,
             },
             count,
             born: self.tick,
@@ -270,6 +278,7 @@ impl World {
             client: index,
             tries,
             seen,
+            ..
         } = cohort.who
         else {
             return;
@@ -325,6 +334,7 @@ impl World {
                 client,
                 tries: tries + 1,
                 seen,
+                before: if seen == NEVER { cohort.born } else { NEVER },
             };
             cohort.age = age;
             let due = self.tick_of(&cohort, age).max(self.tick + 1);
@@ -360,6 +370,7 @@ impl World {
                     client: index as u8,
                     tries,
                     seen: NEVER,
+                    before: NEVER,
                 },
                 count: late.open,
                 born,
@@ -388,6 +399,29 @@ impl World {
                 self.end(index, Ending::Timeout, late.open, born, late.first, timeout);
             }
         }
+    }
+
+    /// Reads of a client are looked up now.
+    pub(super) fn note_looked(&mut self, cohort: &Cohort) {
+        let tick = self.tick;
+        let Who::Client { client, tries, .. } = cohort.who else {
+            return;
+        };
+        let client = &mut self.clients[client as usize];
+        if client.retries == 0 {
+            return;
+        }
+        while client.looked.len() <= tries as usize {
+            client.looked.push(vec![(NEVER, NEVER); LOOKED]);
+        }
+        client.looked[tries as usize][cohort.born as usize % LOOKED] = (cohort.born, tick);
+    }
+
+    /// When reads of a client that were made in a tick were looked up, if they were.
+    pub(super) fn looked(&self, client: u8, tries: u16, born: u32) -> Option<u32> {
+        let looked = self.clients[client as usize].looked.get(tries as usize)?;
+        let (known, tick) = looked[born as usize % LOOKED];
+        (known == born).then_some(tick)
     }
 
     /// Calls of a client wait for a load from now on, or no longer.

@@ -22,8 +22,14 @@ pub(super) enum Purpose {
 /// Who made a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Who {
-    /// A client. `seen` is the tick in which an earlier try found that its key is not cached.
-    Client { client: u8, tries: u16, seen: u32 },
+    /// A client. `seen` is the tick in which an earlier try found that its key is not cached, `before` the one in which the
+    /// last try was made, when that had not been looked up yet as its client left.
+    Client {
+        client: u8,
+        tries: u16,
+        seen: u32,
+        before: u32,
+    },
     /// A load of a service, begun in this tick.
     Load {
         service: u8,

@@ -148,7 +148,13 @@ impl World {
             };
             let (good, bad) = (std::mem::take(&mut launch.good), std::mem::take(&mut launch.bad));
             let before = (launch.open + good + bad) as f64;
+            let (tick, begun) = (launch.tick, launch.begun.max(1) as f64);
             if good > 0 {
+                let kept = self.services[index]
+                    .tiers
+                    .last()
+                    .map_or(0.0, |tier| tier.stores(0));
+                self.note_stored(index, tick, kept * good as f64 / begun);
                 self.store(index, id, good, good as f64 / before, true);
             }
             if bad > 0 {

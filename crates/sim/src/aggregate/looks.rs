@@ -27,6 +27,8 @@ pub(super) struct Past {
     filled: [Vec<f64>; 2],
     /// The share of the loads whose key was known to be missing.
     known: f64,
+    /// The share of the loads that have been stored since.
+    stored: f64,
 }
 
 /// What is known of a service's keys in a tick.
@@ -177,7 +179,13 @@ impl World {
 
     fn odds(&self, index: usize, cohort: &Cohort) -> Odds {
         let keyed = &self.services[index].loads.keyed;
-        let Who::Client { client, seen, .. } = cohort.who else {
+        let Who::Client {
+            client,
+            tries,
+            seen,
+            before,
+        } = cohort.who
+        else {
             return Odds::default();
         };
         if seen != NEVER
@@ -194,7 +202,15 @@ impl World {
                 .unwrap_or(1);
             return odds_of(&past.mix, &first, &all, group_of, groups, service.tiers.len() > 1);
         }
-        keyed.odds.get(client as usize).cloned().unwrap_or_default()
+        let mut odds = keyed.odds.get(client as usize).cloned().unwrap_or_default();
+        if before != NEVER
+            && let Some(looked) = self.looked(client, tries.saturating_sub(1), before)
+        {
+            // The try before went on without its client: what it missed was loaded for it.
+            let missing = self.past(index, looked).map_or(1.0, |past| 1.0 - past.stored);
+            odds.groups.iter_mut().for_each(|(_, miss)| *miss *= missing);
+        }
+        odds
     }
 
     pub(super) fn past(&self, index: usize, tick: u32) -> Option<&Past> {
@@ -213,14 +229,27 @@ impl World {
         }
         let kept = past.len();
         let slot = &mut past[tick as usize % kept];
-        slot.tick = tick;
-        slot.known = known;
+        if slot.tick == tick && !slot.mix.is_empty() {
+            return;
+        }
+        (slot.tick, slot.known, slot.stored) = (tick, known, 0.0);
         let total: f64 = mix.iter().sum();
         slot.mix.clear();
         slot.mix.extend(mix.iter().map(|count| count / total.max(1e-12)));
         for (filled, tier) in slot.filled.iter_mut().zip(&service.tiers) {
             filled.clear();
             filled.extend_from_slice(&tier.shelf.filled);
+        }
+    }
+
+    /// A share of the loads of a tick has been stored.
+    pub(super) fn note_stored(&mut self, index: usize, tick: u32, share: f64) {
+        let past = &mut self.services[index].loads.keyed.past;
+        let kept = past.len().max(1);
+        if let Some(slot) = past.get_mut(tick as usize % kept)
+            && slot.tick == tick
+        {
+            slot.stored = (slot.stored + share).min(1.0);
         }
     }
 
@@ -406,7 +435,9 @@ impl World {
 fn again(past: &Past, keyed: &Keyed, tiers: &[super::caches::Tier]) -> (Vec<f64>, Vec<f64>) {
     let missing = |tier: usize, class: usize, now: f64| {
         let filled = tiers[tier].shelf.filled[class] - past.filled[tier].get(class).copied().unwrap_or(0.0);
-        past.known * libm::exp(-filled.max(0.0)) + (1.0 - past.known) * now
+        let missing = past.known * libm::exp(-filled.max(0.0)) + (1.0 - past.known) * now;
+        // Its own load may have been stored since, for nobody.
+        missing * if tiers[tier].local { 1.0 } else { 1.0 - past.stored }
     };
     let classes = past.mix.len();
     let first: Vec<f64> = (0..classes)

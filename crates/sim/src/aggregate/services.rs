@@ -429,6 +429,7 @@ impl World {
             return self.answer(index, cohort, Outcome::Fresh);
         }
         if cohort.read {
+            self.note_looked(&cohort);
             self.look(index, 0, cohort, true);
         } else {
             self.load(index, cohort, Purpose::Write, Sought::NOTHING);
