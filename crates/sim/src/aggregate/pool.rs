@@ -165,9 +165,9 @@ impl Pool {
         self.pace * self.curve.speed(seen) / self.slow
     }
 
-    /// The share of its useful concurrency that is taken.
-    fn load(&self) -> f64 {
-        let each = self.runs as f64 / self.nodes.max(1.0);
+    /// The share of its useful concurrency that is taken when so many run.
+    fn load(&self, runs: f64) -> f64 {
+        let each = runs / self.nodes.max(1.0);
         let seen = match self.curve {
             Curve::Servers(_) => each,
             Curve::Scalability { .. } if each > 0.0 => (each - 1.0).max(0.0) / self.size + each.min(1.0),
@@ -268,11 +268,11 @@ impl Pool {
         self.stop_late(&age, left);
         let new = self.waits as f64;
         let more = self.attains(dt, new);
-        let (_, begins, _, _) = self.outcome(more, new);
+        let (_, begins, _, runs) = self.outcome(more, new);
         let speed = if dt > 0.0 { more / dt } else { 0.0 };
         self.finish_old(more, &age, left);
         self.attained += more;
-        self.busy += self.load() * dt;
+        self.busy += self.load(runs) * dt;
         let room = (self.most() - self.runs as f64).max(0.0);
         let of_new = self.ends_of_new(more);
         let begins = about(begins, &mut self.rng).min(self.waits);
