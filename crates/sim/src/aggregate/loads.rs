@@ -718,6 +718,9 @@ impl World {
             return;
         }
         let keyed = &group_loads.keyed;
+        let coalesces = group_loads.coalesces || group_loads.leases;
+        let copies = if group_loads.leases { 1.0 } else { service.up };
+        let keys = &service.classes.keys;
         let local = service.tiers.first().is_some_and(|tier| tier.local);
         let (mut known, mut unknown) = (0, 0);
         launch.first.clear();
@@ -727,11 +730,20 @@ impl World {
         for (client, sought, count) in &launch.counts {
             let weights = &self.clients[*client as usize].weights;
             let part = |class: usize| {
-                if sought.may_be(group_of[class]) {
-                    weights[class] * keyed.missing(class, sought.known, local)
-                } else {
-                    0.0
+                if !sought.may_be(group_of[class]) {
+                    return 0.0;
                 }
+                let missing = keyed.missing(class, sought.known, local);
+                // Who asks for what is being loaded joins instead.
+                let under_way = group_loads.flights[class] + group_loads.shared[class];
+                let pairs = (keys[class] * missing * copies).max(1e-9);
+                weights[class]
+                    * missing
+                    * if coalesces {
+                        (1.0 - under_way / pairs).max(0.0)
+                    } else {
+                        1.0
+                    }
             };
             if sought.known {
                 known += count;
