@@ -22,6 +22,9 @@ use crate::time::{Span, Time};
 
 const NANOS_PER_SEC: f64 = 1e9;
 
+/// So many draws are made at a time.
+const AHEAD: usize = 32;
+
 /// How arrivals are spaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spacing {
@@ -55,6 +58,13 @@ pub struct Arrivals {
     /// How much of the cumulative rate lies between `at` and the pending arrival.
     need: f64,
     pending: Option<Time>,
+    /// While arrivals lie before this instant, the rate is `steady`.
+    steady_until: Time,
+    /// In arrivals a nanosecond.
+    steady: f64,
+    /// Draws made ahead, and how many of them are used up.
+    ahead: [f64; AHEAD],
+    used: usize,
 }
 
 /// A stretch in which the rate is linear; it ends where the next one begins.
@@ -124,6 +134,10 @@ impl Arrivals {
             at: Time::ZERO,
             need: 0.0,
             pending: None,
+            steady_until: Time::ZERO,
+            steady: 0.0,
+            ahead: [0.0; AHEAD],
+            used: AHEAD,
         }
     }
 
@@ -132,10 +146,24 @@ impl Arrivals {
     #[inline]
     pub fn next(&mut self, rng: &mut Stream) -> Time {
         let draw = match self.spacing {
-            Spacing::Poisson => draw::exponential(rng),
+            Spacing::Poisson => self.exponential(rng),
             // The first at the very start.
             Spacing::Even => f64::from(u8::from(self.pending.is_some())),
         };
+        // The common case of what follows: the rate does not change before this arrival nor before the next.
+        if let Some(pending) = self.pending
+            && pending < self.steady_until
+        {
+            self.need += draw - self.steady * pending.since(self.at).as_nanos() as f64;
+            self.at = pending;
+            let length = self.need.max(0.0) / self.steady;
+            let found = pending + Span::nanos((length + 0.5) as u64);
+            if found < self.steady_until {
+                self.pending = Some(found);
+                return found;
+            }
+            return self.plan();
+        }
         if let Some(pending) = self.pending.filter(|pending| *pending < Time::NEVER) {
             self.settle(pending);
             self.need += draw;
@@ -143,6 +171,16 @@ impl Arrivals {
             self.need = draw;
         }
         self.plan()
+    }
+
+    #[inline]
+    fn exponential(&mut self, rng: &mut Stream) -> f64 {
+        if self.used == AHEAD {
+            draw::exponentials(rng, &mut self.ahead);
+            self.used = 0;
+        }
+        self.used += 1;
+        self.ahead[self.used - 1]
     }
 
     /// Makes all rates this many times as high from now on (a spike), and says when the arrival that was pending
@@ -218,6 +256,7 @@ impl Arrivals {
     /// Finds the pending arrival from `at` and the need.
     #[inline]
     fn plan(&mut self) -> Time {
+        self.steady_until = Time::ZERO;
         if self.factor <= 0.0 {
             self.pending = Some(Time::NEVER);
             return Time::NEVER;
@@ -242,6 +281,11 @@ impl Arrivals {
             current += 1;
         };
         self.pending = Some(found);
+        let segment = &self.segments[self.current];
+        if current == self.current && segment.slope == 0.0 && found < Time::NEVER {
+            self.steady_until = self.end(current);
+            self.steady = segment.rate * self.factor;
+        }
         found
     }
 

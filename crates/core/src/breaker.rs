@@ -233,6 +233,14 @@ impl Breaker {
         }
     }
 
+    /// How long it stays open; nothing when it is not.
+    pub fn opens_in(&self, now: Time) -> Span {
+        match self.phase {
+            Phase::Open { until } => until.since(now),
+            Phase::Closed | Phase::HalfOpen => Span::ZERO,
+        }
+    }
+
     /// Changes of state so far.
     pub fn transitions(&self) -> u64 {
         self.transitions

@@ -151,6 +151,11 @@ impl Gate {
         }
     }
 
+    /// Whether anything is switched on.
+    pub fn is_guarded(&self) -> bool {
+        self.guarded
+    }
+
     /// Takes in what is known about origin and cache, and, where it is known, how much of the capacity is in use
     /// (0 to 1). Bring it at [`Gate::next_decision`], and as often besides as utilization is measured.
     pub fn observe(&mut self, now: Time, signals: &Signals, utilization: Option<f64>) {

@@ -53,16 +53,11 @@ impl Histogram {
     /// Counts one span.
     #[inline]
     pub fn record(&mut self, span: Span) {
-        let nanos = span.as_nanos();
-        let bucket = bucket(nanos);
-        self.buckets[bucket] += 1;
-        self.low = self.low.min(bucket);
-        self.high = self.high.max(bucket);
-        self.count += 1;
-        self.sum += u128::from(nanos);
+        self.record_many(span, 1);
     }
 
-    /// Counts a span so many times.
+    /// Counts one span `count` times.
+    #[inline]
     pub fn record_many(&mut self, span: Span, count: u64) {
         if count == 0 {
             return;

@@ -83,7 +83,14 @@ impl Ttl {
     ///
     /// One draw for jitter and one for stagger, each only when that is on.
     pub fn keep(&self, class: Class, default_ttl: Span, rng: &mut Stream) -> Kept {
-        let fresh = self.jittered(self.of(class).unwrap_or(default_ttl), rng);
+        self.keep_for(self.of(Some(class)).unwrap_or(default_ttl), rng)
+    }
+
+    /// The life of an entry whose TTL was given with it.
+    ///
+    /// One draw for jitter and one for stagger, each only when that is on.
+    pub fn keep_for(&self, ttl: Span, rng: &mut Stream) -> Kept {
+        let fresh = self.jittered(ttl, rng);
         let refresh_after = match self.settings.stagger {
             Some(stagger) => fresh.saturating_sub(stagger.min(fresh).scaled(rng.unit())),
             None => fresh,
@@ -96,12 +103,13 @@ impl Ttl {
         self.settings.negative.map(|ttl| self.jittered(ttl, rng))
     }
 
-    /// The TTL that the settings give a class, before jitter.
-    fn of(&self, class: Class) -> Option<Span> {
+    /// The TTL that the settings give a class, or what has none, before jitter.
+    pub fn of(&self, class: Option<Class>) -> Option<Span> {
         let own = match class {
-            Class::Critical => self.settings.critical,
-            Class::Important => self.settings.important,
-            Class::Regular => self.settings.regular,
+            Some(Class::Critical) => self.settings.critical,
+            Some(Class::Important) => self.settings.important,
+            Some(Class::Regular) => self.settings.regular,
+            None => None,
         };
         own.or(self.settings.ttl)
     }

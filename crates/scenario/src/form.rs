@@ -246,7 +246,7 @@ impl Form for Clock {
 }
 
 macro_rules! numbers {
-    ($($form:ident -> $out:ty = $what:literal, $example:literal, $bare:literal, $parse:expr, $low:expr, $high:expr, $range:literal;)+) => {
+    ($($form:ident -> $out:ty = $what:literal, $example:literal, $bare:literal, $pattern:literal, $parse:expr, $low:expr, $high:expr, $range:literal;)+) => {
         $(impl Form for $form {
             type Out = $out;
             fn read(cx: &mut Reader, node: &Node) -> Option<$out> {
@@ -254,7 +254,11 @@ macro_rules! numbers {
                 within(cx, node, number, $low, $high, $range).map(|number| number as $out)
             }
             fn schema() -> Json {
-                let text = json!({ "type": "string", "description": concat!($what, ", such as ", $example) });
+                let text = json!({
+                    "type": "string",
+                    "description": concat!($what, ", such as ", $example),
+                    "pattern": concat!("^\\s*[0-9.][0-9._]*\\s*", $pattern, "\\s*$")
+                });
                 if $bare {
                     json!({ "anyOf": [{ "type": "number", "minimum": $low as f64 }, text] })
                 } else {
@@ -269,12 +273,12 @@ macro_rules! numbers {
 }
 
 numbers! {
-    Rate -> f64 = "a rate", "\"200/s\"", false, units::rate, 0.0, 1e12, "at most 1000G/s";
-    Share -> f64 = "a share", "\"20%\" or 0.2", true, units::ratio, 0.0, 1.0, "between 0% and 100%";
-    Ratio -> f64 = "a ratio", "\"1/100\" or 0.01", true, units::ratio, 1e-9, 1.0, "above 0 and at most 1";
-    Size -> u64 = "a size", "\"2gb\"", false, |text| units::size(text).map(|size| size as f64), 1.0, 1e15, "at least one byte";
-    Number -> f64 = "a number", "0.5 or \"1k\"", true, units::count, 0.0, 1e15, "at least 0";
-    Factor -> f64 = "a factor", "2.5", true, units::count, 1.0, 1e6, "at least 1";
+    Rate -> f64 = "a rate", "\"200/s\"", false, "[kMG]?\\s*/\\s*(s|m|min|h)", units::rate, 0.0, 1e12, "at most 1000G/s";
+    Share -> f64 = "a share", "\"20%\" or 0.2", true, "(%|/\\s*[0-9.][0-9._]*)?", units::ratio, 0.0, 1.0, "between 0% and 100%";
+    Ratio -> f64 = "a ratio", "\"1/100\" or 0.01", true, "(%|/\\s*[0-9.][0-9._]*)?", units::ratio, 1e-9, 1.0, "above 0 and at most 1";
+    Size -> u64 = "a size", "\"2gb\"", false, "([kKmMgGtT]([iI])?)?[bB]", |text| units::size(text).map(|size| size as f64), 1.0, 1e15, "at least one byte";
+    Number -> f64 = "a number", "0.5 or \"1k\"", true, "[kMG]?", units::count, 0.0, 1e15, "at least 0";
+    Factor -> f64 = "a factor", "2.5", true, "[kMG]?", units::count, 1.0, 1e6, "at least 1";
 }
 
 impl Form for Throughput {
@@ -288,7 +292,11 @@ impl Form for Throughput {
         within(cx, node, rate, 1.0, 1e15, "at least one byte a second")
     }
     fn schema() -> Json {
-        json!({ "type": "string", "description": "a bandwidth, such as 10mb/s" })
+        json!({
+            "type": "string",
+            "description": "a bandwidth, such as 10mb/s",
+            "pattern": "^\\s*[0-9.][0-9._]*\\s*([kKmMgGtT]([iI])?)?[bB]\\s*/s\\s*$"
+        })
     }
 }
 

@@ -9,12 +9,22 @@
 //! What it is not: exact. Instances and nodes that fare alike are taken together, so what one of them has too much
 //! another one makes up for. What it cannot play it refuses, by the name that the document has for it ([`refuse`]).
 
+#![expect(
+    clippy::needless_range_loop,
+    reason = "a class is a place in many arrays at once"
+)]
+#![expect(
+    clippy::similar_names,
+    reason = "`shelf` and `self`, `shared` and `shares` are what they are called"
+)]
+
 mod caches;
 mod classes;
 mod clients;
 mod cohort;
 mod databases;
 mod door;
+mod envelope;
 mod landing;
 mod law;
 mod loads;
@@ -41,6 +51,8 @@ use cohort::{Cohort, Wheel};
 use databases::Database;
 use services::Service;
 
+pub(crate) use envelope::spell as spell_envelope;
+pub use envelope::{Envelope, envelope};
 pub(crate) use refuse::refusals;
 
 /// The shortest and the longest tick.
@@ -86,9 +98,9 @@ pub(crate) fn play(
 
 /// The shortest time that anybody waits for anything before giving it up.
 fn shortest_wait(scenario: &Scenario) -> Span {
-    let clients = scenario.clients.iter().flat_map(|client| client.timeout);
+    let clients = scenario.clients.iter().filter_map(|client| client.timeout);
     let caches = scenario.caches.iter().map(|cache| cache.timeout);
-    let databases = scenario.databases.iter().flat_map(|database| database.timeout);
+    let databases = scenario.databases.iter().filter_map(|database| database.timeout);
     let mut shortest = clients.chain(caches).chain(databases).min().unwrap_or(Span::MAX);
     let mut settle = |setting: &Setting| {
         let spans = match setting {
@@ -108,13 +120,16 @@ fn shortest_wait(scenario: &Scenario) -> Span {
     for event in &scenario.timeline {
         match &event.what {
             What::Action(Action::Protect(list)) => {
-                list.iter().for_each(|protection| settle(&protection.setting))
+                for protection in list {
+                    settle(&protection.setting);
+                }
             }
             What::Action(Action::Set(Knob::Timeout(timeout))) => {
-                settle(&Setting::Deadline(deadline::Settings {
+                let deadline = deadline::Settings {
                     total: Some(*timeout),
                     ..deadline::Settings::default()
-                }))
+                };
+                settle(&Setting::Deadline(deadline));
             }
             _ => {}
         }
@@ -172,7 +187,6 @@ enum Stage {
 /// All state of a run.
 struct World {
     plan: Plan,
-    seed: Seed,
     /// The length of a tick, in seconds.
     dt: f64,
     tick_span: Span,
@@ -237,7 +251,6 @@ impl World {
             meter,
             dt,
             tick_span,
-            seed,
             plan,
         };
         for index in 0..world.clients.len() {

@@ -45,7 +45,7 @@ const DENSE_MAX: u64 = 1 << 24;
 pub(crate) struct CacheSim {
     pub(crate) nodes: Vec<CacheNode>,
     placement: Placement,
-    latency: Option<Dist>,
+    pub(crate) latency: Option<Dist>,
     pub(crate) ttl: Option<Span>,
     pub(crate) renewed_by_hits: bool,
     pub(crate) never_stored: bool,
@@ -56,8 +56,8 @@ pub(crate) struct CacheSim {
     /// Nothing is wrong with any node.
     pub(crate) sound: bool,
     rng: Stream,
-    hits: Counter,
-    misses: Counter,
+    pub(crate) hits: Counter,
+    pub(crate) misses: Counter,
     sets: Counter,
     invalidations: Counter,
     pub(crate) evictions: Counter,
@@ -161,12 +161,10 @@ impl CacheSim {
     }
 
     /// Reads what look-ups of these keys will read.
-    pub(crate) fn touch(&self, keys: &[u64]) {
+    pub(crate) fn touch<const N: usize>(&self, keys: &[u64; N]) {
         let mut sum = 0_u64;
         if let [node] = self.nodes.as_slice() {
-            for key in keys {
-                sum = sum.wrapping_add(node.store.touch(*key));
-            }
+            sum = node.store.touch_all(keys);
         } else {
             for key in keys {
                 let node = self.placement.node(*key) as usize;

@@ -25,16 +25,16 @@ use crate::slab::Ticket;
 use crate::world::{Answer, Call, Caller, Event, Stage, Target, World};
 
 /// Keys are drawn this many at a time, ahead of their calls, so that the memory they touch is on its way.
-const AHEAD: usize = 64;
+pub(crate) const AHEAD: usize = 64;
 
 /// A client.
 pub(crate) struct ClientSim {
     pub(crate) next: Time,
     pub(crate) arrivals: Arrivals,
     pub(crate) keys: Keys,
-    drawn: [u64; AHEAD],
-    at: usize,
-    arrivals_rng: Stream,
+    pub(crate) drawn: [u64; AHEAD],
+    pub(crate) at: usize,
+    pub(crate) arrivals_rng: Stream,
     keys_rng: Stream,
     mix_rng: Stream,
     pub(crate) service: u16,
@@ -45,16 +45,16 @@ pub(crate) struct ClientSim {
     pub(crate) hot: f64,
     /// The share of reads for keys that do not exist, while somebody penetrates the cache.
     pub(crate) penetration: f64,
-    timeout: Option<Span>,
+    pub(crate) timeout: Option<Span>,
     timeouts: Lane,
     pub(crate) retries: u32,
     backoff: Span,
-    class: Class,
+    pub(crate) class: Class,
     priority: Priority,
     endings: [Counter; 6],
-    goodput: Counter,
+    pub(crate) goodput: Counter,
     retried: Counter,
-    took: Timer,
+    pub(crate) took: Timer,
 }
 
 /// A client that will try again.
@@ -76,7 +76,7 @@ pub(crate) struct GatewaySim {
     pub(crate) in_flight: u32,
     pub(crate) line: Queue<Ticket>,
     pub(crate) line_at: Time,
-    latency: Option<Dist>,
+    pub(crate) latency: Option<Dist>,
     rng: Stream,
     latency_rng: Stream,
     pub(crate) shed: Vec<(Reason, Counter)>,
@@ -165,6 +165,11 @@ impl ClientSim {
         self.next = self.arrivals.set_rate(now, rate).unwrap_or(self.next);
     }
 
+    /// What counts its good answers.
+    pub(crate) fn fresh(&self) -> Counter {
+        self.endings[Ending::Fresh as usize]
+    }
+
     /// What the next call is for: a key, and whether it reads.
     fn draw(&mut self) -> (u64, bool) {
         let mut key = self.drawn[self.at];
@@ -240,7 +245,7 @@ impl World {
     }
 
     /// Draws the next keys, and reads what they will touch so that it is near when it is needed.
-    fn draw_ahead(&mut self, index: usize) {
+    pub(crate) fn draw_ahead(&mut self, index: usize) {
         let client = &mut self.clients[index];
         client.keys.draw_many(&mut client.keys_rng, &mut client.drawn);
         client.at = 0;

@@ -41,7 +41,7 @@ pub(crate) struct DatabaseSim {
     pub(crate) autoscaling: Option<Autoscaling>,
     versions: KeyMap<u64>,
     written: u64,
-    rng: Stream,
+    pub(crate) rng: Stream,
     latency_rng: Stream,
     load: Vec<u32>,
     /// The size of an answer in bytes, for links of limited bandwidth.
@@ -62,10 +62,12 @@ pub(crate) struct DatabaseNode {
     pub(crate) running: Counter,
     stamp: u32,
     scheduled: Option<Time>,
+    /// Queries that run and are carried the short way.
+    pub(crate) plain: u32,
 }
 
 pub(crate) struct Meters {
-    requests: Counter,
+    pub(crate) requests: Counter,
     errors: Counter,
     wasted: Counter,
     pub(crate) took: Timer,
@@ -177,6 +179,7 @@ impl DatabaseSim {
             running: meter.counter_of(Metric::OriginInFlight, name, u32::from(index)),
             stamp: 0,
             scheduled: None,
+            plain: 0,
         });
         index
     }
@@ -216,8 +219,44 @@ impl DatabaseSim {
             .retune(most, self.queue.map(|places| places as usize));
     }
 
+    /// Whether a read that comes now runs at once, alone, and is answered after its own time; and what that time is
+    /// less than, all but certainly.
+    pub(crate) fn plain_time(&self) -> Option<Span> {
+        let free = |node: &DatabaseNode| {
+            node.up
+                && !node.hangs
+                && node.link.healthy()
+                && (node.slow - 1.0).abs() <= f64::EPSILON
+                && node.processor.is_free()
+                && node.station.connections() == usize::MAX
+                && node.station.waiting() == 0
+        };
+        let near = self.latency.is_none() && self.far.is_zero() && self.autoscaling.is_none();
+        if !near || !self.nodes.iter().all(free) {
+            return None;
+        }
+        let most = match self.service_time {
+            Dist::Fixed(time) => time,
+            // Longer than this comes once in e⁶⁴ times.
+            Dist::Exponential { mean } => mean.scaled(64.0),
+            Dist::Normal { mean, deviation } => mean + deviation.scaled(12.0),
+            Dist::Uniform { min, max } => min.max(max),
+            Dist::LogNormal { .. } => return None,
+        };
+        (!most.is_zero() && self.timeout.is_none_or(|timeout| most < timeout)).then_some(most)
+    }
+
+    /// What a read of this key gives, now that it is done.
+    pub(crate) fn version(&self, key: u64) -> u64 {
+        if self.written == 0 {
+            0
+        } else {
+            self.versions.get(key).copied().unwrap_or(0)
+        }
+    }
+
     /// The node that serves a query.
-    fn route(&mut self, key: u64, read: bool) -> Option<u16> {
+    pub(crate) fn route(&mut self, key: u64, read: bool) -> Option<u16> {
         let shard = (mix(key) % self.replicas.len() as u64) as usize;
         if !read {
             return Some(self.primaries[shard]);
@@ -243,7 +282,12 @@ impl DatabaseSim {
 impl DatabaseNode {
     /// Queries that run or wait.
     pub(crate) fn busy(&self) -> usize {
-        self.processor.in_service() + self.station.waiting()
+        self.running() + self.station.waiting()
+    }
+
+    /// Queries that run.
+    pub(crate) fn running(&self) -> usize {
+        self.processor.in_service() + self.plain as usize
     }
 
     pub(crate) fn waiting(&self) -> usize {
@@ -381,11 +425,7 @@ impl World {
             self.meter.count(sim.meters.wasted);
         }
         let version = if call.read {
-            if sim.written == 0 {
-                0
-            } else {
-                sim.versions.get(call.key).copied().unwrap_or(0)
-            }
+            sim.version(call.key)
         } else {
             sim.written += 1;
             let version = sim.written;

@@ -15,6 +15,7 @@ mod clients;
 mod databases;
 mod engine;
 mod meter;
+mod plain;
 mod plan;
 pub mod processor;
 mod sample;
@@ -33,6 +34,7 @@ use seawall_core::record::Record;
 use seawall_core::rng::Seed;
 use seawall_scenario::Scenario;
 
+pub use aggregate::{Envelope, envelope};
 pub use engine::{Choice, Engine};
 
 /// Which run of a scenario.

@@ -121,6 +121,7 @@ impl Meter {
     }
 
     /// The same length of time, so many times.
+    #[inline]
     pub(crate) fn time_many(&mut self, timer: Timer, took: Span, count: u64) {
         self.clocks[timer.0 as usize].histogram.record_many(took, count);
     }

@@ -197,6 +197,11 @@ impl Processor {
         self.respeed();
     }
 
+    /// Whether each query runs at full speed, however many there are.
+    pub fn is_free(&self) -> bool {
+        self.curve == Curve::Servers(f64::INFINITY) && (self.pace - 1.0).abs() <= f64::EPSILON
+    }
+
     /// How many queries run.
     pub fn in_service(&self) -> usize {
         self.running.len()

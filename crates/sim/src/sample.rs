@@ -79,7 +79,7 @@ impl World {
             let (mut running, mut waiting, mut up, mut busy, mut readers) = (0, 0, 0, 0.0, 0);
             for node in &database.nodes {
                 self.meter.set(node.running, node.busy() as f64);
-                running += node.processor.in_service();
+                running += node.running();
                 waiting += node.waiting();
                 up += usize::from(node.up);
             }

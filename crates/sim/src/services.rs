@@ -61,7 +61,7 @@ pub(crate) struct ServiceSim {
     pub(crate) balancer: Balancer,
     pub(crate) strategy: Strategy,
     busy: Vec<u32>,
-    turn: usize,
+    pub(crate) turn: usize,
     pub(crate) threads: Option<u32>,
     pub(crate) places: Option<u32>,
     pub(crate) work: Option<Dist>,
@@ -88,10 +88,10 @@ pub(crate) struct ServiceSim {
     pub(crate) first_shared: Option<usize>,
     pub(crate) origin: Option<Target>,
     fallback: Option<(Target, FallbackWhen)>,
-    also: Vec<Target>,
+    pub(crate) also: Vec<Target>,
     guarded: bool,
     pub(crate) cancels: bool,
-    copies: u16,
+    pub(crate) copies: u16,
     rng: Stream,
     latency_rng: Stream,
     pub(crate) meters: Meters,
@@ -108,7 +108,7 @@ pub(crate) struct Instance {
     pub(crate) line: Queue<Ticket>,
     line_at: Time,
     wake_at: Time,
-    served: u64,
+    pub(crate) served: u64,
     /// For each tier that is local: the caches of the instances that this one stands for.
     pub(crate) locals: Vec<Vec<Store>>,
     /// For each load, by its place: the call to the origin that it waits for.
@@ -281,6 +281,11 @@ impl ServiceSim {
     fn work(&mut self) -> Span {
         let Some(dist) = &self.work else { return Span::ZERO };
         let work = dist.draw(&mut self.rng);
+        self.stretched(work)
+    }
+
+    /// How long this much work takes now.
+    pub(crate) fn stretched(&self, work: Span) -> Span {
         let factor = self.slow / self.processor;
         if (factor - 1.0).abs() < f64::EPSILON {
             work
@@ -324,6 +329,7 @@ impl Instance {
             Tier {
                 nodes: cache.nodes as u16,
                 local: cache.kind == CacheKind::Local,
+                shared: cache.kind == CacheKind::Shared,
                 ttl: cache.ttl.unwrap_or(Span::MAX),
                 timeout: cache.timeout,
                 sharding: cache.sharding,

@@ -14,11 +14,12 @@ use seawall_core::time::{Span, Time};
 use seawall_core::ttl::Class;
 use seawall_scenario::Place;
 
-use crate::agenda::Agenda;
+use crate::agenda::{Agenda, Lane};
 use crate::caches::CacheSim;
 use crate::clients::{Again, ClientSim, GatewaySim};
 use crate::databases::DatabaseSim;
 use crate::meter::Meter;
+use crate::plain::{Miss, Stop, Way};
 use crate::plan::Plan;
 use crate::sample::Watch;
 use crate::services::ServiceSim;
@@ -152,6 +153,10 @@ pub(crate) enum Event {
     Again(Ticket),
     /// A node of a database has finished something.
     Node { database: u16, node: u16, stamp: u32 },
+    /// A cache has told a miss on the short way that it has nothing.
+    Ask(Ticket),
+    /// A miss on the short way is answered.
+    Land(Ticket),
     /// A guard wants to be woken.
     Wake { service: u16, instance: u16 },
     /// Somebody has waited too long for a thread.
@@ -188,8 +193,18 @@ pub(crate) struct World {
     /// Which events of the timeline are under way.
     pub(crate) active: Vec<bool>,
     pub(crate) provisions: Vec<crate::timeline::Provision>,
-    requests: u64,
-    in_flight_max: u64,
+    /// Each client's way, where it is plain.
+    pub(crate) ways: Vec<Option<Way>>,
+    /// The ways are known.
+    pub(crate) surveyed: bool,
+    /// When something of the timeline happens, as far as that is known.
+    pub(crate) upsets: Vec<Time>,
+    /// Misses on the short way.
+    pub(crate) misses: Slab<Miss>,
+    /// For each database, where such misses end.
+    pub(crate) landings: Vec<Lane>,
+    pub(crate) requests: u64,
+    pub(crate) in_flight_max: u64,
     events: u64,
     periods: u64,
 }
@@ -227,6 +242,8 @@ impl World {
                 );
             }
         }
+        let upsets = upsets_of(&plan);
+        let landings = scenario.databases.iter().map(|_| agenda.lane()).collect();
         let mut world = World {
             now: Time::ZERO,
             seed,
@@ -243,6 +260,11 @@ impl World {
             todo: VecDeque::new(),
             active: vec![false; scenario.timeline.len()],
             provisions: Vec::new(),
+            ways: vec![None; scenario.clients.len()],
+            surveyed: false,
+            upsets,
+            misses: Slab::new(),
+            landings,
             requests: 0,
             in_flight_max: 0,
             events: 0,
@@ -263,6 +285,7 @@ impl World {
             self.play_until(end);
             self.now = end;
             self.sample();
+            self.surveyed = false;
             progress(period as f64 / self.periods as f64);
         }
     }
@@ -270,12 +293,15 @@ impl World {
     /// Plays all that happens before `end`.
     fn play_until(&mut self, end: Time) {
         loop {
-            let mut next = end;
+            let (mut next, mut then) = (end, end);
             let mut client = None;
             for (index, each) in self.clients.iter().enumerate() {
                 if each.next < next {
+                    then = next;
                     next = each.next;
                     client = Some(index);
+                } else {
+                    then = then.min(each.next);
                 }
             }
             // At one instant, what was scheduled comes before what arrives.
@@ -302,7 +328,16 @@ impl World {
                 continue;
             }
             let Some(client) = client else { return };
-            self.now = next;
+            if !self.surveyed {
+                self.survey();
+            }
+            if let Some(way) = self.ways[client] {
+                let horizon = self.agenda.peek().map_or(then, |at| at.min(then));
+                if self.stroll(client, way, horizon) == Stop::Horizon && self.clients[client].next != next {
+                    continue;
+                }
+            }
+            self.now = self.clients[client].next;
             self.requests += 1;
             self.arrive(client);
             self.in_flight_max = self.in_flight_max.max(self.calls.len() as u64);
@@ -335,17 +370,31 @@ impl World {
                 node,
                 stamp,
             } => self.node_finishes(database, node, stamp),
+            Event::Ask(id) => self.asks(id),
+            Event::Land(id) => self.lands(id),
             Event::Wake { service, instance } => self.wake(service, instance),
             Event::Line { service, instance } => self.line_timeouts(service, instance),
             Event::Door { gateway } => self.door_timeouts(gateway),
-            Event::Begin(index) => self.begin_event(index as usize),
-            Event::End(index) => self.end_event(index as usize),
+            Event::Begin(index) => {
+                self.surveyed = false;
+                self.begin_event(index as usize);
+            }
+            Event::End(index) => {
+                self.surveyed = false;
+                self.end_event(index as usize);
+            }
             Event::Back {
                 service,
                 instance,
                 life,
-            } => self.back(service, instance, life),
-            Event::Provided(index) => self.provided(index as usize),
+            } => {
+                self.surveyed = false;
+                self.back(service, instance, life);
+            }
+            Event::Provided(index) => {
+                self.surveyed = false;
+                self.provided(index as usize);
+            }
         }
     }
 
@@ -428,4 +477,15 @@ impl World {
             choice,
         }
     }
+}
+
+/// When the timeline's events begin and end.
+fn upsets_of(plan: &Plan) -> Vec<Time> {
+    let start = Time::ZERO + plan.scenario.run.warmup;
+    let mut upsets = Vec::new();
+    for event in &plan.scenario.timeline {
+        upsets.push(start + event.at);
+        upsets.extend(event.for_.map(|length| start + event.at + length));
+    }
+    upsets
 }

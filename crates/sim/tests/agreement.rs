@@ -164,21 +164,57 @@ fn play(scenario: &Scenario, engine: Engine) -> Result<Figures, String> {
         .map_err(|refusal| refusal.to_string())
 }
 
+/// The scenarios that are played each time; the others only when the table is written anew.
+const QUICK: &[&str] = &[
+    "cache-latency",
+    "cache-node-loss",
+    "cache-partition",
+    "disk-exhaustion",
+    "fallback-active",
+    "retry-storm",
+];
+
+fn updates() -> bool {
+    std::env::var_os("UPDATE").is_some()
+}
+
+/// All rows on two threads, in the order of the table.
 fn rows() -> Vec<Row> {
-    let mut rows = Vec::new();
+    let mut jobs: Vec<(String, Scenario, Engine)> = Vec::new();
     for (name, variants) in scenarios() {
+        if !updates() && !QUICK.contains(&name.as_str()) {
+            continue;
+        }
         for scenario in variants {
             for engine in Engine::PLAYING {
-                rows.push(Row {
-                    scenario: name.clone(),
-                    variant: scenario.variant.clone(),
-                    engine,
-                    played: play(&scenario, engine),
-                });
+                jobs.push((name.clone(), scenario.clone(), engine));
             }
         }
     }
-    rows
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let results = std::sync::Mutex::new(Vec::new());
+    std::thread::scope(|threads| {
+        for _ in 0..2 {
+            threads.spawn(|| {
+                loop {
+                    let index = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    let Some((scenario_name, scenario, engine)) = jobs.get(index) else {
+                        return;
+                    };
+                    let row = Row {
+                        scenario: scenario_name.clone(),
+                        variant: scenario.variant.clone(),
+                        engine: *engine,
+                        played: play(scenario, *engine),
+                    };
+                    results.lock().expect("no test panics here").push((index, row));
+                }
+            });
+        }
+    });
+    let mut rows = results.into_inner().expect("no test panics here");
+    rows.sort_by_key(|(index, _)| *index);
+    rows.into_iter().map(|(_, row)| row).collect()
 }
 
 fn spell(figures: &Figures) -> String {
@@ -239,8 +275,92 @@ fn table(rows: &[Row]) -> String {
     text
 }
 
+/// Where an engine is further from the exact one than it may be.
+fn disagreements(scenario: &Scenario, engine: Engine, exact: &Figures, other: &Figures) -> Vec<String> {
+    let (from, to) = disturbed(scenario);
+    let (warmup, end) = (
+        scenario.run.warmup.as_secs_f64(),
+        scenario.run.duration.as_secs_f64(),
+    );
+    let seconds = [warmup / 2.0 + from, to - from, end - to].map(|seconds| seconds * scenario.run.scale);
+    let bounds = match engine {
+        Engine::Aggregate => seawall_sim::envelope(scenario).0,
+        _ => seawall_sim::Envelope {
+            origin: 0.03,
+            answered: 0.03,
+            well_again_s: 1.0,
+            same_verdict: true,
+        },
+    };
+    let mut off = Vec::new();
+    for (phase, name) in ["before", "during", "after"].iter().enumerate() {
+        let (a, b) = (exact.origin[phase], other.origin[phase]);
+        // What two seeds differ by is no disagreement: three standard deviations of independent counts.
+        let noise = 3.0 * (2.0 / (a * seconds[phase]).max(1.0)).sqrt();
+        let apart = (b - a).abs() / a;
+        if apart > bounds.origin + noise {
+            off.push(format!("origin {name}: {a:.0} and {b:.0} a second"));
+        }
+        let (a, b) = (exact.goodput[phase], other.goodput[phase]);
+        if (a - b).abs() > bounds.answered {
+            off.push(format!("answered in time {name}: {a:.3} and {b:.3}"));
+        }
+    }
+    let (a, b) = (exact.recovery, other.recovery);
+    if (a - b).abs() > bounds.well_again_s {
+        off.push(format!("well again after {a} and {b} s"));
+    }
+    if bounds.same_verdict && exact.verdict != other.verdict {
+        off.push(format!("expectations {} and {}", exact.verdict, other.verdict));
+    }
+    off
+}
+
 #[test]
-fn table_now() {
+fn the_fast_engines_agree_with_the_exact_one_and_the_table_says_how_well() {
     let rows = rows();
-    println!("{}", table(&rows));
+    let all = scenarios();
+    let mut off = Vec::new();
+    for row in &rows {
+        let exact = rows.iter().find(|other| {
+            let named = (&other.scenario, &other.variant) == (&row.scenario, &row.variant);
+            named && other.engine == Engine::Exact
+        });
+        let (Some(Ok(exact)), Ok(played)) = (exact.map(|row| &row.played), &row.played) else {
+            continue;
+        };
+        let variants = all
+            .iter()
+            .find(|(name, _)| *name == row.scenario)
+            .map(|(_, variants)| variants);
+        let scenario = variants
+            .into_iter()
+            .flatten()
+            .find(|scenario| scenario.variant == row.variant);
+        let scenario = scenario.expect("what was played is there");
+        for what in disagreements(scenario, row.engine, exact, played) {
+            off.push(format!("{} {} {}: {what}", row.scenario, row.variant, row.engine));
+        }
+    }
+    let path = root().join("docs/engines.md");
+    let page = std::fs::read_to_string(&path).expect("the page is there");
+    let (head, rest) = page.split_once(FROM).expect("the page has a place for the table");
+    let (old, tail) = rest.split_once(TO).expect("the table has an end");
+    let table = table(&rows);
+    if updates() {
+        std::fs::write(&path, format!("{head}{FROM}\n\n{table}\n{TO}{tail}"))
+            .expect("the page can be written");
+    } else {
+        for line in table.lines() {
+            assert!(
+                old.contains(line),
+                "docs/engines.md is stale (UPDATE=1 writes it): {line}"
+            );
+        }
+    }
+    assert!(
+        off.is_empty(),
+        "these are further apart than they may be:\n{}",
+        off.join("\n")
+    );
 }

@@ -18,6 +18,7 @@ pub(super) struct TierState {
     placement: Placement,
     pub(super) nodes: u16,
     pub(super) local: bool,
+    pub(super) shared: bool,
     /// The TTL of what has none of its own.
     pub(super) ttl: Span,
     /// No entry is fresh for longer than this.
@@ -36,6 +37,7 @@ impl TierState {
             placement: Placement::new(tier.sharding, tier.nodes, VNODES),
             nodes: tier.nodes,
             local: tier.local,
+            shared: tier.shared,
             ttl: tier.ttl,
             ttl_max: Span::MAX,
             own_timeout: tier.timeout,

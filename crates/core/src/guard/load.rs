@@ -13,8 +13,7 @@ use crate::ttl::Class;
 use crate::{breaker, limit, retry};
 
 use super::Guard;
-use super::request::Request;
-use super::step::{Effect, Entry, LoadReply, LoadStep, OriginFault};
+use super::step::{Effect, Entry, Life, LoadReply, LoadStep, OriginFault};
 
 /// What a load ends with, for those who wait.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -64,7 +63,7 @@ enum State {
 
 #[derive(Clone, Debug)]
 pub(super) struct Load {
-    key: u64,
+    pub(super) key: u64,
     class: Class,
     purpose: Purpose,
     state: State,
@@ -79,7 +78,9 @@ pub(super) struct Load {
     /// When the present step began.
     sent: Time,
     /// What was fetched, once it was.
-    entry: Option<Entry>,
+    pub(super) entry: Option<Entry>,
+    /// How long that is kept.
+    pub(super) life: Life,
     /// The tier that is stored to, or asked for the lease, and its node.
     tier: u8,
     node: u16,
@@ -101,6 +102,11 @@ impl Load {
     pub(super) fn is_inside(&self) -> bool {
         self.place.is_some()
     }
+
+    pub(super) fn begin_storing(&mut self) {
+        self.state = State::Storing;
+        self.tier = 0;
+    }
 }
 
 impl Guard {
@@ -119,8 +125,9 @@ impl Guard {
                     version,
                     negative,
                     took,
+                    life,
                 },
-            ) => self.fetched(now, rng, load, version, negative, took),
+            ) => self.fetched(now, rng, load, version, negative, took, life),
             (State::Fetching, LoadReply::FetchFailed(fault)) => self.fetch_failed(now, rng, load, fault),
             (State::Storing, LoadReply::Stored(result)) => self.stored(now, rng, load, result),
             (State::Leasing, LoadReply::Leased(granted)) => self.lease_answered(now, rng, load, granted),
@@ -160,6 +167,7 @@ impl Guard {
             permit: None,
             sent: now,
             entry: None,
+            life: Life::Class,
             tier: 0,
             node: 0,
             store_permit: None,
@@ -198,8 +206,8 @@ impl Guard {
     }
 
     /// Refreshes a key in the background, when there is room for that.
-    pub(super) fn refresh(&mut self, now: Time, rng: &mut Stream, request: &Request) {
-        if self.flights.is_open(now, request.key) {
+    pub(super) fn refresh(&mut self, now: Time, rng: &mut Stream, key: u64, class: Class) {
+        if self.flights.is_open(now, key) {
             return;
         }
         let bound = self
@@ -214,9 +222,7 @@ impl Guard {
             Room::Full
         };
         if let Room::Inside(..) = room
-            && self
-                .start(now, request.key, request.class, Purpose::Refresh, room)
-                .is_ok()
+            && self.start(now, key, class, Purpose::Refresh, room).is_ok()
         {
             self.refreshes += 1;
             self.counters.refreshes += 1;
@@ -272,6 +278,7 @@ impl Guard {
         }
     }
 
+    #[expect(clippy::too_many_arguments, reason = "these are the fields of the reply")]
     fn fetched(
         &mut self,
         now: Time,
@@ -280,10 +287,11 @@ impl Guard {
         version: u64,
         negative: bool,
         took: Span,
+        life: Life,
     ) -> LoadStep {
         let load = &mut self.loads[id.index() as usize];
-        load.state = State::Storing;
-        load.tier = 0;
+        load.begin_storing();
+        load.life = life;
         load.entry = Some(Entry {
             stored: load.sent,
             fresh_until: now,
@@ -295,7 +303,7 @@ impl Guard {
         });
         let (key, sent) = (load.key, load.sent);
         self.leave_origin_load(now, id, Some((true, took)));
-        let shared = !self.marks.load_overtaken(key, sent, version);
+        let shared = life != Life::Unkept && !self.marks.load_overtaken(key, sent, version);
         // Answers first, stores after.
         self.land(id, Landing::Value { version, negative }, shared);
         self.promote(now, rng);
@@ -346,7 +354,7 @@ impl Guard {
     }
 
     /// Tells those who wait.
-    fn land(&mut self, id: LoadId, landing: Landing, shared: bool) {
+    pub(super) fn land(&mut self, id: LoadId, landing: Landing, shared: bool) {
         let effects = &mut self.effects;
         self.flights.land(id, landing, shared, |token| {
             effects.push_back(Effect::Wake(token));
@@ -360,7 +368,7 @@ impl Guard {
     }
 
     /// Gives everything back that a load still holds, and its place with it.
-    fn close(&mut self, now: Time, id: LoadId) {
+    pub(super) fn close(&mut self, now: Time, id: LoadId) {
         self.leave_origin_load(now, id, None);
         let load = &mut self.loads[id.index() as usize];
         if let Some((tier, node)) = load.leased.take() {

@@ -13,9 +13,10 @@
 //! It is not the door: the queue, the rate limit, the throttle and the shedding of [`crate::gate`] come before it.
 //!
 //! ```
-//! use seawall_core::guard::{Call, Effect, Guard, LoadReply, LoadStep, Outcome, Reply, Setup, Step, Tier, Request};
+//! use seawall_core::guard::{Call, Effect, Guard, Life, LoadReply, LoadStep, Outcome, Reply, Request, Setup, Step, Tier};
 //! use seawall_core::{policies::Policies, ring::Sharding, rng::Seed, time::{Span, Time}};
-//! let tier = Tier { nodes: 1, local: false, ttl: Span::secs(60), timeout: Span::MAX, sharding: Sharding::Ring };
+//! let (ttl, timeout, sharding) = (Span::secs(60), Span::MAX, Sharding::Ring);
+//! let tier = Tier { nodes: 1, local: false, shared: true, ttl, timeout, sharding };
 //! let setup = Setup { tiers: vec![tier], instances: 1, policies: Policies::default() };
 //! let (now, mut rng) = (Time::ZERO, Seed(1).stream("guard", 0));
 //! let mut guard = Guard::new(now, &setup);
@@ -29,8 +30,8 @@
 //! let Some(Effect::Launch(load)) = guard.poll() else { panic!("a miss is loaded") };
 //! let fetch = guard.load(now, &mut rng, load, LoadReply::Launched);
 //! assert_eq!(fetch, LoadStep::Fetch { key: 7, timeout: Span::MAX });
-//! let took = Span::millis(10);
-//! let store = guard.load(now, &mut rng, load, LoadReply::Fetched { version: 1, negative: false, took });
+//! let (took, life) = (Span::millis(10), Life::Class);
+//! let store = guard.load(now, &mut rng, load, LoadReply::Fetched { version: 1, negative: false, took, life });
 //! assert_eq!(guard.poll(), Some(Effect::Wake(42)));
 //! assert!(matches!(store, LoadStep::Store { tier: 0, key: 7, .. }));
 //!
@@ -38,10 +39,13 @@
 //! assert!(matches!(step, Step::Done(Outcome::Answer { version: 1, .. })));
 //! ```
 
+mod aside;
 mod counters;
 mod digest;
+mod freshness;
 mod load;
 mod marks;
+mod plain;
 mod request;
 mod step;
 #[cfg(test)]
@@ -49,10 +53,11 @@ mod tests;
 
 pub use crate::coalesce::LoadId;
 pub use counters::Counters;
+pub use freshness::{Freshness, Verdict};
 pub use request::Request;
 pub use step::{
-    CacheFault, Call, Effect, Entry, Kind, LoadReply, LoadStep, OriginFault, Outcome, Reply, Setup, Source,
-    Step, TIERS_MAX, Tier,
+    CacheFault, Call, Effect, Entry, Kind, Life, LoadReply, LoadStep, Mode, OriginFault, Outcome, Reply,
+    Setup, Source, Step, TIERS_MAX, Tier,
 };
 
 use std::collections::VecDeque;
@@ -96,8 +101,7 @@ pub struct Guard {
     hard: VecDeque<(Time, LoadId)>,
     marks: Marks,
     epochs: Epochs,
-    /// What was read from the origin before this may have missed an invalidation.
-    epoch_began: Time,
+    freshness: Freshness,
     sketch: Option<Sketch>,
     /// Of the reads, one in `sketch_mask + 1` is counted.
     sketch_mask: u64,
@@ -137,7 +141,7 @@ impl Guard {
             hard: VecDeque::new(),
             marks: Marks::default(),
             epochs: Epochs::new(refresh_pace(policies)),
-            epoch_began: Time::ZERO,
+            freshness: Freshness::default(),
             sketch: None,
             sketch_mask: 0,
             plan: None,
@@ -211,6 +215,7 @@ impl Guard {
             (budget, settings) => *budget = settings.as_ref().map(Budget::new),
         }
         self.ttl = Ttl::new(&policies.ttl);
+        self.freshness.retune(policies.early.as_ref());
         self.epochs.retune(now, refresh_pace(policies));
         self.limiter.retune(now, digest::limiter_settings(policies));
         self.line.retune(now, digest::line_settings(policies));
@@ -260,7 +265,7 @@ impl Guard {
     /// refreshed at a pace as it is asked for. Nothing is flushed, for that would be the stampede itself.
     pub fn bump_epoch(&mut self, now: Time) {
         self.epochs.bump(now);
-        self.epoch_began = now;
+        self.freshness.epoch_began = now;
     }
 
     /// Begins to load these keys at the pace of the warming policy (its default when it is off), hottest first. It
@@ -414,7 +419,7 @@ impl Guard {
     fn shared_tier(&self, now: Time, key: u64) -> Option<(u8, u16)> {
         let (tier, state) = (0_u8..)
             .zip(&self.tiers)
-            .filter(|(_, state)| !state.local)
+            .filter(|(_, state)| state.shared)
             .last()?;
         let node = state.node(key);
         let well = |breaker: &Breaker| breaker.state(now) == breaker::State::Closed;

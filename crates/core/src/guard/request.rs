@@ -13,7 +13,7 @@ use crate::{breaker, limit};
 
 use super::Guard;
 use super::load::{Landing, Purpose, Room};
-use super::step::{Call, Kind, Outcome, Reply, Source, Step};
+use super::step::{Call, Kind, Mode, Outcome, Reply, Source, Step};
 
 /// A call that was begun. The driver keeps it between steps.
 ///
@@ -30,6 +30,9 @@ pub struct Request {
     node: u16,
     pub(super) key: u64,
     read: bool,
+    mode: Mode,
+    fresh_for: Span,
+    stale_max: Span,
     /// When the present step began.
     sent: Time,
     deadline: Time,
@@ -83,6 +86,9 @@ impl Request {
             key: call.key,
             sent: Time::ZERO,
             read: call.read,
+            mode: call.mode,
+            fresh_for: call.fresh_for,
+            stale_max: call.stale_max,
             deadline: call.deadline,
             permit: None,
             place: None,
@@ -146,6 +152,9 @@ impl Guard {
                 && self.requests & self.sketch_mask == 0
             {
                 sketch.record(now, request.key);
+            }
+            if request.mode == Mode::NoCache {
+                return self.miss(now, rng, request);
             }
             self.look(now, rng, request, 0)
         } else {
@@ -238,9 +247,15 @@ impl Guard {
 
     /// No tier has it: a stale answer, another's load, or a load of its own.
     fn miss(&mut self, now: Time, rng: &mut Stream, request: &mut Request) -> Step {
+        let loads = request.mode != Mode::OnlyIfCached;
         if self.fallback(now, request, false).is_some() {
-            self.refresh(now, rng, request);
+            if loads {
+                self.refresh(now, rng, request.key, request.class);
+            }
             return self.serve_stale(request);
+        }
+        if !loads {
+            return self.end(request, Outcome::Absent);
         }
         if self.policies.coalesce.is_some() {
             match self.flights.join(now, request.key, request.token) {
@@ -264,7 +279,7 @@ impl Guard {
             return self.give_up(now, request, Outcome::Shed(Reason::OriginOpen));
         }
         let purpose = Purpose::Read {
-            seen: request.fallback.is_some(),
+            seen: request.fallback.is_some() || request.mode == Mode::NoCache,
         };
         match self.start(now, request.key, request.class, purpose, room) {
             Ok(load) => {
@@ -371,6 +386,7 @@ impl Guard {
         if on_error {
             bound = bound.max(stale.on_error);
         }
+        let bound = bound.min(request.stale_max);
         let usable = now < fallback.fresh_until + bound
             && !self
                 .marks

@@ -29,6 +29,9 @@ pub struct Tier {
     pub nodes: u16,
     /// Whether it is this process's own memory: it cannot fail, and needs no breaker.
     pub local: bool,
+    /// Whether other processes read and write it too: where a lease is asked for, and where it is seen that another
+    /// was faster.
+    pub shared: bool,
     /// How long it keeps an entry whose class has no TTL of its own; [`Span::MAX`] for ever.
     pub ttl: Span,
     /// How long a look-up may take; [`Span::MAX`] for ever.
@@ -50,6 +53,25 @@ pub struct Call {
     pub priority: Priority,
     /// When the caller stops waiting; [`Time::NEVER`] when it waits for ever.
     pub deadline: Time,
+    /// What a read may do.
+    pub mode: Mode,
+    /// To this caller an entry is fresh for this long at most, from when it was read from the origin. A load that is
+    /// under way is fresh enough for everybody.
+    pub fresh_for: Span,
+    /// No entry that is further past its freshness is good enough, whatever the policy says.
+    pub stale_max: Span,
+}
+
+/// What a read may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// Look, and load what is not there.
+    #[default]
+    Normal,
+    /// Load without looking; what is brought is stored.
+    NoCache,
+    /// Look, and end with [`Outcome::Absent`] when nothing is there.
+    OnlyIfCached,
 }
 
 impl Call {
@@ -61,6 +83,9 @@ impl Call {
             class: Class::default(),
             priority: Priority::default(),
             deadline: Time::NEVER,
+            mode: Mode::Normal,
+            fresh_for: Span::MAX,
+            stale_max: Span::MAX,
         }
     }
 
@@ -197,6 +222,8 @@ pub enum Outcome {
         /// The version that the write made.
         version: u64,
     },
+    /// Nothing is cached, and no load was wanted ([`Mode::OnlyIfCached`]).
+    Absent,
     /// Turned away on purpose.
     Shed(Reason),
     /// The origin failed.
@@ -284,6 +311,8 @@ pub enum LoadReply {
         negative: bool,
         /// How long it took.
         took: Span,
+        /// How long it is kept.
+        life: Life,
     },
     /// The origin did not answer.
     FetchFailed(OriginFault),
@@ -295,6 +324,20 @@ pub enum LoadReply {
     Found(Entry),
     /// The look into the store, on behalf of the load, found nothing or failed.
     Missing,
+}
+
+/// How long what was brought is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Life {
+    /// As long as the policy says of its class; "there is no such thing" as long as that is remembered.
+    #[default]
+    Class,
+    /// As long as each tier keeps what has no class.
+    Tier,
+    /// For this long, before jitter. A local tier keeps nothing for longer than its own TTL.
+    For(Span),
+    /// Not at all: it answers those who wait already, and nobody else.
+    Unkept,
 }
 
 /// What the driver does next for a load.

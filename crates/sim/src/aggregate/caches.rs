@@ -499,8 +499,8 @@ impl Tier {
                 self.pass_stale(tick / STALE_EVERY);
             }
         }
-        if tick.is_multiple_of(EVICT_EVERY) {
-            self.evict(rates);
+        if self.written.entries_max().is_some() {
+            self.evict(tick, rates);
         }
     }
 
@@ -525,7 +525,7 @@ impl Tier {
 
     /// Pushes out what is over the capacity: the least recently used, which (Che, 2002) is what has not been asked for in
     /// a time that is the same for all keys.
-    fn evict(&mut self, rates: &[f64]) {
+    fn evict(&mut self, tick: u32, rates: &[f64]) {
         let Some(most) = self.written.entries_max() else {
             return;
         };
@@ -536,7 +536,9 @@ impl Tier {
                 f64::from(self.written.nodes)
             };
         let over = self.shelf.entries() - room;
-        if over <= 0.0 || self.written.eviction != Eviction::Lru {
+        // A little too much can wait, for looking costs.
+        let waits = !tick.is_multiple_of(EVICT_EVERY) && over < 0.002 * room;
+        if over <= 0.0 || waits || self.written.eviction != Eviction::Lru {
             return;
         }
         let there = |class: usize| self.shelf.keys[class] - self.shelf.absent[class];
@@ -548,7 +550,7 @@ impl Tier {
                 asked / libm::expm1(asked).max(1e-300) / time
             }
         };
-        let seconds = f64::from(EVICT_EVERY) * self.dt;
+        let seconds = self.dt;
         let gone = |time: f64| -> f64 {
             (0..rates.len())
                 .map(|class| there(class) * (hazard(class, time) * seconds).min(1.0))
@@ -590,9 +592,9 @@ impl Tier {
             if group.is_none_or(|group| self.local || groups[class] as usize == group) {
                 gone += self.shelf.take_out(class, 1.0);
                 if let Some(stale) = &mut self.stale {
-                    stale.iter_mut().for_each(|shelf| {
+                    for shelf in stale.iter_mut() {
                         shelf.take_out(class, 1.0);
-                    });
+                    }
                 }
             }
         }
@@ -702,7 +704,7 @@ impl World {
         }
         tier.shelf.filled.iter_mut().for_each(|filled| *filled = 0.0);
         for _ in 0..200 {
-            tier.evict(&rates);
+            tier.evict(0, &rates);
         }
         tier.take_evicted();
     }

@@ -25,7 +25,7 @@ pub(super) struct Classes {
     pub(super) hottest: usize,
     /// The class of keys that do not exist: the last one.
     pub(super) nowhere: usize,
-    /// Ranges of ranks, each cut into its groups: from, to, first class.
+    /// Ranges of ranks (from, to), how each is cut into groups, and its first class.
     ranges: Vec<(u64, u64)>,
     shares: Vec<Vec<f64>>,
     first: Vec<usize>,

@@ -8,7 +8,6 @@ use seawall_core::record::{Ending, Metric};
 use seawall_core::rng::{Seed, Stream};
 use seawall_core::shed::Priority;
 use seawall_core::time::{Span, Time};
-use seawall_core::ttl::Class;
 use seawall_scenario::{Arrival, Keys, Place};
 
 use super::classes::Weights;
@@ -42,7 +41,6 @@ pub(super) struct Client {
     timeout: f64,
     pub(super) retries: u32,
     backoff: f64,
-    pub(super) class: Class,
     priority: Priority,
     /// Calls that have not ended, by the number of the try and the tick of its beginning.
     open: Vec<Vec<Cell>>,
@@ -121,7 +119,6 @@ impl Client {
             timeout,
             retries: client.retries,
             backoff: client.backoff.as_secs_f64(),
-            class: client.class,
             priority: client.priority,
             open: vec![vec![Cell::default(); kept]; client.retries as usize + 1],
             looked: Vec::new(),

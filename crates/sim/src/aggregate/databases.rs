@@ -23,6 +23,10 @@ pub(super) struct Gate {
 }
 
 /// A database.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact about the database, and they combine freely"
+)]
 pub(super) struct Database {
     pub(super) gate: Option<Gate>,
     pub(super) reads: Pool,

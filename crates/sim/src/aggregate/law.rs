@@ -4,7 +4,6 @@ use std::f64::consts::FRAC_1_SQRT_2;
 
 use seawall_core::dist::Dist;
 use seawall_core::rng::Stream;
-use seawall_core::time::Span;
 
 /// The bounds between the pieces, finer where 99th percentiles are read.
 const BOUNDS: [f64; 9] = [0.0, 0.2, 0.4, 0.6, 0.8, 0.93, 0.98, 0.995, 1.0];
@@ -78,10 +77,6 @@ impl Law {
         self.mean
     }
 
-    pub(super) fn is_nothing(&self) -> bool {
-        self.dist == Dist::Fixed(Span::ZERO)
-    }
-
     pub(super) fn is_fixed(&self) -> bool {
         self.pieces.len() == 1
     }
@@ -120,7 +115,7 @@ impl Law {
             (0..count).for_each(|_| each(self.dist.draw(rng).as_secs_f64(), 1));
         } else {
             super::cohort::deal(count, &self.shares, rng, |piece, count| {
-                each(self.pieces[piece].0, count)
+                each(self.pieces[piece].0, count);
             });
         }
     }

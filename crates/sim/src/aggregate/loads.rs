@@ -52,6 +52,10 @@ pub(super) struct Waiter {
 }
 
 /// The loads of a service.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a protection that is on or off"
+)]
 pub(super) struct Loads {
     pub(super) launches: VecDeque<Launch>,
     /// The number of the first of them.
@@ -494,7 +498,7 @@ impl World {
         if let Some(waiters) = waiters {
             let like = waiters
                 .last_mut()
-                .filter(|last| (last.until - until).abs() < 1e-3 || last.until == until);
+                .filter(|last| last.until.total_cmp(&until).is_eq() || (last.until - until).abs() < 1e-3);
             if !like.is_some_and(|last| last.cohort.join(&cohort)) {
                 waiters.push(Waiter { cohort, until });
             }
@@ -588,7 +592,7 @@ impl World {
     fn join(&mut self, index: usize, mut cohort: Cohort, wanted: Wanted) -> Cohort {
         let service = &self.services[index];
         let loads = &service.loads;
-        if (!loads.coalesces && !loads.leases) || service.tiers.is_empty() && !loads.coalesces {
+        if !loads.coalesces && (!loads.leases || service.tiers.is_empty()) {
             return cohort;
         }
         let (waits, shares) = self.chances(index, &cohort, wanted.sought);
@@ -754,24 +758,31 @@ impl World {
                 add_mix(&mut launch.mix, &mut launch.blind, part, *count);
             }
         }
-        if group_loads.tracks {
-            for (flights, count) in group_loads.flights.iter_mut().zip(&launch.mix) {
-                *flights += count;
-            }
-        }
         if let Some(tier) = service.tiers.last_mut() {
             let shelf = &mut tier.shelf;
             for class in 0..launch.first.len() {
                 let (absent, pending) = (shelf.absent[class], shelf.pending[class]);
                 let untouched = (absent - pending).max(0.0);
                 let count = launch.first[class];
-                let first = if absent > 0.0 {
-                    untouched * taken(count / absent)
+                // Who would ask for what its own instance loads already has joined that load.
+                let joined = if coalesces {
+                    group_loads.flights[class] / copies
+                } else {
+                    0.0
+                };
+                let open_to = (absent - joined).max(untouched);
+                let first = if open_to > 0.0 {
+                    untouched * taken(count / open_to)
                 } else {
                     0.0
                 };
                 launch.first[class] = first;
                 shelf.pending[class] += first;
+            }
+        }
+        if group_loads.tracks {
+            for (flights, count) in group_loads.flights.iter_mut().zip(&launch.mix) {
+                *flights += count;
             }
         }
         let again = launch.begun.saturating_sub(known + unknown);

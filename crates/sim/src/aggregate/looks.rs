@@ -279,7 +279,7 @@ impl World {
         let shares: Vec<f64> = odds.groups.iter().map(|(share, _)| *share).collect();
         let mut parts = Vec::new();
         deal(cohort.count, &shares, &mut self.rng, |group, count| {
-            parts.push((group, count))
+            parts.push((group, count));
         });
         for (group, count) in parts {
             self.look_on(index, tier, group, cohort.part(count), odds.groups[group].1);

@@ -62,7 +62,6 @@ impl Turnover {
 
 /// A service.
 pub(super) struct Service {
-    pub(super) name: String,
     /// Instances that are up.
     pub(super) up: f64,
     /// Instances of the document.
@@ -173,7 +172,6 @@ impl Service {
             .map(|(tier, cache)| Tier::new(plan, index, tier, *cache, &classes, &played, seed, dt, meter))
             .collect();
         let mut sim = Service {
-            name: service.name.clone(),
             up: f64::from(service.instances),
             threads_each: service.threads,
             places_each: service.queue,
@@ -457,7 +455,7 @@ impl World {
         let mut parts = Vec::new();
         let Service { work, rng, .. } = service;
         work.deal(cohort.count, rng, |length, count| {
-            parts.push((length * slow, count))
+            parts.push((length * slow, count));
         });
         for (length, count) in parts {
             let stage = Stage::Worked {

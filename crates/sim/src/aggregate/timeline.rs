@@ -314,7 +314,9 @@ impl World {
                         Place::Service(index) => &mut self.services[index].policies,
                         _ => continue,
                     };
-                    names.iter().for_each(|name| name.remove(policies));
+                    for name in names {
+                        name.remove(policies);
+                    }
                     self.retune(place);
                 }
             }

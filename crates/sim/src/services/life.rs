@@ -63,6 +63,7 @@ impl World {
             }
         }
         if let Some(after) = back_after {
+            self.upsets.push(self.now + after);
             self.agenda.push(
                 self.now + after,
                 Event::Back {

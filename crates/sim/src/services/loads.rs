@@ -1,6 +1,6 @@
 //! What a guard decides beside a request's next step: loads, wake-ups, and the calls to the origin.
 
-use seawall_core::guard::{Effect, LoadId, LoadReply, LoadStep, OriginFault, Reply};
+use seawall_core::guard::{Effect, Life, LoadId, LoadReply, LoadStep, OriginFault, Reply};
 use seawall_core::record::Ending;
 use seawall_core::time::{Span, Time};
 use seawall_core::ttl::Class;
@@ -252,6 +252,7 @@ impl World {
                 version: 0,
                 negative: false,
                 took: Span::ZERO,
+                life: Life::Class,
             };
             return self.drive(service, index, load, fetched);
         };
@@ -321,6 +322,7 @@ impl World {
                 version: answer.version,
                 negative: answer.negative,
                 took: self.now.since(call.born),
+                life: Life::Class,
             },
             Ending::Shed => LoadReply::FetchFailed(OriginFault::Overloaded),
             Ending::Timeout => LoadReply::FetchFailed(OriginFault::TimedOut),

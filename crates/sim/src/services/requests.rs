@@ -47,6 +47,7 @@ impl World {
             class: call.class,
             priority: call.priority,
             deadline: if sim.cancels { call.deadline } else { Time::NEVER },
+            ..guard::Call::read(call.key)
         };
         let mut request = Request::new(token, &asked);
         let step = instance.guard.begin(now, &mut instance.rng, &mut request);
@@ -233,7 +234,7 @@ impl World {
                 self.shed_at_service(service, reason);
                 Answer::SHED
             }
-            Outcome::Failed => Answer::ERROR,
+            Outcome::Failed | Outcome::Absent => Answer::ERROR,
             Outcome::TimedOut => Answer::of(Ending::Error),
         };
         let now = self.now;

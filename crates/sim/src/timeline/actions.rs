@@ -100,6 +100,7 @@ impl World {
         self.provisions.push(provision);
         let index = self.provisions.len() as u32 - 1;
         self.agenda.push(self.now + takes, Event::Provided(index));
+        self.upsets.push(self.now + takes);
     }
 
     pub(crate) fn provided(&mut self, index: usize) {

@@ -219,3 +219,86 @@ fn a_protection_leaves_arrivals_and_keys_as_they_were() {
         assert!(asked(&format!("[protect]\n{protect}")) == plain, "{protect}");
     }
 }
+
+/// Everything on the way is plain: hits and misses take the short way until something happens.
+const PLAIN: &str = r#"
+    [run]
+    duration = "40s"
+    warmup = "5s"
+    [client.web]
+    calls = "edge"
+    rate = "400/s"
+    keys = { zipf = { count = 2000, exponent = 0.9 } }
+    timeout = "3s"
+    retries = 1
+    [client.batch]
+    calls = "app"
+    rate = "100/s"
+    arrivals = "even"
+    keys = { normal = { mean = 1000, deviation = 200 } }
+    [client.writer]
+    calls = "app"
+    rate = "5/s"
+    writes = 1
+    keys = { uniform = { count = 2000 } }
+    [gateway.edge]
+    calls = "app"
+    latency = "1ms"
+    [service.app]
+    instances = 3
+    caches = ["redis"]
+    origin = "db"
+    [cache.redis]
+    nodes = 3
+    capacity = 500
+    ttl = "4s"
+    latency = "1ms"
+    timeout = "50ms"
+    [database.db]
+    shards = 2
+    replicas = 2
+    service_time = { exponential = "10ms" }
+    [protect]
+    ttl = { jitter = "10%" }
+    [[timeline]]
+    at = "5s"
+    for = "5s"
+    on = "redis"
+    nodes = [0, 1]
+    fault = { latency = { add = "10ms", jitter = "5ms" } }
+    [[timeline]]
+    at = "12s"
+    on = "redis"
+    fault = "flush"
+    [[timeline]]
+    at = "20s"
+    for = "4s"
+    on = "db"
+    nodes = [0]
+    fault = "hang"
+    [[timeline]]
+    at = "30s"
+    for = "2s"
+    on = "redis"
+    nodes = [2]
+    fault = "kill"
+    [variant.short]
+    [variant.long.protect]
+    # It never opens, and makes every call take the long way.
+    breaker = { failures = 1000000, window = "1s" }
+"#;
+
+#[test]
+fn the_short_way_says_what_the_long_way_says() {
+    let (short, long) = (variant(PLAIN, Some("short")), variant(PLAIN, Some("long")));
+    for seed in 1..=5 {
+        let (short, long) = (digest_of(&short, seed), digest_of(&long, seed));
+        assert_eq!(short, long, "seed {seed}");
+    }
+    let events = |scenario: &Scenario| runs_on(scenario, 1, 1)[0].events;
+    let (short, long) = (events(&short), events(&long));
+    assert!(
+        short * 10 < long * 9,
+        "the short way is taken: {short} events, not {long}"
+    );
+}

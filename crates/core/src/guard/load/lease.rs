@@ -12,6 +12,9 @@ use super::{Landing, Purpose, State};
 impl Guard {
     pub(super) fn launched(&mut self, now: Time, rng: &mut Stream, id: LoadId) -> LoadStep {
         let load = &self.loads[id.index() as usize];
+        if load.entry.is_some() {
+            return self.inserted(now, rng, id);
+        }
         if load.place.is_some() || load.contender.is_some() {
             return self.approach(now, rng, id);
         }
@@ -116,7 +119,7 @@ impl Guard {
         let usable = |entry: &&Entry| {
             now < entry.fresh_until
                 && (entry.intact || !self.policies.integrity)
-                && entry.stored >= self.epoch_began
+                && entry.stored >= self.freshness.epoch_began
                 && !self.marks.overtaken(load.key, entry.stored, entry.version)
         };
         match found.filter(usable) {

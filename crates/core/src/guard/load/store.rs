@@ -7,21 +7,21 @@ use crate::time::{Span, Time};
 use crate::ttl::Class;
 
 use super::super::Guard;
-use super::super::step::{CacheFault, Effect, Entry, LoadStep};
+use super::super::step::{CacheFault, Effect, Entry, Life, LoadStep};
 use super::Purpose;
 
 impl Guard {
     /// The next store that is to be written, or the end of the load.
-    pub(super) fn store_next(&mut self, now: Time, rng: &mut Stream, id: LoadId) -> LoadStep {
+    pub(in crate::guard) fn store_next(&mut self, now: Time, rng: &mut Stream, id: LoadId) -> LoadStep {
         while (self.loads[id.index() as usize].tier as usize) < self.tiers.len() {
             let load = &self.loads[id.index() as usize];
-            let (tier, key, class) = (load.tier, load.key, load.class);
+            let (tier, key, class, life) = (load.tier, load.key, load.class, load.life);
             let Some(entry) = load.entry else { break };
             if self.marks.load_overtaken(key, entry.stored, entry.version) {
                 self.counters.stores_overtaken += 1;
                 break;
             }
-            if let Some((entry, keep)) = self.entry_for(now, rng, tier as usize, key, class, entry) {
+            if let Some((entry, keep)) = self.entry_for(now, rng, tier as usize, key, (class, life), entry) {
                 if let Some((node, permit)) = self.admit_store(now, rng, tier, key) {
                     let load = &mut self.loads[id.index() as usize];
                     (load.node, load.store_permit, load.sent) = (node, permit, now);
@@ -56,24 +56,28 @@ impl Guard {
     }
 
     /// The entry as this tier keeps it, and for how long; `None` when it does not.
-    fn entry_for(
+    pub(in crate::guard) fn entry_for(
         &self,
         now: Time,
         rng: &mut Stream,
         tier: usize,
         key: u64,
-        class: Class,
+        (class, life): (Class, Life),
         entry: Entry,
     ) -> Option<(Entry, Span)> {
-        if !self.keeps(tier, key) {
+        if !self.keeps(tier, key) || life == Life::Unkept {
             return None;
         }
         let state = &self.tiers[tier];
-        let (mut fresh, mut refresh_after) = if entry.negative {
+        let (mut fresh, mut refresh_after) = if let Life::For(span) = life {
+            let kept = self.ttl.keep_for(span, rng);
+            (kept.fresh, kept.refresh_after)
+        } else if entry.negative {
             let fresh = self.ttl.negative(rng)?;
             (fresh, fresh)
         } else {
-            let kept = self.ttl.keep(class, state.ttl, rng);
+            let class = (life == Life::Class).then_some(class);
+            let kept = self.ttl.keep_for(self.ttl.of(class).unwrap_or(state.ttl), rng);
             (kept.fresh, kept.refresh_after)
         };
         fresh = fresh.min(state.ttl_max);

@@ -1,12 +1,12 @@
 //! What a look-up found, and what comes of it.
 
+use crate::breaker;
 use crate::epoch::{Epoch, Judged};
 use crate::rng::Stream;
 use crate::time::Time;
-use crate::{breaker, early};
 
-use super::super::Guard;
-use super::super::step::{CacheFault, Effect, Entry, Kind, Outcome, Source, Step};
+use super::super::step::{CacheFault, Effect, Entry, Kind, Mode, Outcome, Source, Step};
+use super::super::{Guard, Verdict};
 use super::{Fallback, Request};
 
 impl Guard {
@@ -28,16 +28,21 @@ impl Guard {
         if self.marks.overtaken(request.key, entry.stored, entry.version) {
             return self.next_tier(now, rng, request);
         }
-        if now < entry.fresh_until {
-            return self.hit(now, rng, request, entry);
+        let verdict = self.freshness.judge(now, entry, request.fresh_for, rng);
+        if verdict == Verdict::Doubtful && request.stale_max.is_zero() {
+            return self.next_tier(now, rng, request);
+        }
+        if verdict != Verdict::Past {
+            return self.hit(now, rng, request, entry, verdict);
         }
         if let Some(stale) = &self.policies.stale {
             let bound = stale.while_revalidating.max(stale.on_error);
             let newest = request.fallback.is_none_or(|seen| seen.version < entry.version);
-            if now < entry.fresh_until + bound && !entry.negative && newest {
+            let fresh_until = entry.fresh_until.min(entry.stored + request.fresh_for);
+            if now < fresh_until + bound && !entry.negative && newest {
                 request.fallback = Some(Fallback {
                     tier: request.tier,
-                    fresh_until: entry.fresh_until,
+                    fresh_until,
                     stored: entry.stored,
                     version: entry.version,
                 });
@@ -47,22 +52,30 @@ impl Guard {
     }
 
     #[inline]
-    fn hit(&mut self, now: Time, rng: &mut Stream, request: &mut Request, entry: &Entry) -> Step {
+    fn hit(
+        &mut self,
+        now: Time,
+        rng: &mut Stream,
+        request: &mut Request,
+        entry: &Entry,
+        verdict: Verdict,
+    ) -> Step {
         self.counters.hits[request.tier as usize] += 1;
         let mut kind = if entry.negative {
             Kind::Negative
         } else {
             Kind::Fresh
         };
-        if entry.stored < self.epoch_began {
+        let loads = request.mode != Mode::OnlyIfCached;
+        if verdict == Verdict::Doubtful {
             // An invalidation of it may have been lost. Any older epoch will do: all are judged alike.
             kind = Kind::Stale;
-            let idle = !self.flights.is_open(now, request.key);
+            let idle = loads && !self.flights.is_open(now, request.key);
             if idle && self.epochs.judge(now, Epoch(0)) == Judged::Refresh {
-                self.refresh(now, rng, request);
+                self.refresh(now, rng, request.key, request.class);
             }
-        } else if self.refresh_is_due(now, rng, entry) {
-            self.refresh(now, rng, request);
+        } else if verdict == Verdict::Due && loads {
+            self.refresh(now, rng, request.key, request.class);
         }
         if request.missed != 0 && kind != Kind::Stale {
             self.fill(now, request, entry);
@@ -73,16 +86,6 @@ impl Guard {
             version: entry.version,
         };
         self.end(request, answer)
-    }
-
-    fn refresh_is_due(&self, now: Time, rng: &mut Stream, entry: &Entry) -> bool {
-        if now >= entry.refresh_at {
-            return true;
-        }
-        let Some(settings) = &self.policies.early else {
-            return false;
-        };
-        early::due(settings, now, entry.fresh_until, entry.cost, rng)
     }
 
     /// Copies what was found into the faster tiers that were asked and did not have it.

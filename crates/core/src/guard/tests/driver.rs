@@ -19,6 +19,7 @@ pub(super) fn tier() -> Tier {
     Tier {
         nodes: 1,
         local: false,
+        shared: true,
         ttl: Span::secs(60),
         timeout: ms(500),
         sharding: Sharding::Modulo,
@@ -28,6 +29,7 @@ pub(super) fn tier() -> Tier {
 pub(super) fn local() -> Tier {
     Tier {
         local: true,
+        shared: false,
         ttl: Span::secs(5),
         timeout: Span::MAX,
         ..tier()
@@ -82,6 +84,7 @@ pub(super) struct World {
     pub(super) invalidation_latency: Span,
     pub(super) versions: BTreeMap<u64, u64>,
     pub(super) absent: BTreeSet<u64>,
+    pub(super) life: Life,
     pub(super) origin_latency: Span,
     pub(super) origin_fault: Option<OriginFault>,
     /// Whether another process holds the lease on a key.
@@ -119,6 +122,7 @@ impl World {
             invalidation_latency: Span::ZERO,
             versions: BTreeMap::new(),
             absent: BTreeSet::new(),
+            life: Life::Class,
             origin_latency: ms(100),
             origin_fault: None,
             leased_elsewhere: BTreeSet::new(),
@@ -325,6 +329,7 @@ impl World {
                 version,
                 negative: self.absent.contains(&key),
                 took,
+                life: self.life,
             },
         };
         self.schedule(self.now + took, Event::Load { id, reply });

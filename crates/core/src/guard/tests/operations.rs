@@ -244,6 +244,7 @@ impl Desk {
                 version: u64::from(how),
                 negative: how.is_multiple_of(9),
                 took: ms(20),
+                life: Life::Class,
             },
             LoadStep::Store { .. } if how < 60 => LoadReply::Stored(Err(CacheFault::TimedOut)),
             LoadStep::Store { .. } => LoadReply::Stored(Ok(())),

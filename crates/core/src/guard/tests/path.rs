@@ -639,13 +639,7 @@ fn keys_are_looked_for_on_the_nodes_they_were_moved_to() {
     let mut nodes = |guard: &mut Guard| {
         let mut asked = [0_u32; 8];
         for key in 0..800 {
-            let call = Call {
-                key,
-                read: true,
-                class: crate::ttl::Class::Regular,
-                priority: crate::shed::Priority::Normal,
-                deadline: crate::time::Time::NEVER,
-            };
+            let call = Call::read(key);
             let mut request = Request::new(1, &call);
             let step = guard.begin(at(0), &mut rng, &mut request);
             let Step::Lookup { node, .. } = step else {

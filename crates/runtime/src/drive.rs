@@ -1,0 +1,266 @@
+//! A load on its way: the task that performs its steps, detached from all who wait for it.
+
+use std::any::Any;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use seawall_core::guard::{Entry, Life, LoadReply, LoadStep, OriginFault};
+use seawall_core::time::Span;
+use tracing::Instrument as _;
+
+use crate::clock::timeout;
+use crate::engine::{Context, Engine};
+use crate::far::Look;
+use crate::flight::{Flight, Found};
+use crate::key::Key;
+use crate::origin::{LoadError, Loaded};
+
+/// Drives a load to its end, or until it has to wait for a place.
+pub(crate) async fn drive<K: Key, V: Clone + Send + Sync + 'static>(
+    engine: Arc<Engine<K, V>>,
+    flight: Arc<Flight<K, V>>,
+) {
+    let span = tracing::debug_span!("load", cache = &*engine.name, key = &*flight.errand.address.text);
+    let mut driver = Driver {
+        engine,
+        flight,
+        ended: false,
+    };
+    async {
+        let mut reply = LoadReply::Launched;
+        while let Some(next) = driver.step(reply).await {
+            reply = next;
+        }
+        driver.ended = true;
+    }
+    .instrument(span)
+    .await;
+}
+
+/// Whatever ends the task ends the load too: those who wait are told.
+struct Driver<K: Key, V: Clone + Send + Sync + 'static> {
+    engine: Arc<Engine<K, V>>,
+    flight: Arc<Flight<K, V>>,
+    ended: bool,
+}
+
+impl<K: Key, V: Clone + Send + Sync + 'static> Driver<K, V> {
+    /// Performs the next step. `None` when there is nothing more to do for now.
+    async fn step(&self, reply: LoadReply) -> Option<LoadReply> {
+        let (engine, flight) = (&self.engine, &self.flight);
+        let address = &flight.errand.address;
+        Some(match engine.load_step(flight, reply) {
+            LoadStep::Fetch { timeout, .. } => engine.fetch(flight, timeout).await,
+            LoadStep::Pause { until } => {
+                match engine.clock.instant(until) {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+                LoadReply::Due
+            }
+            LoadStep::Store {
+                tier,
+                node,
+                keep,
+                entry,
+                ..
+            } => match flight.landed() {
+                Some(Ok(found)) => {
+                    let body = found.body;
+                    let found = Found { body, entry };
+                    LoadReply::Stored(engine.put(tier, node, address, &found, keep).await)
+                }
+                // The guard stores nothing that did not come.
+                _ => return None,
+            },
+            LoadStep::Lease { tier, node, hold, .. } => {
+                LoadReply::Leased(engine.lease(tier, node, address, hold).await)
+            }
+            LoadStep::Look {
+                tier, node, timeout, ..
+            } => match engine
+                .look(tier, node, &flight.errand.key, address, timeout)
+                .await
+            {
+                Look::Found(found) => {
+                    let entry = found.entry;
+                    flight.land(Ok(found));
+                    LoadReply::Found(entry)
+                }
+                Look::Corrupt(_) | Look::Missing | Look::Failed(_) => LoadReply::Missing,
+            },
+            LoadStep::Parked | LoadStep::Done => return None,
+        })
+    }
+}
+
+impl<K: Key, V: Clone + Send + Sync + 'static> Drop for Driver<K, V> {
+    fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
+        let now = self.engine.clock.now();
+        let mut core = self.engine.core();
+        core.guard.decline(now, self.flight.id);
+        core.over(now, self.flight.id);
+        let after = self.engine.settle(&mut core, now, &self.context(None));
+        drop(core);
+        self.engine.perform(after);
+    }
+}
+
+impl<K: Key, V: Clone + Send + Sync + 'static> Driver<K, V> {
+    fn context<'a>(&'a self, found: Option<&'a Found<K, V>>) -> Context<'a, K, V> {
+        Context {
+            errand: Some(&self.flight.errand),
+            found,
+            tell: true,
+        }
+    }
+}
+
+impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
+    /// The next step of a load that takes time; what is to be done in memory is done here.
+    fn load_step(&self, flight: &Flight<K, V>, mut reply: LoadReply) -> LoadStep {
+        let now = self.clock.now();
+        let mut core = self.core();
+        let step = loop {
+            let core = &mut *core;
+            let step = core.guard.load(now, &mut core.rng, flight.id, reply);
+            match (&self.memory, step) {
+                (
+                    Some(memory),
+                    LoadStep::Store {
+                        tier: 0,
+                        key,
+                        keep,
+                        entry,
+                        ..
+                    },
+                ) => {
+                    if let Some(Ok(found)) = flight.landed() {
+                        memory.hold(now, key, found.body, entry, keep);
+                        self.meters.set(0);
+                    }
+                    reply = LoadReply::Stored(Ok(()));
+                }
+                (_, step) => break step,
+            }
+        };
+        if step == LoadStep::Done {
+            core.over(now, flight.id);
+        }
+        let context = Context {
+            errand: Some(&flight.errand),
+            found: None,
+            tell: true,
+        };
+        let after = self.settle(&mut core, now, &context);
+        drop(core);
+        self.perform(after);
+        step
+    }
+
+    /// One attempt to load from the origin.
+    async fn fetch(&self, flight: &Flight<K, V>, limit: Span) -> LoadReply {
+        let Some(loader) = flight.errand.loader.clone() else {
+            flight.land(Err(LoadError::new(
+                OriginFault::Refused,
+                "there is no way to load it",
+            )));
+            return LoadReply::FetchFailed(OriginFault::Refused);
+        };
+        let began = self.clock.now();
+        self.meters.origin_begins();
+        let attempt = caught(async move { loader().await });
+        let result = match timeout(limit) {
+            Some(limit) => match tokio::time::timeout(limit, attempt).await {
+                Ok(result) => result,
+                Err(_) => Err(LoadError::new(
+                    OriginFault::TimedOut,
+                    "the origin did not answer in time",
+                )),
+            },
+            None => attempt.await,
+        };
+        let took = self.clock.now().since(began);
+        self.meters.origin_ends(took, result.is_ok());
+        match result {
+            Ok(brought) => self.fetched(flight, began, took, brought),
+            Err(error) => {
+                let fault = error.fault();
+                flight.land(Err(error));
+                LoadReply::FetchFailed(fault)
+            }
+        }
+    }
+
+    fn fetched(
+        &self,
+        flight: &Flight<K, V>,
+        began: seawall_core::time::Time,
+        took: Span,
+        loaded: Loaded<V>,
+    ) -> LoadReply {
+        let version = loaded.version.unwrap_or(began.as_nanos());
+        let negative = loaded.value.is_none();
+        let kept = loaded.store && !flight.errand.alone;
+        let life = match (kept, loaded.ttl, loaded.class) {
+            (false, ..) => Life::Unkept,
+            (true, Some(ttl), _) => Life::For(ttl.into()),
+            (true, None, Some(class)) => {
+                let ttl = self.core().guard.class_ttl(class);
+                ttl.map_or(Life::Tier, Life::For)
+            }
+            (true, None, None) if flight.errand.classed => Life::Class,
+            (true, None, None) => Life::Tier,
+        };
+        let mut tags = flight.errand.tags.clone();
+        tags.extend(loaded.tags.iter().map(|tag| self.namer.tag(tag)));
+        tags.truncate(crate::envelope::TAGS_MAX);
+        let body = self.body(&flight.errand.key, loaded.value, tags);
+        let entry = Entry {
+            stored: began,
+            fresh_until: began,
+            refresh_at: began,
+            cost: took,
+            version,
+            negative,
+            intact: true,
+        };
+        flight.land(Ok(Found { body, entry }));
+        LoadReply::Fetched {
+            version,
+            negative,
+            took,
+            life,
+        }
+    }
+}
+
+/// Runs a loader; its panic is its error.
+async fn caught<V>(load: impl Future<Output = Result<Loaded<V>, LoadError>>) -> Result<Loaded<V>, LoadError> {
+    let mut load = pin!(load);
+    poll_fn(
+        |context| match catch_unwind(AssertUnwindSafe(|| load.as_mut().poll(context))) {
+            Ok(poll) => poll,
+            Err(panic) => {
+                let what = said(panic.as_ref());
+                tracing::error!("a loader panicked: {what}");
+                let error = format!("the loader panicked: {what}");
+                Poll::Ready(Err(LoadError::new(OriginFault::Error, error)))
+            }
+        },
+    )
+    .await
+}
+
+/// What a panic said.
+fn said(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&'static str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("something that is no text")
+}

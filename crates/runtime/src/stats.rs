@@ -1,0 +1,298 @@
+//! What a cache has done, in numbers: for a program, and as Prometheus text.
+
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use seawall_core::gate::Reason;
+use seawall_core::guard::{CacheFault, Counters};
+use seawall_core::record::{Ending, Metric};
+
+use crate::cache::Cache;
+use crate::engine::Engine;
+use crate::key::Key;
+use crate::meters::{BOUNDS_S, Durations};
+
+/// What a cache has done since it was built.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Stats {
+    /// By tier, in the order in which they are asked.
+    pub tiers: Vec<TierStats>,
+    /// Loads that were handed to the origin, refreshes and warming included, retries not.
+    pub loads: u64,
+    /// Calls to the origin, retries included.
+    pub origin_requests: u64,
+    /// Calls to the origin that failed.
+    pub origin_errors: u64,
+    /// Misses that shared another's load.
+    pub coalesced: u64,
+    /// Answers served past their freshness.
+    pub stale_served: u64,
+    /// Requests that were turned away.
+    pub shed: u64,
+    /// Background refreshes that were begun.
+    pub refreshes: u64,
+    /// Calls to the origin that were tried again.
+    pub retries: u64,
+    /// Loads that were given up at their hard timeout.
+    pub loads_given_up: u64,
+    /// Entries filled by warming.
+    pub warmed: u64,
+    /// Where warming stands, from 0 to 1; `None` when it is not under way.
+    pub warming: Option<f64>,
+    /// Entries of stores that were damaged, and so no answer.
+    pub corrupt: u64,
+    /// Entries of stores that were not ours, or of another version or key.
+    pub foreign: u64,
+    /// Copies into tiers that were let go because too many were under way.
+    pub dropped: u64,
+    /// Invalidations that some tier has not been told of yet.
+    pub untold: usize,
+    /// Invalidations that some tier will never be told of.
+    pub forgotten: u64,
+    /// Calls inside the origin.
+    pub in_flight: u32,
+    /// Loads that wait for a place at the origin.
+    pub queued: u32,
+    /// Requests that have not ended, those excepted that memory answered.
+    pub requests: u64,
+    /// Bytes that memory holds, overhead included.
+    pub memory_bytes: u64,
+}
+
+/// What one tier has done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TierStats {
+    /// `memory`, or the store's name.
+    pub name: String,
+    /// Look-ups that found an entry that could be used.
+    pub hits: u64,
+    /// Look-ups that found nothing usable.
+    pub misses: u64,
+    /// Calls that failed.
+    pub errors: u64,
+    /// Entries written.
+    pub sets: u64,
+    /// Entries held, where that is known.
+    pub entries: Option<u64>,
+}
+
+fn read(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
+    fn tier_stats(&self, counters: &Counters) -> Vec<TierStats> {
+        let memory = self
+            .memory
+            .as_ref()
+            .map(|memory| ("memory", Some(memory.len() as u64)));
+        let far = self.far.iter().map(|store| (store.name(), None));
+        let named = memory.into_iter().chain(far).enumerate();
+        named
+            .map(|(tier, (name, entries))| {
+                let alone = if tier == 0 && self.memory.is_some() {
+                    self.meters.fast_hits.sum()
+                } else {
+                    0
+                };
+                TierStats {
+                    name: name.to_owned(),
+                    hits: counters.hits[tier] + alone,
+                    misses: counters.misses[tier],
+                    errors: self.meters.faults[tier].iter().map(read).sum(),
+                    sets: read(&self.meters.sets[tier]),
+                    entries,
+                }
+            })
+            .collect()
+    }
+}
+
+impl<K: Key, V: Clone + Send + Sync + 'static> Cache<K, V> {
+    /// What it has done since it was built.
+    pub fn stats(&self) -> Stats {
+        let engine = &*self.engine;
+        let meters = &engine.meters;
+        let core = engine.core();
+        let counters = core.guard.counters();
+        Stats {
+            tiers: engine.tier_stats(counters),
+            loads: counters.loads,
+            origin_requests: read(&meters.origin_requests),
+            origin_errors: read(&meters.origin_errors),
+            coalesced: counters.coalesced,
+            stale_served: counters.stale_served,
+            shed: counters.shed.iter().sum(),
+            refreshes: counters.refreshes,
+            retries: counters.retries,
+            loads_given_up: counters.loads_given_up,
+            warmed: counters.warmed,
+            warming: core.guard.warming(),
+            corrupt: read(&meters.corrupt),
+            foreign: read(&meters.foreign),
+            dropped: read(&meters.dropped),
+            untold: engine.untold(),
+            forgotten: read(&meters.forgotten),
+            in_flight: core.guard.in_flight(),
+            queued: core.guard.queued(),
+            requests: core.guard.requests(),
+            memory_bytes: engine.memory.as_ref().map_or(0, super::memory::Memory::bytes),
+        }
+    }
+
+    /// Writes all metrics as Prometheus text: the names of the simulator's record, with the cache's name as the label
+    /// `component`. The number of series is fixed by how many tiers there are.
+    pub fn write_metrics(&self, page: &mut MetricsPage) {
+        let engine = &*self.engine;
+        let (meters, name) = (&engine.meters, &*engine.name);
+        let core = engine.core();
+        let counters = core.guard.counters().clone();
+        let now = engine.clock.now();
+        let gauges = [
+            (Metric::OriginInFlight, f64::from(core.guard.in_flight())),
+            (Metric::QueueDepth, f64::from(core.guard.queued())),
+            (Metric::InFlight, core.guard.requests() as f64),
+            (Metric::BreakerState, core.guard.breaker_state(now)),
+            (
+                Metric::LimiterLimit,
+                core.guard.limiter_limit().map_or(f64::INFINITY, f64::from),
+            ),
+        ];
+        let transitions = core.guard.breaker_transitions();
+        drop(core);
+        let tiers = engine.tier_stats(&counters);
+        for (place, tier) in tiers.iter().enumerate() {
+            let label = [("tier", tier.name.as_str())];
+            page.add(Metric::CacheHits, name, &label, tier.hits as f64);
+            page.add(Metric::CacheMisses, name, &label, tier.misses as f64);
+            page.add(Metric::CacheSets, name, &label, tier.sets as f64);
+            if let Some(entries) = tier.entries {
+                page.add(Metric::CacheEntries, name, &label, entries as f64);
+            }
+            for fault in CacheFault::ALL {
+                let count = match fault {
+                    CacheFault::Corrupt if place + 1 == tiers.len() => read(&meters.corrupt),
+                    _ => read(&meters.faults[place][fault as usize]),
+                };
+                let label = [("tier", tier.name.as_str()), ("reason", fault.name())];
+                page.add(Metric::CacheErrors, name, &label, count as f64);
+            }
+        }
+        let alone = meters.fast_hits.sum();
+        for ending in Ending::ALL {
+            let fast = if ending == Ending::Fresh { alone } else { 0 };
+            let count = read(&meters.endings[ending as usize]) + fast;
+            page.add(
+                Metric::Requests,
+                name,
+                &[("outcome", ending.name())],
+                count as f64,
+            );
+        }
+        for (reason, count) in Reason::ALL.iter().zip(counters.shed) {
+            page.add(Metric::Shed, name, &[("reason", reason.name())], count as f64);
+        }
+        for (metric, count) in [
+            (Metric::CacheInvalidations, read(&meters.invalidations)),
+            (Metric::Loads, counters.loads),
+            (Metric::Coalesced, counters.coalesced),
+            (Metric::Retries, counters.retries),
+            (Metric::Warmed, counters.warmed),
+            (Metric::OriginRequests, read(&meters.origin_requests)),
+            (Metric::OriginErrors, read(&meters.origin_errors)),
+            (Metric::BreakerTransitions, transitions),
+        ] {
+            page.add(metric, name, &[], count as f64);
+        }
+        for (metric, value) in gauges {
+            page.add(metric, name, &[], value);
+        }
+        page.add_durations(Metric::RequestDuration, name, &meters.durations, alone);
+        page.add_durations(Metric::OriginDuration, name, &meters.origin_durations, 0);
+    }
+}
+
+/// A page of metrics of several caches, in the text format of Prometheus.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let cache: seawall::Cache<u64, String> = seawall::Cache::builder("users").build();
+/// let mut page = seawall::MetricsPage::default();
+/// cache.write_metrics(&mut page);
+/// let text = page.text();
+/// assert!(text.contains("# TYPE cache_hits_total counter\n"));
+/// assert!(text.contains("cache_hits_total{component=\"users\",tier=\"memory\"} 0\n"));
+/// # });
+/// ```
+#[derive(Debug, Default)]
+pub struct MetricsPage {
+    /// By family, in the order of the record.
+    families: std::collections::BTreeMap<Metric, String>,
+}
+
+impl MetricsPage {
+    /// Adds one sample. Label names are fixed words; values are escaped.
+    pub fn add(&mut self, metric: Metric, component: &str, labels: &[(&str, &str)], value: f64) {
+        self.sample(metric, "", component, labels, value);
+    }
+
+    fn sample(&mut self, metric: Metric, suffix: &str, component: &str, labels: &[(&str, &str)], value: f64) {
+        let text = self.families.entry(metric).or_default();
+        let name = metric.name();
+        // Writing to a string does not fail.
+        let _ = write!(text, "{name}{suffix}{{component=\"{}\"", escaped(component));
+        for (label, content) in labels {
+            let _ = write!(text, ",{label}=\"{}\"", escaped(content));
+        }
+        let _ = match value {
+            value if value == f64::INFINITY => writeln!(text, "}} +Inf"),
+            value => writeln!(text, "}} {value}"),
+        };
+    }
+
+    /// Adds a histogram. `instant` observations took next to no time.
+    fn add_durations(&mut self, metric: Metric, component: &str, durations: &Durations, instant: u64) {
+        let mut sum = instant;
+        for (bound, bucket) in BOUNDS_S.iter().zip(&durations.buckets) {
+            sum += read(bucket);
+            let bound = bound.to_string();
+            self.sample(metric, "_bucket", component, &[("le", &bound)], sum as f64);
+        }
+        sum += read(&durations.buckets[BOUNDS_S.len()]);
+        self.sample(metric, "_bucket", component, &[("le", "+Inf")], sum as f64);
+        self.sample(
+            metric,
+            "_sum",
+            component,
+            &[],
+            read(&durations.sum_ns) as f64 / 1e9,
+        );
+        self.sample(metric, "_count", component, &[], sum as f64);
+    }
+
+    /// The page.
+    pub fn text(&self) -> String {
+        use seawall_core::record::Kind;
+        let mut page = String::new();
+        for (metric, samples) in &self.families {
+            let name = metric.name();
+            let kind = match metric.kind() {
+                Kind::Counter => "counter",
+                Kind::Gauge | Kind::Ratio => "gauge",
+                Kind::Duration => "histogram",
+            };
+            let _ = write!(
+                page,
+                "# HELP {name} {}\n# TYPE {name} {kind}\n{samples}",
+                metric.help()
+            );
+        }
+        page
+    }
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n")
+}

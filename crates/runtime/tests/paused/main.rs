@@ -1,0 +1,8 @@
+//! The library under tokio's paused clock: what it must do, whatever fails behind it.
+
+mod abuse;
+mod basics;
+mod fleet;
+mod loads;
+mod support;
+mod tiers;
