@@ -2,7 +2,7 @@
 
 use seawall_core::dist::Dist;
 use seawall_core::guard::CacheFault;
-use seawall_core::link::{Delivery, Link};
+use seawall_core::link::Link;
 use seawall_core::policies::Policies;
 use seawall_core::record::Metric;
 use seawall_core::ring::Placement;
@@ -11,9 +11,9 @@ use seawall_core::time::{Span, Time};
 use seawall_core::ttl::{self, Class, Jitter};
 use seawall_scenario::{Action, Cache, CacheKind, Client, Eviction, Fault, Keys, Knob, Place, Setting, What};
 
-use super::World;
 use super::classes::{Classes, Groups};
 use super::law::Law;
+use super::nodes::Nodes;
 use super::panel::Panel;
 use super::shelf::{Life, Shelf};
 use crate::meter::{Counter, Meter};
@@ -23,41 +23,12 @@ use crate::plan::Plan;
 const VNODES: u16 = 160;
 /// A caller that waits for ever for a node that never answers gives up after this time, as TCP does.
 const PATIENCE: f64 = 60.0;
-/// Messages that are sent over a faulty link to see what becomes of all.
-const SAMPLE: usize = 200;
 /// Ticks between two looks at whether a cache is full.
 const EVICT_EVERY: u32 = 8;
 /// Ticks between two looks at what is stale.
 const STALE_EVERY: u32 = 8;
 /// Steps towards the time after which they are pushed out.
 const EVICT_STEPS: u32 = 12;
-
-/// What a node makes of a share of the look-ups.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Piece {
-    pub(super) share: f64,
-    pub(super) took: f64,
-    pub(super) fault: Option<CacheFault>,
-}
-
-/// Nodes that fare alike.
-#[derive(Clone, Debug)]
-pub(super) struct Nodes {
-    pub(super) count: f64,
-    pub(super) link: Link,
-    pub(super) says: Option<CacheFault>,
-    pub(super) writes_say: Option<CacheFault>,
-    pub(super) frozen_until: Option<Time>,
-    pub(super) answers: bool,
-    pub(super) slow: f64,
-    pub(super) far: f64,
-    pub(super) pieces: Vec<Piece>,
-    /// The share of writes that its link lets through in time.
-    writes: f64,
-    /// Look-ups in a tick: on average of late, and in this one.
-    pub(super) asked: f64,
-    pub(super) asked_now: f64,
-}
 
 /// A cache, as a service uses it.
 pub(super) struct Tier {
@@ -70,27 +41,27 @@ pub(super) struct Tier {
     /// What may be served while it is refreshed, and what may be served when that fails.
     pub(super) stale: Option<[Shelf; 2]>,
     /// What has expired since the stale ones were last looked at, and the share of the missing that was filled.
-    gone_stale: Vec<f64>,
-    refilled: Vec<f64>,
+    pub(super) gone_stale: Vec<f64>,
+    pub(super) refilled: Vec<f64>,
     pub(super) panels: Vec<Panel>,
-    latency: Law,
+    pub(super) latency: Law,
     /// Seconds that a look-up may take.
     pub(super) timeout: f64,
     pub(super) never_stored: bool,
     pub(super) ttl_ignored: bool,
     /// How long entries live: a life, and the share of each class that has it.
     pub(super) lives: Vec<(Life, Vec<f64>)>,
-    negative: Option<Life>,
+    pub(super) negative: Option<Life>,
     /// Instances that each have a cache of their own.
-    copies: f64,
-    life_max: f64,
-    dt: f64,
-    evicted: f64,
+    pub(super) copies: f64,
+    pub(super) life_max: f64,
+    pub(super) dt: f64,
+    pub(super) evicted: f64,
     /// For how long what is pushed out has not been asked for, in seconds.
-    idle: f64,
-    rng: Stream,
-    seed: Seed,
-    entity: u64,
+    pub(super) idle: f64,
+    pub(super) rng: Stream,
+    pub(super) seed: Seed,
+    pub(super) entity: u64,
     pub(super) hits: Counter,
     pub(super) misses: Counter,
     pub(super) sets: Counter,
@@ -386,75 +357,6 @@ impl Tier {
         self.lives = lives;
     }
 
-    /// Works out again what nodes make of look-ups.
-    pub(super) fn reshape(&mut self) {
-        for group in 0..self.nodes.len() {
-            let pieces = self.pieces(group);
-            self.nodes[group].pieces = pieces;
-            // Storing takes no time of the node, only that of the way.
-            let (size, patience, far) = (self.written.entry_size, self.timeout, self.nodes[group].far);
-            let nodes = &mut self.nodes[group];
-            let sent = (0..SAMPLE).filter(|_| {
-                let delivery = nodes.link.send(Time::ZERO, size, &mut self.rng);
-                matches!(delivery, Delivery::At(at) if at.as_secs_f64() + far <= patience)
-            });
-            nodes.writes = sent.count() as f64 / SAMPLE as f64;
-        }
-    }
-
-    fn pieces(&mut self, group: usize) -> Vec<Piece> {
-        let patience = self.timeout;
-        let late = |share: f64| Piece {
-            share,
-            took: patience,
-            fault: Some(CacheFault::TimedOut),
-        };
-        let size = self.written.entry_size;
-        let nodes = &mut self.nodes[group];
-        let plain = nodes.link.healthy() && nodes.says.is_none();
-        let steady = self.latency.is_fixed() && plain;
-        let count = if steady { 1 } else { SAMPLE as u64 };
-        let mut lengths = Vec::new();
-        self.latency.deal(count, &mut self.rng, |length, count| {
-            lengths.extend(std::iter::repeat_n(length, count as usize));
-        });
-        let mut pieces: Vec<Piece> = Vec::new();
-        for length in lengths {
-            let mut took = length * nodes.slow + nodes.far;
-            let mut fault = None;
-            match nodes.link.send(Time::ZERO, size, &mut self.rng) {
-                Delivery::At(at) => took += at.as_secs_f64(),
-                Delivery::Refused => (took, fault) = (took.min(patience), Some(CacheFault::Refused)),
-                Delivery::Reset => (took, fault) = (took.min(patience), Some(CacheFault::Reset)),
-                Delivery::Dropped | Delivery::Held => (took, fault) = (patience, Some(CacheFault::TimedOut)),
-            }
-            let share = 1.0 / count as f64;
-            pieces.push(match fault {
-                Some(_) => Piece { share, took, fault },
-                None if took > patience => late(share),
-                None => Piece {
-                    share,
-                    took,
-                    fault: nodes.says,
-                },
-            });
-        }
-        fold(pieces)
-    }
-
-    /// The share of what is loaded that is stored on the nodes of a group.
-    pub(super) fn stores(&self, group: usize) -> f64 {
-        let nodes = &self.nodes[group];
-        let well = nodes.writes_say.is_none() && nodes.says.is_none() && nodes.frozen_until.is_none();
-        if self.local {
-            1.0
-        } else if well {
-            nodes.writes
-        } else {
-            0.0
-        }
-    }
-
     /// The share of nodes that answer.
     pub(super) fn up(&self) -> f64 {
         let all: f64 = self.nodes.iter().map(|nodes| nodes.count).sum();
@@ -525,7 +427,7 @@ impl Tier {
 
     /// Pushes out what is over the capacity: the least recently used, which (Che, 2002) is what has not been asked for in
     /// a time that is the same for all keys.
-    fn evict(&mut self, tick: u32, rates: &[f64]) {
+    pub(super) fn evict(&mut self, tick: u32, rates: &[f64]) {
         let Some(most) = self.written.entries_max() else {
             return;
         };
@@ -612,100 +514,5 @@ fn shelf_life(shelf: &Shelf) -> Life {
     Life {
         shortest: ticks,
         longest: ticks,
-    }
-}
-
-/// Puts pieces together that are alike, so that few are left.
-fn fold(mut pieces: Vec<Piece>) -> Vec<Piece> {
-    const KEPT: usize = 8;
-    if pieces.len() <= 1 {
-        return pieces;
-    }
-    pieces.sort_by(|a, b| {
-        (a.fault, a.took)
-            .partial_cmp(&(b.fault, b.took))
-            .unwrap_or(std::cmp::Ordering::Equal)
-    });
-    let each = 1.0 / KEPT as f64;
-    let mut folded: Vec<Piece> = Vec::new();
-    for piece in pieces {
-        match folded.last_mut() {
-            Some(last)
-                if last.fault == piece.fault
-                    && (last.share < each || (last.took - piece.took).abs() < 1e-9) =>
-            {
-                let share = piece.share / (last.share + piece.share);
-                last.took += (piece.took - last.took) * share;
-                last.share += piece.share;
-            }
-            _ => folded.push(piece),
-        }
-    }
-    folded
-}
-
-impl World {
-    /// Works out again how a client's reads fall on the classes of its service.
-    pub(super) fn weigh(&mut self, index: usize) {
-        let client = &mut self.clients[index];
-        let nowhere = client.missing.max(client.penetration);
-        let classes = &self.services[client.service].classes;
-        client.weights = classes.weights(&client.keys, client.hot, nowhere);
-    }
-
-    /// Puts shared caches into their stationary state, as the exact engine does.
-    pub(super) fn prefill(&mut self) {
-        for service in 0..self.services.len() {
-            for tier in 0..self.services[service].tiers.len() {
-                if !self.services[service].tiers[tier].local {
-                    self.prefill_tier(service, tier);
-                }
-            }
-        }
-    }
-
-    fn prefill_tier(&mut self, service: usize, tier: usize) {
-        let classes = self.services[service].classes.len();
-        let nowhere = self.services[service].classes.nowhere;
-        let mut rates = vec![0.0; classes];
-        for (index, client) in self.clients.iter().enumerate() {
-            if client.service == service {
-                let rate = self.plan.scenario.clients[index].rate * (1.0 - client.writes);
-                for class in 0..nowhere {
-                    rates[class] += rate * client.weights[class] / self.services[service].classes.keys[class];
-                }
-            }
-        }
-        let dt = self.dt;
-        let tier = &mut self.services[service].tiers[tier];
-        for class in 0..nowhere {
-            for at in 0..tier.lives.len() {
-                let (life, share) = (tier.lives[at].0, tier.lives[at].1[class]);
-                if share <= 0.0 {
-                    continue;
-                }
-                let keys = tier.shelf.keys[class] * share;
-                let mean = 0.5 * (life.shortest + life.longest) * dt;
-                let there = if mean.is_finite() {
-                    rates[class] * mean / (1.0 + rates[class] * mean)
-                } else {
-                    1.0
-                };
-                let spread = if mean.is_finite() {
-                    Life {
-                        shortest: 1.0,
-                        longest: life.longest,
-                    }
-                } else {
-                    Life::FOREVER
-                };
-                tier.shelf.fill(0, class, keys * there, spread);
-            }
-        }
-        tier.shelf.filled.iter_mut().for_each(|filled| *filled = 0.0);
-        for _ in 0..200 {
-            tier.evict(0, &rates);
-        }
-        tier.take_evicted();
     }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 
-use seawall_core::draw;
 use seawall_core::gate::Reason;
 use seawall_core::policies::Policies;
 use seawall_core::rng::{Seed, Stream};
@@ -16,9 +15,6 @@ use super::{Outcome, Stage, World};
 
 /// The most ticks for which it is remembered what look-ups found missing.
 const PAST_MAX: usize = 2048;
-
-/// Ticks after which writes take their keys out of the caches.
-const WRITTEN_EVERY: u32 = 8;
 
 /// Loads that were begun in one tick, and who waits for them.
 #[derive(Debug, Default)]
@@ -36,8 +32,8 @@ pub(super) struct Launch {
     /// Loads for keys of which nothing is known: they may be cached.
     pub(super) blind: Vec<f64>,
     /// Loads by client and by what is known of their keys.
-    counts: Vec<(u8, Sought, u64)>,
-    sealed: bool,
+    pub(super) counts: Vec<(u8, Sought, u64)>,
+    pub(super) sealed: bool,
     /// How many have ended in this tick, well and badly.
     pub(super) good: u64,
     pub(super) bad: u64,
@@ -60,48 +56,48 @@ pub(super) struct Loads {
     pub(super) launches: VecDeque<Launch>,
     /// The number of the first of them.
     pub(super) base: u32,
-    spare: Vec<Launch>,
+    pub(super) spare: Vec<Launch>,
     /// Launches of which loads have ended in this tick.
     pub(super) touched: Vec<u32>,
     pub(super) keyed: Keyed,
-    classes: usize,
+    pub(super) classes: usize,
     pub(super) origin_panel: Option<Panel>,
     /// Places at the origin, over all instances; waiting places; seconds that one waits.
-    limit: f64,
-    places: f64,
-    patience: f64,
+    pub(super) limit: f64,
+    pub(super) places: f64,
+    pub(super) patience: f64,
     pub(super) inside: u64,
     pub(super) line: VecDeque<Cohort>,
     pub(super) lined: u64,
-    room: f64,
+    pub(super) room: f64,
     pub(super) turnover: Turnover,
     /// Seconds that loads take of late.
     pub(super) takes: f64,
     pub(super) hard: f64,
-    total: f64,
+    pub(super) total: f64,
     pub(super) cancels: bool,
     /// The database itself knows of the limit.
     pub(super) gated: bool,
-    coalesces: bool,
+    pub(super) coalesces: bool,
     /// Whether it matters which keys are being loaded.
-    tracks: bool,
-    window: f64,
-    wait_max: f64,
-    leases: bool,
+    pub(super) tracks: bool,
+    pub(super) window: f64,
+    pub(super) wait_max: f64,
+    pub(super) leases: bool,
     /// Loads under way that others can join, by class; and shared results by class, with when they are forgotten.
-    flights: Vec<f64>,
-    shared: Vec<f64>,
-    shared_ends: VecDeque<(u32, Vec<f64>)>,
-    refreshes_max: f64,
+    pub(super) flights: Vec<f64>,
+    pub(super) shared: Vec<f64>,
+    pub(super) shared_ends: VecDeque<(u32, Vec<f64>)>,
+    pub(super) refreshes_max: f64,
     pub(super) refreshes: u64,
-    seed: Seed,
-    index: usize,
+    pub(super) seed: Seed,
+    pub(super) index: usize,
     pub(super) rng: Stream,
     pub(super) begun: f64,
     pub(super) coalesced: f64,
     pub(super) retried: f64,
     pub(super) warmed: f64,
-    copied: Vec<u64>,
+    pub(super) copied: Vec<u64>,
     /// By client: writes that have not taken their keys out of the caches yet.
     pub(super) written: Vec<u64>,
     /// Shares of requests for which there is something stale, and the tick for which they were worked out.
@@ -253,7 +249,7 @@ impl Loads {
     }
 
     /// The launch that loads of this tick belong to.
-    fn current(&mut self, tick: u32, purpose: Purpose) -> u32 {
+    pub(super) fn current(&mut self, tick: u32, purpose: Purpose) -> u32 {
         let open = self
             .launches
             .iter()
@@ -280,7 +276,7 @@ impl Loads {
     }
 
     /// Forgets launches that are over.
-    fn tidy(&mut self, tick: u32) {
+    pub(super) fn tidy(&mut self, tick: u32) {
         while let Some(first) = self.launches.front() {
             let over = first.open == 0 && first.waiters.is_empty() && first.tick < tick;
             if !over {
@@ -296,9 +292,9 @@ impl Loads {
 
 /// What is wanted of the origin.
 #[derive(Clone, Copy, Debug)]
-struct Wanted {
-    purpose: Purpose,
-    sought: Sought,
+pub(super) struct Wanted {
+    pub(super) purpose: Purpose,
+    pub(super) sought: Sought,
 }
 
 impl World {
@@ -352,77 +348,8 @@ impl World {
         }
     }
 
-    /// Begins to refresh keys in the background, unless that is under way or there is no room for it.
-    pub(super) fn refresh(&mut self, index: usize, asked: u64, mix: &[f64]) {
-        let (now, tick) = (self.now, self.tick);
-        let service = &self.services[index];
-        let loads = &service.loads;
-        let total: f64 = mix.iter().sum();
-        if total <= 0.0 {
-            return;
-        }
-        // Each key and instance is refreshed once at a time.
-        let mut wanted = mix.to_vec();
-        for (class, wanted) in wanted.iter_mut().enumerate() {
-            let missing = loads.keyed.all[class].max(1e-12);
-            let pairs = service.classes.keys[class] * missing * service.up;
-            let idle = (1.0 - loads.flights[class] / pairs.max(1e-9)).max(0.0);
-            let asked = *wanted / total * asked as f64 * idle;
-            *wanted = pairs * idle * -libm::expm1(-asked / (pairs * idle).max(1e-9));
-        }
-        let sum: f64 = wanted.iter().sum();
-        let mut room = loads.refreshes_max - loads.refreshes as f64;
-        let full = match service.origin {
-            Some(super::Target::Database(database)) if loads.gated => {
-                !self.databases[database].reads.has_room()
-            }
-            _ => loads.lined > 0 || loads.room < 1.0,
-        };
-        if full {
-            room = 0.0;
-        }
-        let mut count = about(sum.min(room.max(0.0)), &mut self.rng);
-        let loads = &mut self.services[index].loads;
-        if let Some(panel) = &mut loads.origin_panel {
-            count = panel.admit(now, tick, count);
-        }
-        if count == 0 {
-            return;
-        }
-        let id = loads.current(tick, Purpose::Refresh);
-        let hard = loads.hard;
-        let mut fresh = false;
-        loads.refreshes += count;
-        if let Some(launch) = loads.launch(id) {
-            fresh = launch.begun == 0;
-            launch.begun += count;
-            launch.open += count;
-            for (sum, wanted_here) in launch.mix.iter_mut().zip(&wanted) {
-                *sum += wanted_here / sum_of(&wanted) * count as f64;
-            }
-        }
-        let load = Cohort {
-            who: Who::Load {
-                service: index as u8,
-                purpose: Purpose::Refresh,
-                launch: id,
-            },
-            count,
-            born: tick,
-            first: 0,
-            read: true,
-            age: 0.0,
-            since: 0.0,
-            lag: 0.0,
-        };
-        if fresh && hard.is_finite() {
-            self.later(Stage::Hard { service: index as u8 }, Cohort { age: hard, ..load });
-        }
-        self.begin_load(index, load);
-    }
-
     /// Requests wait for loads of their own from now on; gives back these loads.
-    fn attach(&mut self, index: usize, cohort: Cohort, wanted: Wanted) -> Cohort {
+    pub(super) fn attach(&mut self, index: usize, cohort: Cohort, wanted: Wanted) -> Cohort {
         let tick = self.tick;
         let loads = &mut self.services[index].loads;
         let id = loads.current(tick, wanted.purpose);
@@ -472,7 +399,7 @@ impl World {
     }
 
     /// Requests wait for the loads of a launch.
-    fn wait(&mut self, index: usize, id: u32, mut cohort: Cohort, until: f64, known: bool) {
+    pub(super) fn wait(&mut self, index: usize, id: u32, mut cohort: Cohort, until: f64, known: bool) {
         if let Who::Client { seen, .. } = &mut cohort.who {
             *seen = if known { self.tick } else { NEVER };
         }
@@ -530,7 +457,7 @@ impl World {
         }
     }
 
-    fn shed_load(&mut self, index: usize, cohort: Cohort, reason: Reason) {
+    pub(super) fn shed_load(&mut self, index: usize, cohort: Cohort, reason: Reason) {
         if cohort.count > 0 {
             self.failed(index, cohort, Some(reason));
         }
@@ -588,314 +515,8 @@ impl World {
         }
     }
 
-    /// Who finds a load of the same key under way waits for it.
-    fn join(&mut self, index: usize, mut cohort: Cohort, wanted: Wanted) -> Cohort {
-        let service = &self.services[index];
-        let loads = &service.loads;
-        if !loads.coalesces && (!loads.leases || service.tiers.is_empty()) {
-            return cohort;
-        }
-        let (waits, shares) = self.chances(index, &cohort, wanted.sought);
-        let shared = draw::binomial(cohort.count, shares, &mut self.rng);
-        let sharing = cohort.split(shared);
-        let joined = if shares < 1.0 {
-            draw::binomial(cohort.count, waits / (1.0 - shares), &mut self.rng)
-        } else {
-            0
-        };
-        let joining = cohort.split(joined);
-        let loads = &mut self.services[index].loads;
-        loads.coalesced += (shared + joined) as f64;
-        if sharing.count > 0 {
-            self.answer(index, sharing, Outcome::Fresh);
-        }
-        if joining.count > 0 {
-            self.join_some(index, joining, wanted);
-        }
-        cohort
-    }
-
-    /// Joins a launch, picked by how many of its loads are under way.
-    fn join_some(&mut self, index: usize, cohort: Cohort, wanted: Wanted) {
-        let loads = &mut self.services[index].loads;
-        let open = |launch: &Launch| {
-            if launch.purpose == Some(Purpose::Write) {
-                0
-            } else {
-                launch.open
-            }
-        };
-        let all: u64 = loads.launches.iter().map(open).sum();
-        let mut at = loads.rng.below(all.max(1));
-        let mut id = None;
-        for (offset, launch) in loads.launches.iter().enumerate() {
-            if at < open(launch) {
-                id = Some(loads.base + offset as u32);
-                break;
-            }
-            at -= open(launch);
-        }
-        let (total, wait_max) = (loads.total, loads.wait_max);
-        let Some(id) = id else {
-            // All of them have just begun, in this tick: there will be one.
-            let load = self.attach(index, cohort, wanted);
-            return self.begin_load(index, load);
-        };
-        let until = (cohort.since + total).min(cohort.age + wait_max);
-        self.wait(index, id, cohort, until, wanted.sought.known);
-    }
-
-    /// How likely a request that misses finds a load of its key under way, and a result that is still shared.
-    fn chances(&self, index: usize, cohort: &Cohort, sought: Sought) -> (f64, f64) {
-        let service = &self.services[index];
-        let loads = &service.loads;
-        let Who::Client { client, .. } = cohort.who else {
-            return (0.0, 0.0);
-        };
-        let client = &self.clients[client as usize];
-        let copies = if loads.leases { 1.0 } else { service.up };
-        let keyed = &loads.keyed;
-        let local = service.tiers.first().is_some_and(|tier| tier.local);
-        let (mut all, mut waits, mut shares) = (0.0, 0.0, 0.0);
-        for class in 0..client.weights.len() {
-            if !sought.may_be(service.classes.group[class]) {
-                continue;
-            }
-            let missing = keyed.missing(class, sought.known, local);
-            let asked = client.weights[class] * missing;
-            let pairs = (service.classes.keys[class] * missing * copies).max(1e-9);
-            let shared = (loads.shared[class] / pairs).min(1.0);
-            all += asked;
-            shares += asked * shared;
-            waits += asked * (loads.flights[class] / pairs).min(1.0 - shared);
-        }
-        if all > 0.0 {
-            (waits / all, shares / all)
-        } else {
-            (0.0, 0.0)
-        }
-    }
-
-    /// Adds loads for keys that an earlier try found missing.
-    fn mix_again(&mut self, index: usize, id: u32, seen: u32, count: u64) {
-        let Some(past) = self.past(index, seen) else {
-            return;
-        };
-        let mix = past.mix.clone();
-        if let Some(launch) = self.services[index].loads.launch(id) {
-            for (sum, share) in launch.mix.iter_mut().zip(&mix) {
-                *sum += share * count as f64;
-            }
-        }
-    }
-
-    /// Works out which keys the loads of this tick are for.
-    pub(super) fn seal(&mut self, index: usize) {
-        let tick = self.tick;
-        let ids: Vec<u32> = {
-            let loads = &self.services[index].loads;
-            let recent = loads.launches.iter().enumerate().rev().take(4);
-            recent
-                .filter(|(_, launch)| launch.tick == tick && !launch.sealed)
-                .map(|(offset, _)| loads.base + offset as u32)
-                .collect()
-        };
-        for id in ids {
-            self.seal_launch(index, id);
-        }
-    }
-
-    pub(super) fn seal_launch(&mut self, index: usize, id: u32) {
-        let service = &mut self.services[index];
-        let group_loads = &mut service.loads;
-        let Some(launch) = group_loads.launches.get_mut((id - group_loads.base) as usize) else {
-            return;
-        };
-        if launch.sealed {
-            return;
-        }
-        launch.sealed = true;
-        if service.tiers.is_empty() && !group_loads.coalesces {
-            return;
-        }
-        if launch.purpose == Some(Purpose::Write) {
-            return;
-        }
-        let keyed = &group_loads.keyed;
-        let coalesces = group_loads.coalesces || group_loads.leases;
-        let copies = if group_loads.leases { 1.0 } else { service.up };
-        let keys = &service.classes.keys;
-        let local = service.tiers.first().is_some_and(|tier| tier.local);
-        let (mut known, mut unknown) = (0, 0);
-        launch.first.clear();
-        launch.first.extend_from_slice(&launch.mix);
-        launch.blind.clear();
-        let group_of = &service.classes.group;
-        for (client, sought, count) in &launch.counts {
-            let weights = &self.clients[*client as usize].weights;
-            let part = |class: usize| {
-                if !sought.may_be(group_of[class]) {
-                    return 0.0;
-                }
-                let missing = keyed.missing(class, sought.known, local);
-                // Who asks for what is being loaded joins instead.
-                let under_way = group_loads.flights[class] + group_loads.shared[class];
-                let pairs = (keys[class] * missing * copies).max(1e-9);
-                weights[class]
-                    * missing
-                    * if coalesces {
-                        (1.0 - under_way / pairs).max(0.0)
-                    } else {
-                        1.0
-                    }
-            };
-            if sought.known {
-                known += count;
-                add_mix(&mut launch.mix, &mut launch.first, part, *count);
-            } else {
-                unknown += count;
-                launch.blind.resize(weights.len(), 0.0);
-                add_mix(&mut launch.mix, &mut launch.blind, part, *count);
-            }
-        }
-        if let Some(tier) = service.tiers.last_mut() {
-            let shelf = &mut tier.shelf;
-            for class in 0..launch.first.len() {
-                let (absent, pending) = (shelf.absent[class], shelf.pending[class]);
-                let untouched = (absent - pending).max(0.0);
-                let count = launch.first[class];
-                // Who would ask for what its own instance loads already has joined that load.
-                let joined = if coalesces {
-                    group_loads.flights[class] / copies
-                } else {
-                    0.0
-                };
-                let open_to = (absent - joined).max(untouched);
-                let first = if open_to > 0.0 {
-                    untouched * taken(count / open_to)
-                } else {
-                    0.0
-                };
-                launch.first[class] = first;
-                shelf.pending[class] += first;
-            }
-        }
-        if group_loads.tracks {
-            for (flights, count) in group_loads.flights.iter_mut().zip(&launch.mix) {
-                *flights += count;
-            }
-        }
-        let again = launch.begun.saturating_sub(known + unknown);
-        let share = (known + again) as f64 / launch.begun.max(1) as f64;
-        let mix = std::mem::take(&mut launch.mix);
-        self.remember(index, &mix, share);
-        if let Some(launch) = self.services[index].loads.launch(id) {
-            launch.mix = mix;
-        }
-    }
-
-    /// What no longer matters is forgotten at the end of a tick, and places are counted.
-    pub(super) fn close_loads(&mut self, index: usize) {
-        self.settle(index);
-        if self.tick.is_multiple_of(WRITTEN_EVERY) {
-            self.invalidate(index);
-        }
-        let (tick, dt) = (self.tick, self.dt);
-        let loads = &mut self.services[index].loads;
-        loads.tidy(tick);
-        while loads.shared_ends.front().is_some_and(|(end, _)| *end <= tick) {
-            if let Some((_, counts)) = loads.shared_ends.pop_front() {
-                for (shared, count) in loads.shared.iter_mut().zip(&counts) {
-                    *shared = (*shared - count).max(0.0);
-                }
-            }
-        }
-        loads.turnover.close();
-        let limit = if loads.gated { f64::INFINITY } else { loads.limit };
-        loads.room = loads.turnover.room(limit - loads.inside as f64, dt);
-        let mix = self.copies_of(index);
-        let service = &mut self.services[index];
-        if let Some(mix) = mix {
-            let nowhere = service.classes.nowhere;
-            service.tiers[0].fill(tick, &mix, nowhere);
-        }
-    }
-
-    /// Which entries were copied into instances' memory in this tick.
-    fn copies_of(&mut self, index: usize) -> Option<Vec<f64>> {
-        let service = &mut self.services[index];
-        let copied = service.loads.take_copied();
-        if copied.is_empty() {
-            return None;
-        }
-        let keyed = &service.loads.keyed;
-        let mut mix = vec![0.0; service.classes.len()];
-        for (client, count) in copied.iter().enumerate() {
-            let weights = &self.clients[client].weights;
-            let there = |class: usize| weights[class] * (keyed.first[class] - keyed.all[class]).max(0.0);
-            let total: f64 = (0..weights.len()).map(there).sum();
-            if total > 0.0 {
-                for (class, sum) in mix.iter_mut().enumerate() {
-                    *sum += there(class) / total * *count as f64;
-                }
-            }
-        }
-        Some(mix)
-    }
-
-    /// The results of loads that have ended are shared for a while; who comes now joins no longer.
-    pub(super) fn end_flights(&mut self, index: usize, mix: &[f64], share: f64, ok: bool) {
-        let (tick, dt) = (self.tick, self.dt);
-        let loads = &mut self.services[index].loads;
-        if !loads.tracks {
-            return;
-        }
-        for (flights, count) in loads.flights.iter_mut().zip(mix) {
-            *flights = (*flights - count * share).max(0.0);
-        }
-        if ok && loads.window > 0.0 {
-            let ends = tick + (loads.window / dt) as u32;
-            if loads.shared_ends.back().is_none_or(|(end, _)| *end != ends) {
-                loads.shared_ends.push_back((ends, vec![0.0; mix.len()]));
-            }
-            if let Some((_, counts)) = loads.shared_ends.back_mut() {
-                for ((counts, shared), count) in counts.iter_mut().zip(&mut loads.shared).zip(mix) {
-                    *counts += count * share;
-                    *shared += count * share;
-                }
-            }
-        }
-    }
-
     /// A number of waiters that is a share of so many, on average.
     pub(super) fn share_of(&mut self, count: u64, share: f64) -> u64 {
         about(count as f64 * share.clamp(0.0, 1.0), &mut self.rng).min(count)
-    }
-}
-
-/// The share of things that is taken when so many draws fall on each of them on average.
-fn taken(draws: f64) -> f64 {
-    if draws < 0.02 {
-        draws * (1.0 - draws * (0.5 - draws / 6.0))
-    } else {
-        -libm::expm1(-draws)
-    }
-}
-
-fn sum_of(counts: &[f64]) -> f64 {
-    counts.iter().sum::<f64>().max(1e-12)
-}
-
-/// Adds so many loads, which fall on classes as `part` says, to two counts.
-fn add_mix(mix: &mut [f64], also: &mut [f64], part: impl Fn(usize) -> f64, count: u64) {
-    let total: f64 = (0..mix.len()).map(&part).sum();
-    if count == 0 || total <= 0.0 {
-        return;
-    }
-    let each = count as f64 / total;
-    for (class, (mix, also)) in mix.iter_mut().zip(also).enumerate() {
-        let count = part(class) * each;
-        *mix += count;
-        *also += count;
     }
 }

@@ -2,8 +2,8 @@
 
 use seawall_core::draw;
 
-use super::caches::Piece;
 use super::cohort::{Cohort, NEVER, Purpose, Sought, Who, deal};
+use super::nodes::Piece;
 use super::panel::End;
 use super::{Outcome, Stage, World};
 use crate::services::SOON;

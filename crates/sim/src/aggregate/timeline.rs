@@ -561,7 +561,7 @@ impl World {
 }
 
 /// What a fault makes of nodes of a cache.
-fn break_nodes(nodes: &mut super::caches::Nodes, fault: &Fault, end: Time) {
+fn break_nodes(nodes: &mut super::nodes::Nodes, fault: &Fault, end: Time) {
     nodes.answers &= !matches!(
         fault,
         Fault::Kill
