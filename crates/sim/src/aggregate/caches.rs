@@ -275,17 +275,26 @@ impl Tier {
                 }
             }
         }
-        match (&played.stale, &mut self.stale) {
-            (None, stale) => *stale = None,
-            (Some(settings), None) => {
-                let shelf = |span: Span| {
-                    let ticks = (span.as_secs_f64() / self.dt / f64::from(STALE_EVERY) + 2.0).min(1e8);
-                    Shelf::new(self.shelf.keys.clone(), ticks)
+        match &played.stale {
+            None => self.stale = None,
+            Some(settings) => {
+                let ticks = |span: Span| {
+                    let ticks = span.as_secs_f64() / self.dt / f64::from(STALE_EVERY);
+                    (ticks + 2.0).min(1e8)
                 };
                 let bound = settings.while_revalidating.max(settings.on_error);
-                self.stale = Some([shelf(settings.while_revalidating), shelf(bound)]);
+                let lives = [ticks(settings.while_revalidating), ticks(bound)];
+                let same = |stale: &[Shelf; 2]| {
+                    let pairs = stale.iter().zip(lives);
+                    pairs
+                        .into_iter()
+                        .all(|(shelf, life)| (shelf.longest() - life.max(1.0)).abs() < 0.5)
+                };
+                // Bounds that change begin with nothing: what is stale already is forgotten.
+                if !self.stale.as_ref().is_some_and(same) {
+                    self.stale = Some(lives.map(|life| Shelf::new(self.shelf.keys.clone(), life)));
+                }
             }
-            (Some(_), Some(_)) => {}
         }
         self.reshape();
     }

@@ -180,13 +180,17 @@ fn of_policies(policies: &Policies, whose: &str, reasons: &mut Vec<String>) {
     if let Some(settings) = coalesce {
         let coalesce::Settings {
             window: _,
-            age_max: _,
+            age_max,
             wait_max: _,
             waiters_max,
         } = settings;
         refuse(
             *waiters_max != coalesce::Settings::default().waiters_max,
             "coalesce.waiters_max",
+        );
+        refuse(
+            *age_max < coalesce::Settings::default().age_max,
+            "coalesce.age_max",
         );
     }
     let ttl::Settings {

@@ -39,7 +39,10 @@ impl World {
     pub(super) fn seal_launch(&mut self, index: usize, id: u32) {
         let service = &mut self.services[index];
         let group_loads = &mut service.loads;
-        let Some(launch) = group_loads.launches.get_mut((id - group_loads.base) as usize) else {
+        let Some(launch) = group_loads
+            .launches
+            .get_mut(id.wrapping_sub(group_loads.base) as usize)
+        else {
             return;
         };
         if launch.sealed {
