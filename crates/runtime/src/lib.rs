@@ -50,6 +50,8 @@
 
 pub mod envelope;
 pub mod origin;
+#[cfg(any(feature = "postgres", feature = "sqlite", feature = "http"))]
+pub mod origins;
 #[cfg(feature = "redis")]
 pub mod redis;
 

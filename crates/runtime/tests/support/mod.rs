@@ -3,6 +3,7 @@
 //! A server ends with its handle, and also with the thread that started it, so start it in the test's own thread.
 #![allow(dead_code, reason = "no test uses all of it")]
 
+pub(crate) mod postgres;
 pub(crate) mod proxy;
 pub(crate) mod redis;
 
@@ -66,6 +67,10 @@ impl Process {
 
     pub(crate) fn of(child: Child) -> Process {
         Process(child)
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
