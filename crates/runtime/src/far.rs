@@ -119,6 +119,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
         if !damage.is_corrupt() {
             return Look::Missing;
         }
+        self.meters.fault(tier, CacheFault::Corrupt);
         // Its version is not to be trusted, and must not keep a right value out.
         self.spawn_work(FarWork::Delete(Delete {
             tier,

@@ -170,10 +170,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Cache<K, V> {
                 page.add(Metric::CacheEntries, name, &label, entries as f64);
             }
             for fault in CacheFault::ALL {
-                let count = match fault {
-                    CacheFault::Corrupt if place + 1 == tiers.len() => read(&meters.corrupt),
-                    _ => read(&meters.faults[place][fault as usize]),
-                };
+                let count = read(&meters.faults[place][fault as usize]);
                 let label = [("tier", tier.name.as_str()), ("reason", fault.name())];
                 page.add(Metric::CacheErrors, name, &label, count as f64);
             }
@@ -189,6 +186,9 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Cache<K, V> {
                 count as f64,
             );
         }
+        let good = Ending::ALL.iter().filter(|ending| ending.is_good());
+        let good: u64 = good.map(|ending| read(&meters.endings[*ending as usize])).sum();
+        page.add(Metric::Goodput, name, &[], (good + alone) as f64);
         for (reason, count) in Reason::ALL.iter().zip(counters.shed) {
             page.add(Metric::Shed, name, &[("reason", reason.name())], count as f64);
         }

@@ -20,7 +20,7 @@ const INTRODUCTION: Duration = Duration::from_secs(3);
 const SENDERS_MAX: usize = 4096;
 
 const MAGIC: &[u8; 4] = b"SWB\x01";
-const LENGTH: usize = 29;
+const LENGTH: usize = 37;
 
 /// One thing that is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,17 +41,18 @@ pub(super) enum What {
 
 impl Word {
     pub(super) fn write(&self, bytes: &mut Vec<u8>) {
-        let (kind, hash) = match self.what {
-            What::Beat => (0, 0),
-            What::Invalid(Invalidation::Key(hash)) => (1, hash),
-            What::Invalid(Invalidation::Tag(hash)) => (2, hash),
-            What::Bye => (3, 0),
+        let (kind, hash, version) = match self.what {
+            What::Beat => (0, 0, 0),
+            What::Invalid(Invalidation::Key { hash, version }) => (1, hash, version),
+            What::Invalid(Invalidation::Tag(hash)) => (2, hash, 0),
+            What::Bye => (3, 0, 0),
         };
         bytes.extend_from_slice(MAGIC);
         bytes.extend_from_slice(&self.sender.to_be_bytes());
         bytes.extend_from_slice(&self.count.to_be_bytes());
         bytes.push(kind);
         bytes.extend_from_slice(&hash.to_be_bytes());
+        bytes.extend_from_slice(&version.to_be_bytes());
     }
 
     /// The words of a message; `None` for what is none of ours.
@@ -64,10 +65,12 @@ impl Word {
         let (sender, rest) = rest.split_first_chunk()?;
         let (count, rest) = rest.split_first_chunk()?;
         let (kind, rest) = rest.split_first()?;
-        let hash = u64::from_be_bytes(rest.try_into().ok()?);
+        let (hash, rest) = rest.split_first_chunk()?;
+        let hash = u64::from_be_bytes(*hash);
+        let version = u64::from_be_bytes(rest.try_into().ok()?);
         let what = match kind {
             0 => What::Beat,
-            1 => What::Invalid(Invalidation::Key(hash)),
+            1 => What::Invalid(Invalidation::Key { hash, version }),
             2 => What::Invalid(Invalidation::Tag(hash)),
             3 => What::Bye,
             _ => return None,
@@ -136,7 +139,7 @@ mod tests {
         }
     }
 
-    const KEY: What = What::Invalid(Invalidation::Key(42));
+    const KEY: What = What::Invalid(Invalidation::Key { hash: 42, version: 5 });
 
     #[test]
     fn a_jump_in_the_count_is_a_loss() {

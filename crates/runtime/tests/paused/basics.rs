@@ -1,5 +1,8 @@
 //! What one caller sees.
 
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
 use seawall::core::time::{Span, Time};
 use seawall::{Cache, CacheFault, Class, Error, Freshness, Loaded, Options, Policies, Source};
 
@@ -281,6 +284,7 @@ async fn the_metrics_page_is_what_prometheus_reads() {
         "cache_misses_total{component=\"users\",tier=\"memory\"} 1",
         "cache_sets_total{component=\"users\",tier=\"memory\"} 1",
         "requests_total{component=\"users\",outcome=\"fresh\"} 3",
+        "goodput_total{component=\"users\"} 3",
         "origin_requests_total{component=\"users\"} 1",
         "origin_duration_seconds_bucket{component=\"users\",le=\"0.01\"} 1",
         "origin_duration_seconds_sum{component=\"users\"} 0.01",
@@ -299,6 +303,7 @@ async fn the_metrics_page_is_what_prometheus_reads() {
     once.sort_unstable();
     once.dedup();
     assert_eq!(names.len(), once.len(), "each family is there once");
+    assert!(checked(&text), "promtool has something to say");
 }
 
 #[tokio::test(start_paused = true)]
@@ -345,4 +350,17 @@ async fn the_clock_of_a_cache_may_start_anywhere() {
         .await
         .expect("it is loaded");
     assert_eq!(answer.version, start.as_nanos());
+}
+
+/// Whether a real Prometheus finds nothing wrong with a page.
+fn checked(page: &str) -> bool {
+    let promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .spawn();
+    let mut promtool = promtool.expect("promtool is there: ./test installs it");
+    let mut input = promtool.stdin.take().expect("it has an input");
+    input.write_all(page.as_bytes()).expect("it reads");
+    drop(input);
+    promtool.wait().expect("it ends").success()
 }
