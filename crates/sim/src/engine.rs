@@ -58,7 +58,7 @@ pub struct Choice {
 
 impl Choice {
     /// The engine that `options` ask for, or the one that suits the scenario best.
-    pub fn of(_scenario: &Scenario, options: &Options) -> Choice {
+    pub fn of(scenario: &Scenario, options: &Options) -> Choice {
         let why = match options.engine {
             Engine::Auto => "no faster engine plays this scenario".to_owned(),
             _ => "it was asked for".to_owned(),
@@ -69,7 +69,10 @@ impl Choice {
                 asked => asked,
             },
             why,
-            envelope: "every request is played".to_owned(),
+            envelope: match options.engine {
+                Engine::Aggregate => crate::aggregate::spell_envelope(scenario),
+                _ => "every request is played".to_owned(),
+            },
         }
     }
 }

@@ -9,6 +9,7 @@
 //! Same scenario and same [`Options`], same [`Run`], to the byte. Threads are used across runs, never inside one.
 
 pub mod agenda;
+mod aggregate;
 mod caches;
 mod clients;
 mod databases;
@@ -33,6 +34,7 @@ use seawall_core::record::Record;
 use seawall_core::rng::Seed;
 use seawall_scenario::Scenario;
 
+pub use aggregate::{Envelope, envelope};
 pub use engine::{Choice, Engine};
 
 /// Which run of a scenario.
@@ -83,7 +85,8 @@ pub fn simulate(scenario: &Scenario, options: &Options, progress: &dyn Fn(f64)) 
     let choice = Choice::of(scenario, options);
     match choice.engine {
         Engine::Auto | Engine::Exact => exact(scenario, options, choice, progress),
-        Engine::Elided | Engine::Aggregate => Err(Refusal(format!(
+        Engine::Aggregate => aggregate::play(scenario, options, choice, progress),
+        Engine::Elided => Err(Refusal(format!(
             "the {} engine cannot play this scenario",
             choice.engine
         ))),

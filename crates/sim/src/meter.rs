@@ -120,9 +120,23 @@ impl Meter {
         self.clocks[timer.0 as usize].histogram.record(took);
     }
 
+    /// The same length of time, so many times.
     #[inline]
     pub(crate) fn time_many(&mut self, timer: Timer, took: Span, count: u64) {
         self.clocks[timer.0 as usize].histogram.record_many(took, count);
+    }
+
+    /// Counts what is spread evenly over nodes of which the last `writers` take the writes and the others the reads.
+    pub(crate) fn add_spread(&mut self, nodes: &[Counter], amount: f64, reads: bool, writers: f64) {
+        let readers = nodes.len().saturating_sub(writers as usize);
+        let nodes = if reads {
+            &nodes[..readers]
+        } else {
+            &nodes[readers..]
+        };
+        for node in nodes {
+            self.add(*node, amount / nodes.len() as f64);
+        }
     }
 
     /// The quantile of what a timer saw since the period began; nothing when it saw nothing.

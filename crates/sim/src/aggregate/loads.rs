@@ -1,0 +1,522 @@
+//! Loads on their way to the origin: who shares another's, who is let in, who waits for a place, who gives up.
+
+use std::collections::VecDeque;
+
+use seawall_core::gate::Reason;
+use seawall_core::policies::Policies;
+use seawall_core::rng::{Seed, Stream};
+use seawall_core::time::{Span, Time};
+
+use super::cohort::{Cohort, NEVER, Purpose, Sought, Who, about};
+use super::looks::{Keyed, Past};
+use super::panel::Panel;
+use super::services::Turnover;
+use super::{Outcome, Stage, World};
+
+/// The most ticks for which it is remembered what look-ups found missing.
+const PAST_MAX: usize = 2048;
+
+/// Loads that were begun in one tick, and who waits for them.
+#[derive(Debug, Default)]
+pub(super) struct Launch {
+    pub(super) tick: u32,
+    pub(super) purpose: Option<Purpose>,
+    pub(super) begun: u64,
+    /// Loads that have not ended.
+    pub(super) open: u64,
+    pub(super) waiters: Vec<Waiter>,
+    /// How many are for each class.
+    pub(super) mix: Vec<f64>,
+    /// Keys of each class for which one of these loads was the first.
+    pub(super) first: Vec<f64>,
+    /// Loads for keys of which nothing is known: they may be cached.
+    pub(super) blind: Vec<f64>,
+    /// Loads by client and by what is known of their keys.
+    pub(super) counts: Vec<(u8, Sought, u64)>,
+    pub(super) sealed: bool,
+    /// How many have ended in this tick, well and badly.
+    pub(super) good: u64,
+    pub(super) bad: u64,
+}
+
+/// Requests that wait for a load.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waiter {
+    pub(super) cohort: Cohort,
+    /// Their age when they have waited long enough.
+    pub(super) until: f64,
+}
+
+/// The loads of a service.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a protection that is on or off"
+)]
+pub(super) struct Loads {
+    pub(super) launches: VecDeque<Launch>,
+    /// The number of the first of them.
+    pub(super) base: u32,
+    pub(super) spare: Vec<Launch>,
+    /// Launches of which loads have ended in this tick.
+    pub(super) touched: Vec<u32>,
+    pub(super) keyed: Keyed,
+    pub(super) classes: usize,
+    pub(super) origin_panel: Option<Panel>,
+    /// Places at the origin, over all instances; waiting places; seconds that one waits.
+    pub(super) limit: f64,
+    pub(super) places: f64,
+    pub(super) patience: f64,
+    pub(super) inside: u64,
+    pub(super) line: VecDeque<Cohort>,
+    pub(super) lined: u64,
+    pub(super) room: f64,
+    pub(super) turnover: Turnover,
+    /// Seconds that loads take of late.
+    pub(super) takes: f64,
+    pub(super) hard: f64,
+    pub(super) total: f64,
+    pub(super) cancels: bool,
+    /// The database itself knows of the limit.
+    pub(super) gated: bool,
+    pub(super) coalesces: bool,
+    /// Whether it matters which keys are being loaded.
+    pub(super) tracks: bool,
+    pub(super) window: f64,
+    pub(super) wait_max: f64,
+    pub(super) leases: bool,
+    /// Loads under way that others can join, by class; and shared results by class, with when they are forgotten.
+    pub(super) flights: Vec<f64>,
+    pub(super) shared: Vec<f64>,
+    pub(super) shared_ends: VecDeque<(u32, Vec<f64>)>,
+    pub(super) refreshes_max: f64,
+    pub(super) refreshes: u64,
+    pub(super) seed: Seed,
+    pub(super) index: usize,
+    pub(super) rng: Stream,
+    pub(super) begun: f64,
+    pub(super) coalesced: f64,
+    pub(super) retried: f64,
+    pub(super) warmed: f64,
+    pub(super) copied: Vec<u64>,
+    /// By client: writes that have not taken their keys out of the caches yet.
+    pub(super) written: Vec<u64>,
+    /// Shares of requests for which there is something stale, and the tick for which they were worked out.
+    pub(super) stale_shares: Vec<(u32, f64)>,
+    /// Room to count in.
+    pub(super) counted: Vec<f64>,
+}
+
+impl Loads {
+    pub(super) fn new(classes: usize, seed: Seed, index: usize) -> Loads {
+        Loads {
+            launches: VecDeque::new(),
+            base: 0,
+            spare: Vec::new(),
+            touched: Vec::new(),
+            keyed: Keyed::default(),
+            classes,
+            origin_panel: None,
+            limit: f64::INFINITY,
+            places: 0.0,
+            patience: 0.0,
+            inside: 0,
+            line: VecDeque::new(),
+            lined: 0,
+            room: f64::INFINITY,
+            turnover: Turnover::default(),
+            takes: 0.0,
+            hard: f64::INFINITY,
+            total: f64::INFINITY,
+            cancels: false,
+            gated: false,
+            coalesces: false,
+            tracks: false,
+            window: 0.0,
+            wait_max: f64::INFINITY,
+            leases: false,
+            flights: vec![0.0; classes],
+            shared: vec![0.0; classes],
+            shared_ends: VecDeque::new(),
+            refreshes_max: 0.0,
+            refreshes: 0,
+            seed,
+            index,
+            rng: seed.stream("loads", index as u64),
+            begun: 0.0,
+            coalesced: 0.0,
+            retried: 0.0,
+            warmed: 0.0,
+            copied: Vec::new(),
+            written: Vec::new(),
+            stale_shares: Vec::new(),
+            counted: Vec::new(),
+        }
+    }
+
+    pub(super) fn retune(&mut self, now: Time, played: &Policies, up: f64) {
+        let seconds = |span: Option<Span>| span.map_or(f64::INFINITY, Span::as_secs_f64);
+        match (&mut self.origin_panel, &played.origin_breaker) {
+            (panel, None) => *panel = None,
+            (Some(panel), Some(settings)) => {
+                panel.retune(now, settings);
+                panel.resize(up);
+            }
+            (panel, Some(settings)) => {
+                let rng = self.seed.stream("origin breakers", self.index as u64);
+                *panel = Some(Panel::new(settings, up, rng));
+            }
+        }
+        let limit = played.limit.as_ref();
+        self.limit = limit.map_or(f64::INFINITY, |limit| f64::from(limit.max) * up);
+        self.places = limit.map_or(0.0, |limit| f64::from(limit.places) * up);
+        self.patience = limit.map_or(0.0, |limit| limit.timeout.as_secs_f64());
+        self.hard = seconds(played.deadline.hard);
+        self.total = seconds(played.deadline.total);
+        self.cancels = played.deadline.cancel;
+        self.coalesces = played.coalesce.is_some();
+        let coalesce = played.coalesce.clone().unwrap_or_default();
+        self.window = coalesce.window.as_secs_f64();
+        self.wait_max = coalesce.wait_max.as_secs_f64();
+        self.leases = played.lease.is_some();
+        self.tracks = self.coalesces || self.leases || played.stale.is_some();
+        let refreshes = played.stale.as_ref().map_or(0, |stale| stale.refreshes_max);
+        self.refreshes_max = f64::from(refreshes) * up;
+    }
+
+    /// Keeps what look-ups find missing for so many ticks.
+    pub(super) fn remember_for(&mut self, ticks: usize) {
+        self.keyed.past.resize(ticks.min(PAST_MAX), Past::default());
+    }
+
+    /// The limit on loads, as the gate of the database that they all go to.
+    pub(super) fn gate(&self) -> Option<super::databases::Gate> {
+        self.limit.is_finite().then_some(super::databases::Gate {
+            most: self.limit,
+            places: self.places,
+            patience: self.patience,
+        })
+    }
+
+    pub(super) fn limit(&self) -> Option<f64> {
+        self.limit.is_finite().then_some(self.limit)
+    }
+
+    /// Writes of a launch have been made.
+    pub(super) fn note_written(&mut self, id: u32, count: u64) {
+        let first = self.launch(id).and_then(|launch| launch.waiters.first());
+        if let Some(Who::Client { client, .. }) = first.map(|waiter| waiter.cohort.who) {
+            let client = client as usize;
+            if self.written.len() <= client {
+                self.written.resize(client + 1, 0);
+            }
+            self.written[client] += count;
+        }
+    }
+
+    /// A hit in the shared cache is copied into memory.
+    pub(super) fn note_copied(&mut self, cohort: &Cohort, count: u64) {
+        if let Who::Client { client, .. } = cohort.who {
+            let client = client as usize;
+            if self.copied.len() <= client {
+                self.copied.resize(client + 1, 0);
+            }
+            self.copied[client] += count;
+        }
+    }
+
+    pub(super) fn take_copied(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.copied)
+    }
+
+    /// Loads of a launch have ended; what comes of it is worked out at the end of the tick.
+    pub(super) fn ended(&mut self, id: u32, count: u64, ok: bool) {
+        let Some(launch) = self.launches.get_mut((id - self.base) as usize) else {
+            return;
+        };
+        if launch.good + launch.bad == 0 {
+            self.touched.push(id);
+        }
+        if ok {
+            launch.good += count;
+        } else {
+            launch.bad += count;
+        }
+        launch.open -= count;
+    }
+
+    pub(super) fn launch(&mut self, id: u32) -> Option<&mut Launch> {
+        self.launches.get_mut(id.checked_sub(self.base)? as usize)
+    }
+
+    /// The launch that loads of this tick belong to.
+    pub(super) fn current(&mut self, tick: u32, purpose: Purpose) -> u32 {
+        let open = self
+            .launches
+            .iter()
+            .rev()
+            .take(4)
+            .position(|launch| launch.tick == tick && launch.purpose == Some(purpose) && !launch.sealed);
+        let last = self.base + self.launches.len() as u32;
+        if let Some(back) = open {
+            return last - 1 - back as u32;
+        }
+        let mut launch = self.spare.pop().unwrap_or_default();
+        launch.tick = tick;
+        launch.purpose = Some(purpose);
+        launch.sealed = false;
+        (launch.begun, launch.open) = (0, 0);
+        (launch.good, launch.bad) = (0, 0);
+        launch.waiters.clear();
+        launch.counts.clear();
+        launch.mix.clear();
+        launch.mix.resize(self.classes, 0.0);
+        launch.first.clear();
+        self.launches.push_back(launch);
+        last
+    }
+
+    /// Forgets launches that are over.
+    pub(super) fn tidy(&mut self, tick: u32) {
+        while let Some(first) = self.launches.front() {
+            let over = first.open == 0 && first.waiters.is_empty() && first.tick < tick;
+            if !over {
+                break;
+            }
+            if let Some(launch) = self.launches.pop_front() {
+                self.spare.push(launch);
+            }
+            self.base += 1;
+        }
+    }
+}
+
+/// What is wanted of the origin.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    pub(super) purpose: Purpose,
+    pub(super) sought: Sought,
+}
+
+impl World {
+    /// Requests need the origin.
+    pub(super) fn load(&mut self, index: usize, mut cohort: Cohort, purpose: Purpose, sought: Sought) {
+        let wanted = Wanted { purpose, sought };
+        if purpose == Purpose::Read {
+            cohort = self.serve_stale_first(index, cohort, sought);
+            cohort = self.join(index, cohort, wanted);
+        }
+        if cohort.count == 0 {
+            return;
+        }
+        let (now, tick) = (self.now, self.tick);
+        let loads = &mut self.services[index].loads;
+        if let Some(panel) = &mut loads.origin_panel {
+            let passed = panel.admit(now, tick, cohort.count);
+            let open = cohort.split(cohort.count - passed);
+            self.shed_load(index, open, Reason::OriginOpen);
+        }
+        if cohort.count == 0 {
+            return;
+        }
+        // Writes pass the line, and so do refreshes, which stand in none.
+        let loads = &mut self.services[index].loads;
+        let begins = if purpose == Purpose::Write || loads.limit.is_infinite() || loads.gated {
+            cohort.count
+        } else if loads.lined > 0 {
+            0
+        } else {
+            (loads.room.max(0.0) as u64).min(cohort.count)
+        };
+        let waits = if begins < cohort.count {
+            let room = (loads.places - loads.lined as f64).max(0.0) as u64;
+            room.min(cohort.count - begins)
+        } else {
+            0
+        };
+        let beginning = cohort.split(begins);
+        let waiting = cohort.split(waits);
+        self.shed_load(index, cohort, Reason::OriginLimit);
+        if beginning.count > 0 {
+            let load = self.attach(index, beginning, wanted);
+            self.begin_load(index, load);
+        }
+        if waiting.count > 0 {
+            let load = self.attach(index, waiting, wanted);
+            let loads = &mut self.services[index].loads;
+            loads.lined += load.count;
+            loads.line.push_back(load);
+        }
+    }
+
+    /// Requests wait for loads of their own from now on; gives back these loads.
+    pub(super) fn attach(&mut self, index: usize, cohort: Cohort, wanted: Wanted) -> Cohort {
+        let tick = self.tick;
+        let loads = &mut self.services[index].loads;
+        let id = loads.current(tick, wanted.purpose);
+        let (hard, total) = (loads.hard, loads.total);
+        let fresh = loads.launch(id).is_some_and(|launch| launch.begun == 0);
+        if let Some(launch) = loads.launch(id) {
+            launch.begun += cohort.count;
+            launch.open += cohort.count;
+            let client = match cohort.who {
+                Who::Client { client, seen, .. } if seen == NEVER => Some(client),
+                _ => None,
+            };
+            if let Some(client) = client {
+                let mut counts = launch.counts.iter_mut();
+                match counts.find(|count| (count.0, count.1) == (client, wanted.sought)) {
+                    Some(known) => known.2 += cohort.count,
+                    None => launch.counts.push((client, wanted.sought, cohort.count)),
+                }
+            }
+        }
+        if let Who::Client { seen, .. } = cohort.who
+            && seen != NEVER
+        {
+            self.mix_again(index, id, seen, cohort.count);
+        }
+        let load = Cohort {
+            who: Who::Load {
+                service: index as u8,
+                purpose: wanted.purpose,
+                launch: id,
+            },
+            count: cohort.count,
+            born: tick,
+            first: 0,
+            read: wanted.purpose != Purpose::Write,
+            age: 0.0,
+            since: 0.0,
+            lag: 0.0,
+        };
+        if fresh && hard.is_finite() {
+            let stage = Stage::Hard { service: index as u8 };
+            self.later(stage, Cohort { age: hard, ..load });
+        }
+        let until = cohort.since + total;
+        self.wait(index, id, cohort, until, wanted.sought.known);
+        load
+    }
+
+    /// Requests wait for the loads of a launch.
+    pub(super) fn wait(&mut self, index: usize, id: u32, mut cohort: Cohort, until: f64, known: bool) {
+        if let Who::Client { seen, .. } = &mut cohort.who {
+            *seen = if known { self.tick } else { NEVER };
+        }
+        if known {
+            self.note_missed(&cohort, true);
+        }
+        if until.is_finite() {
+            let load = Cohort {
+                who: Who::Load {
+                    service: index as u8,
+                    purpose: Purpose::Read,
+                    launch: id,
+                },
+                age: until,
+                ..cohort
+            };
+            self.later(Stage::Waited { service: index as u8 }, load);
+        }
+        let waiters = self.services[index]
+            .loads
+            .launch(id)
+            .map(|launch| &mut launch.waiters);
+        if let Some(waiters) = waiters {
+            let like = waiters
+                .last_mut()
+                .filter(|last| last.until.total_cmp(&until).is_eq() || (last.until - until).abs() < 1e-3);
+            if !like.is_some_and(|last| last.cohort.join(&cohort)) {
+                waiters.push(Waiter { cohort, until });
+            }
+        }
+    }
+
+    /// Loads have a place at the origin.
+    pub(super) fn begin_load(&mut self, index: usize, mut load: Cohort) {
+        let service = &mut self.services[index];
+        let loads = &mut service.loads;
+        loads.inside += load.count;
+        loads.room -= load.count as f64;
+        if load.read && !loads.gated {
+            loads.begun += load.count as f64;
+        }
+        load.since = load.age;
+        let spares = matches!(
+            service.fallback,
+            Some((_, seawall_scenario::FallbackWhen::CacheDown))
+        );
+        let caches_fail = service.tiers.iter().any(|tier| !tier.local && tier.up() < 0.5);
+        let target = match service.fallback {
+            Some((target, _)) if spares && caches_fail && load.read => Some(target),
+            _ => service.origin,
+        };
+        match target {
+            Some(target) => self.send(target, load),
+            None => self.landed(load, true, false),
+        }
+    }
+
+    pub(super) fn shed_load(&mut self, index: usize, cohort: Cohort, reason: Reason) {
+        if cohort.count > 0 {
+            self.failed(index, cohort, Some(reason));
+        }
+    }
+
+    /// Requests get no answer from the origin: a stale one where that is allowed, or none.
+    pub(super) fn failed(&mut self, index: usize, cohort: Cohort, shed: Option<Reason>) {
+        let cohort = self.serve_stale_on_error(index, cohort);
+        if cohort.count == 0 {
+            return;
+        }
+        let outcome = match shed {
+            Some(reason) => {
+                self.services[index]
+                    .door
+                    .shed(&mut self.meter, reason, cohort.count);
+                Outcome::Shed
+            }
+            None => Outcome::Error,
+        };
+        self.answer(index, cohort, outcome);
+    }
+
+    /// Loads in line begin as far as there is room, and are given up when they have waited too long.
+    pub(super) fn promote(&mut self, index: usize) {
+        while let Some(first) = self.services[index].loads.line.front().copied() {
+            let patience = self.services[index].loads.patience;
+            let waited = self.age(&first);
+            let loads = &mut self.services[index].loads;
+            if waited >= patience {
+                loads.line.pop_front();
+                loads.lined -= first.count;
+                let late = Cohort {
+                    age: patience,
+                    ..first
+                };
+                self.end_loads(index, late, false, Some(Reason::OriginTimeout));
+                continue;
+            }
+            let begins = (loads.room.max(0.0) as u64).min(first.count);
+            if begins == 0 {
+                break;
+            }
+            loads.lined -= begins;
+            if begins == first.count {
+                loads.line.pop_front();
+            } else if let Some(front) = loads.line.front_mut() {
+                front.count -= begins;
+            }
+            let load = Cohort {
+                age: waited,
+                ..first.part(begins)
+            };
+            self.begin_load(index, load);
+        }
+    }
+
+    /// A number of waiters that is a share of so many, on average.
+    pub(super) fn share_of(&mut self, count: u64, share: f64) -> u64 {
+        about(count as f64 * share.clamp(0.0, 1.0), &mut self.rng).min(count)
+    }
+}

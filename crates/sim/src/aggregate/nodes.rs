@@ -1,0 +1,137 @@
+//! Nodes of a cache that fare alike, and what they make of look-ups and writes.
+
+use seawall_core::guard::CacheFault;
+use seawall_core::link::{Delivery, Link};
+use seawall_core::time::Time;
+
+use super::caches::Tier;
+
+/// Messages that are sent over a faulty link to see what becomes of all.
+const SAMPLE: usize = 200;
+
+/// What a node makes of a share of the look-ups.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Piece {
+    pub(super) share: f64,
+    pub(super) took: f64,
+    pub(super) fault: Option<CacheFault>,
+}
+
+/// Nodes that fare alike.
+#[derive(Clone, Debug)]
+pub(super) struct Nodes {
+    pub(super) count: f64,
+    pub(super) link: Link,
+    pub(super) says: Option<CacheFault>,
+    pub(super) writes_say: Option<CacheFault>,
+    pub(super) frozen_until: Option<Time>,
+    pub(super) answers: bool,
+    pub(super) slow: f64,
+    pub(super) far: f64,
+    pub(super) pieces: Vec<Piece>,
+    /// The share of writes that its link lets through in time.
+    pub(super) writes: f64,
+    /// Look-ups in a tick: on average of late, and in this one.
+    pub(super) asked: f64,
+    pub(super) asked_now: f64,
+}
+
+impl Tier {
+    /// Works out again what nodes make of look-ups.
+    pub(super) fn reshape(&mut self) {
+        for group in 0..self.nodes.len() {
+            let pieces = self.pieces(group);
+            self.nodes[group].pieces = pieces;
+            // Storing takes no time of the node, only that of the way.
+            let (size, patience, far) = (self.written.entry_size, self.timeout, self.nodes[group].far);
+            let nodes = &mut self.nodes[group];
+            let sent = (0..SAMPLE).filter(|_| {
+                let delivery = nodes.link.send(Time::ZERO, size, &mut self.rng);
+                matches!(delivery, Delivery::At(at) if at.as_secs_f64() + far <= patience)
+            });
+            nodes.writes = sent.count() as f64 / SAMPLE as f64;
+        }
+    }
+
+    fn pieces(&mut self, group: usize) -> Vec<Piece> {
+        let patience = self.timeout;
+        let late = |share: f64| Piece {
+            share,
+            took: patience,
+            fault: Some(CacheFault::TimedOut),
+        };
+        let size = self.written.entry_size;
+        let nodes = &mut self.nodes[group];
+        let plain = nodes.link.healthy() && nodes.says.is_none();
+        let steady = self.latency.is_fixed() && plain;
+        let count = if steady { 1 } else { SAMPLE as u64 };
+        let mut lengths = Vec::new();
+        self.latency.deal(count, &mut self.rng, |length, count| {
+            lengths.extend(std::iter::repeat_n(length, count as usize));
+        });
+        let mut pieces: Vec<Piece> = Vec::new();
+        for length in lengths {
+            let mut took = length * nodes.slow + nodes.far;
+            let mut fault = None;
+            match nodes.link.send(Time::ZERO, size, &mut self.rng) {
+                Delivery::At(at) => took += at.as_secs_f64(),
+                Delivery::Refused => (took, fault) = (took.min(patience), Some(CacheFault::Refused)),
+                Delivery::Reset => (took, fault) = (took.min(patience), Some(CacheFault::Reset)),
+                Delivery::Dropped | Delivery::Held => (took, fault) = (patience, Some(CacheFault::TimedOut)),
+            }
+            let share = 1.0 / count as f64;
+            pieces.push(match fault {
+                Some(_) => Piece { share, took, fault },
+                None if took > patience => late(share),
+                None => Piece {
+                    share,
+                    took,
+                    fault: nodes.says,
+                },
+            });
+        }
+        fold(pieces)
+    }
+
+    /// The share of what is loaded that is stored on the nodes of a group.
+    pub(super) fn stores(&self, group: usize) -> f64 {
+        let nodes = &self.nodes[group];
+        let well = nodes.writes_say.is_none() && nodes.says.is_none() && nodes.frozen_until.is_none();
+        if self.local {
+            1.0
+        } else if well {
+            nodes.writes
+        } else {
+            0.0
+        }
+    }
+}
+
+/// Puts pieces together that are alike, so that few are left.
+fn fold(mut pieces: Vec<Piece>) -> Vec<Piece> {
+    const KEPT: usize = 8;
+    if pieces.len() <= 1 {
+        return pieces;
+    }
+    pieces.sort_by(|a, b| {
+        (a.fault, a.took)
+            .partial_cmp(&(b.fault, b.took))
+            .unwrap_or(std::cmp::Ordering::Equal)
+    });
+    let each = 1.0 / KEPT as f64;
+    let mut folded: Vec<Piece> = Vec::new();
+    for piece in pieces {
+        match folded.last_mut() {
+            Some(last)
+                if last.fault == piece.fault
+                    && (last.share < each || (last.took - piece.took).abs() < 1e-9) =>
+            {
+                let share = piece.share / (last.share + piece.share);
+                last.took += (piece.took - last.took) * share;
+                last.share += piece.share;
+            }
+            _ => folded.push(piece),
+        }
+    }
+    folded
+}

@@ -1,0 +1,593 @@
+//! The timeline: what breaks, and what people do about it.
+//!
+//! When a fault begins or ends, the state of its component is made anew from all that are under way, as in the exact
+//! engine.
+
+use seawall_core::guard::CacheFault;
+use seawall_core::link::Fault as LinkFault;
+use seawall_core::time::{Span, Time};
+use seawall_scenario::{Action, Event as Happening, Fault, Knob, Place, Protection, What};
+
+use super::law::Law;
+use super::services::Way;
+use super::{Target, World};
+
+/// Something that takes time to be provided.
+#[derive(Clone, Debug)]
+pub(super) enum Provision {
+    /// There are now this many replicas a shard.
+    Replicas { database: usize, replicas: u32 },
+    /// There are now this many instances.
+    Instances { service: usize, instances: u32 },
+    /// There are now this many connections a node.
+    Connections { database: usize, connections: u32 },
+    /// A database is back.
+    Database { database: usize },
+    /// A group of nodes of a cache is back.
+    Nodes { cache: usize, groups: Vec<usize> },
+}
+
+impl World {
+    /// What the timeline has for this tick.
+    pub(super) fn happen(&mut self) {
+        let warmup = self.plan.scenario.run.warmup;
+        let tick_span = self.tick_span.as_nanos();
+        let tick_of = |at: Span| (at.as_nanos() / tick_span) as u32;
+        for index in 0..self.plan.scenario.timeline.len() {
+            let event = &self.plan.scenario.timeline[index];
+            let begins = tick_of(warmup + event.at);
+            let ends = event.for_.map(|length| tick_of(warmup + event.at + length));
+            if begins != self.tick && ends != Some(self.tick) {
+                continue;
+            }
+            let event = event.clone();
+            if begins == self.tick {
+                self.begin_event(index, &event);
+            }
+            if ends == Some(self.tick) {
+                self.end_event(index, &event);
+            }
+        }
+        while let Some(at) = self.provisions.iter().position(|(due, _)| *due <= self.tick) {
+            let (_, provision) = self.provisions.remove(at);
+            self.provided(provision);
+        }
+    }
+
+    fn begin_event(&mut self, index: usize, event: &Happening) {
+        match &event.what {
+            What::Fault(fault) => {
+                if self.strike(event, fault) {
+                    return;
+                }
+                self.active[index] = true;
+                if let Some(place) = event.on {
+                    self.remake(place);
+                }
+                self.enter_fault(event, fault);
+            }
+            What::Action(action) => self.act(event, action),
+        }
+    }
+
+    fn end_event(&mut self, index: usize, event: &Happening) {
+        self.active[index] = false;
+        let (Some(place), What::Fault(fault)) = (event.on, &event.what) else {
+            return;
+        };
+        self.remake(place);
+        if let (Place::Database(database), Fault::Hang | Fault::Partition) = (place, fault) {
+            self.let_go(database);
+        }
+    }
+
+    /// Each tier that is this cache, by its service.
+    fn tiers_of(&self, cache: usize) -> Vec<(usize, usize)> {
+        let services = self.services.iter().enumerate();
+        services
+            .flat_map(|(service, sim)| {
+                let tiers = sim.tiers.iter().enumerate();
+                tiers
+                    .filter(move |(_, tier)| tier.cache == cache)
+                    .map(move |(tier, _)| (service, tier))
+            })
+            .collect()
+    }
+
+    /// The groups of nodes that an event is about.
+    fn groups_of(&self, event: &Happening, service: usize, tier: usize) -> Vec<usize> {
+        let groups = &self.services[service].tiers[tier].groups;
+        match &event.nodes {
+            None => (0..groups.count).collect(),
+            Some(nodes) => (0..groups.count)
+                .filter(|group| {
+                    nodes
+                        .iter()
+                        .any(|node| groups.of_node.get(*node as usize).copied() == Some(*group as u8))
+                })
+                .collect(),
+        }
+    }
+
+    /// Faults of an instant; says whether this was one.
+    fn strike(&mut self, event: &Happening, fault: &Fault) -> bool {
+        let Some(Place::Cache(cache)) = event.on else {
+            return false;
+        };
+        let (tick, dt) = (self.tick, self.dt);
+        match fault {
+            Fault::Flush | Fault::Replace => self.flush(event, cache),
+            Fault::Expire { share } => self.each_class(event, cache, |tier, class| {
+                tier.expire(tick, class, *share);
+            }),
+            Fault::ExpireAt { instant } => {
+                let at = Time::ZERO + self.plan.scenario.run.warmup + *instant;
+                let after = at.since(self.now).as_secs_f64() / dt;
+                self.each_class(event, cache, |tier, class| tier.shelf.align(tick, class, after));
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    fn each_class(
+        &mut self,
+        event: &Happening,
+        cache: usize,
+        mut each: impl FnMut(&mut super::caches::Tier, usize),
+    ) {
+        for (service, tier) in self.tiers_of(cache) {
+            let groups = self.groups_of(event, service, tier);
+            let sim = &mut self.services[service];
+            for class in 0..sim.classes.len() {
+                if groups.contains(&(sim.classes.group[class] as usize)) {
+                    each(&mut sim.tiers[tier], class);
+                }
+            }
+        }
+    }
+
+    /// Empties the nodes that an event is about.
+    fn flush(&mut self, event: &Happening, cache: usize) {
+        for (service, tier) in self.tiers_of(cache) {
+            let groups = self.groups_of(event, service, tier);
+            self.flush_groups(service, tier, &groups);
+        }
+    }
+
+    fn flush_groups(&mut self, service: usize, tier: usize, groups: &[usize]) {
+        let sim = &mut self.services[service];
+        let group_of = sim.classes.group.clone();
+        let all = groups.len() == sim.tiers[tier].groups.count;
+        let mut gone = 0.0;
+        if all {
+            gone += sim.tiers[tier].flush(None, &group_of);
+        } else {
+            for group in groups {
+                gone += sim.tiers[tier].flush(Some(*group), &group_of);
+            }
+        }
+        let counter = sim.tiers[tier].invalidations;
+        self.meter.add(counter, libm::round(gone));
+        if tier > 0 {
+            // What is missing now says nothing about what instances have in their own memory.
+            let both = &mut sim.loads.keyed.both;
+            let first = &sim.tiers[0].shelf;
+            for (class, both) in both.iter_mut().enumerate() {
+                *both = first.absent[class] / first.keys[class].max(1e-12);
+            }
+        }
+    }
+
+    fn enter_fault(&mut self, event: &Happening, fault: &Fault) {
+        match (event.on, fault) {
+            (Some(Place::Cache(cache)), Fault::Kill | Fault::Loading) => self.flush(event, cache),
+            (Some(Place::Database(database)), Fault::Kill) => self.kill_database(database),
+            _ => {}
+        }
+    }
+
+    fn faults_on(&self, place: Place) -> Vec<(Happening, Fault)> {
+        let timeline = self.plan.scenario.timeline.iter().zip(&self.active);
+        timeline
+            .filter(|(event, active)| **active && event.on == Some(place))
+            .filter_map(|(event, _)| match &event.what {
+                What::Fault(fault) => Some((event.clone(), fault.clone())),
+                What::Action(_) => None,
+            })
+            .collect()
+    }
+
+    fn remake(&mut self, place: Place) {
+        match place {
+            Place::Client(index) => self.remake_client(index),
+            Place::Cache(index) => self.remake_cache(index),
+            Place::Database(index) => self.remake_database(index),
+            Place::Service(index) => self.remake_service(index),
+            Place::Gateway(_) => {}
+        }
+    }
+
+    fn remake_client(&mut self, index: usize) {
+        let (mut factor, mut hot, mut penetration) = (1.0, 0.0, 0.0);
+        for (_, fault) in self.faults_on(Place::Client(index)) {
+            match fault {
+                Fault::Spike { factor: by } => factor *= by,
+                Fault::HotKey { share } => hot = share,
+                Fault::Penetration { share } => penetration = share,
+                _ => {}
+            }
+        }
+        let now = self.now;
+        let client = &mut self.clients[index];
+        (client.hot, client.penetration) = (hot, penetration);
+        client.arrivals.set_factor(now, factor);
+        self.weigh(index);
+    }
+
+    fn remake_cache(&mut self, index: usize) {
+        let faults = self.faults_on(Place::Cache(index));
+        for (service, tier) in self.tiers_of(index) {
+            let touched: Vec<Vec<usize>> = faults
+                .iter()
+                .map(|(event, _)| self.groups_of(event, service, tier))
+                .collect();
+            let warmup = Time::ZERO + self.plan.scenario.run.warmup;
+            let sim = &mut self.services[service].tiers[tier];
+            (sim.never_stored, sim.ttl_ignored) = (false, false);
+            for nodes in &mut sim.nodes {
+                nodes.link.heal();
+                (nodes.says, nodes.writes_say, nodes.frozen_until) = (None, None, None);
+                (nodes.answers, nodes.slow, nodes.far) = (true, 1.0, 0.0);
+            }
+            for ((event, fault), groups) in faults.iter().zip(touched) {
+                let end = event
+                    .for_
+                    .map_or(Time::NEVER, |length| warmup + event.at + length);
+                match fault {
+                    Fault::NeverStored => sim.never_stored = true,
+                    Fault::TtlIgnored => sim.ttl_ignored = true,
+                    _ => {}
+                }
+                for group in groups {
+                    break_nodes(&mut sim.nodes[group], fault, end);
+                }
+            }
+            sim.reshape();
+        }
+    }
+
+    fn remake_database(&mut self, index: usize) {
+        let faults = self.faults_on(Place::Database(index));
+        let database = &mut self.databases[index];
+        let (mut pace, mut slow, mut far) = (1.0, 1.0, 0.0);
+        (database.up, database.refuses, database.silent) = (true, false, false);
+        (database.writes_fail, database.connections_max) = (false, None);
+        for (_, fault) in faults {
+            match fault {
+                Fault::Kill => database.up = false,
+                Fault::Refuse | Fault::Reset => database.refuses = true,
+                Fault::Partition => database.silent = true,
+                Fault::Hang => (database.silent, pace) = (true, 0.0),
+                Fault::Pause | Fault::Lock => pace = 0.0,
+                Fault::Starve { share } => pace *= 1.0 - share,
+                Fault::Latency { add, .. } | Fault::FarRegion { add } => far += add.as_secs_f64(),
+                Fault::Slow { factor } | Fault::SlowQuery { factor } => slow *= factor,
+                Fault::DiskFull | Fault::ReadOnly => database.writes_fail = true,
+                Fault::Connections { max } => database.connections_max = Some(max),
+                _ => {}
+            }
+        }
+        database.far = far;
+        for pool in [&mut database.reads, &mut database.writes] {
+            (pool.pace, pool.slow) = (pace, slow);
+        }
+        database.reconnect();
+    }
+
+    fn remake_service(&mut self, index: usize) {
+        let faults = self.faults_on(Place::Service(index));
+        let service = &mut self.services[index];
+        let (mut slow, mut processor, mut far) = (1.0, 1.0, 0.0);
+        service.way = Way::Open;
+        for (_, fault) in faults {
+            match fault {
+                Fault::Refuse | Fault::Reset => service.way = Way::Refused,
+                Fault::Starve { share } => processor *= (1.0 - share).max(0.001),
+                Fault::Slow { factor } => slow *= factor,
+                Fault::FarRegion { add } | Fault::Latency { add, .. } => far += add.as_secs_f64(),
+                _ => {}
+            }
+        }
+        service.slow = slow / processor;
+        service.far = far;
+    }
+
+    fn act(&mut self, event: &Happening, action: &Action) {
+        match action {
+            Action::Set(knob) => self.set(event, knob),
+            Action::Protect(protections) => self.protect(protections),
+            Action::Unprotect(names) => {
+                for place in self.plan.scenario.places() {
+                    let policies = match place {
+                        Place::Gateway(index) => &mut self.gateways[index].policies,
+                        Place::Service(index) => &mut self.services[index].policies,
+                        _ => continue,
+                    };
+                    for name in names {
+                        name.remove(policies);
+                    }
+                    self.retune(place);
+                }
+            }
+            Action::Scale {
+                replicas,
+                instances,
+                connections,
+                nodes: _,
+                takes,
+            } => match event.on {
+                Some(Place::Database(database)) => {
+                    if let Some(replicas) = *replicas {
+                        self.provide(*takes, Provision::Replicas { database, replicas });
+                    }
+                    if let Some(connections) = *connections {
+                        let provision = Provision::Connections {
+                            database,
+                            connections,
+                        };
+                        self.provide(*takes, provision);
+                    }
+                }
+                Some(Place::Service(service)) => {
+                    if let Some(instances) = *instances {
+                        self.provide(*takes, Provision::Instances { service, instances });
+                    }
+                }
+                _ => {}
+            },
+            Action::Restart { takes } => self.restart(event, *takes),
+            Action::Purge | Action::Flush => {
+                let Some(Place::Cache(cache)) = event.on else {
+                    return;
+                };
+                if *action == Action::Purge {
+                    for (service, _) in self.tiers_of(cache) {
+                        for tier in 0..self.services[service].tiers.len() {
+                            if self.services[service].tiers[tier].local {
+                                self.flush_groups(service, tier, &[0]);
+                            }
+                        }
+                    }
+                }
+                self.flush(event, cache);
+            }
+            Action::Rate(rate) => {
+                if let Some(Place::Client(client)) = event.on {
+                    let now = self.now;
+                    self.clients[client].arrivals.set_rate(now, *rate);
+                }
+            }
+            // Instances are taken together, so it makes no difference how calls are spread over them.
+            Action::Balance(_) => {}
+            Action::Warm { .. } | Action::Shard { .. } => {
+                unreachable!("a scenario with this is refused")
+            }
+        }
+    }
+
+    fn restart(&mut self, event: &Happening, takes: Span) {
+        match event.on {
+            Some(Place::Cache(cache)) => {
+                self.flush(event, cache);
+                for (service, tier) in self.tiers_of(cache) {
+                    let groups = self.groups_of(event, service, tier);
+                    let sim = &mut self.services[service].tiers[tier];
+                    for group in &groups {
+                        sim.nodes[*group].answers = false;
+                        sim.nodes[*group].link.set(LinkFault::Refuse);
+                    }
+                    sim.reshape();
+                    self.provide(takes, Provision::Nodes { cache, groups });
+                }
+            }
+            Some(Place::Database(database)) => {
+                self.databases[database].up = false;
+                self.kill_database(database);
+                self.provide(takes, Provision::Database { database });
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn provide(&mut self, takes: Span, provision: Provision) {
+        let due = self.tick + (takes.as_nanos() / self.tick_span.as_nanos()) as u32;
+        self.provisions.push((due, provision));
+    }
+
+    fn provided(&mut self, provision: Provision) {
+        match provision {
+            Provision::Replicas { database, replicas } => {
+                let (written, played) = (
+                    self.plan.written[database].1,
+                    self.plan.scenario.databases[database].replicas,
+                );
+                let shards = self.databases[database].shards;
+                // Where one played node stands for many replicas it grows by as much.
+                let each = if played == written {
+                    f64::from(replicas)
+                } else {
+                    f64::from(played) * f64::from(replicas) / f64::from(written.max(1))
+                };
+                self.databases[database].set_nodes(shards * each);
+            }
+            Provision::Instances { service, instances } => {
+                self.services[service].up = f64::from(instances);
+                self.retune(Place::Service(service));
+            }
+            Provision::Connections {
+                database,
+                connections,
+            } => {
+                self.databases[database].connections_each = Some(connections);
+                self.remake_database(database);
+            }
+            Provision::Database { database } => self.databases[database].up = true,
+            Provision::Nodes { cache, groups } => {
+                for (service, tier) in self.tiers_of(cache) {
+                    for group in &groups {
+                        let nodes = &mut self.services[service].tiers[tier].nodes[*group];
+                        nodes.link.clear(LinkFault::Refuse);
+                    }
+                }
+                self.remake_cache(cache);
+            }
+        }
+    }
+
+    fn protect(&mut self, protections: &[Protection]) {
+        let mut places: Vec<Place> = Vec::new();
+        for protection in protections {
+            for place in &protection.at {
+                let policies = match *place {
+                    Place::Gateway(index) => &mut self.gateways[index].policies,
+                    Place::Service(index) => &mut self.services[index].policies,
+                    _ => continue,
+                };
+                protection.setting.apply(policies);
+                places.push(*place);
+            }
+        }
+        places.sort_unstable();
+        places.dedup();
+        for place in places {
+            self.retune(place);
+        }
+    }
+
+    /// Lets a place take over its policies, which have changed.
+    fn retune(&mut self, place: Place) {
+        let now = self.now;
+        match place {
+            Place::Gateway(index) => {
+                let played = self.plan.resized(&self.gateways[index].policies, place);
+                self.gateways[index].door.retune(now, &played);
+            }
+            Place::Service(index) => {
+                let played = self.plan.resized(&self.services[index].policies, place);
+                let plan = &self.plan;
+                let service = &mut self.services[index];
+                service.retune(now, &played);
+                for tier in &mut service.tiers {
+                    tier.relive(plan, index, &played);
+                }
+                self.regate(index);
+            }
+            _ => {}
+        }
+    }
+
+    /// Lets the database of a service know of the service's limit, when nobody else calls it.
+    pub(super) fn regate(&mut self, index: usize) {
+        let Some(Target::Database(database)) = self.services[index].origin else {
+            return;
+        };
+        let place = Place::Database(database);
+        let calls = |service: &seawall_scenario::Service| {
+            let fallback = service.fallback.as_ref().map(|fallback| fallback.origin);
+            let places = service.also.iter().copied().chain(service.origin).chain(fallback);
+            places.filter(|other| *other == place).count()
+        };
+        let callers: usize = self.plan.scenario.services.iter().map(calls).sum();
+        let gate = self.services[index].loads.gate().filter(|_| callers == 1);
+        self.services[index].loads.gated = gate.is_some();
+        self.databases[database].gate = gate;
+        self.databases[database].reconnect();
+    }
+
+    fn set(&mut self, event: &Happening, knob: &Knob) {
+        match event.on {
+            Some(Place::Service(index)) => {
+                let service = &mut self.services[index];
+                match knob {
+                    Knob::TripsAbove(above) => {
+                        if let Some(trips) = &mut service.trips {
+                            trips.above = *above;
+                        }
+                    }
+                    Knob::Availability(share) => service.availability = *share,
+                    Knob::Threads(threads) => service.threads_each = Some(*threads),
+                    Knob::Queue(places) => service.places_each = Some(*places),
+                    Knob::ServiceTime(dist) => service.work = Law::new(dist),
+                    _ => {}
+                }
+            }
+            Some(Place::Cache(index)) => {
+                for (service, tier) in self.tiers_of(index) {
+                    let written = &mut self.services[service].tiers[tier].written;
+                    match *knob {
+                        Knob::Ttl(ttl) => written.ttl = Some(ttl),
+                        Knob::Timeout(timeout) => written.timeout = timeout,
+                        Knob::Capacity(entries) => written.capacity = Some(entries),
+                        Knob::Maxmemory(bytes) => written.maxmemory = Some(bytes),
+                        Knob::Eviction(eviction) => written.eviction = eviction,
+                        Knob::MaxClients(most) => written.max_clients = Some(most),
+                        _ => {}
+                    }
+                    self.retune(Place::Service(service));
+                }
+            }
+            Some(Place::Database(index)) => {
+                let database = &mut self.databases[index];
+                match knob {
+                    Knob::ServiceTime(dist) => database.reads.law = Law::new(dist),
+                    Knob::Timeout(timeout) => {
+                        let timeout = timeout.as_secs_f64();
+                        (database.reads.timeout, database.writes.timeout) = (timeout, timeout);
+                    }
+                    Knob::Connections(most) => database.connections_each = Some(*most),
+                    _ => {}
+                }
+                self.remake_database(index);
+            }
+            Some(Place::Client(index)) => match knob {
+                Knob::Retries(retries) => self.clients[index].retries = *retries,
+                Knob::Writes(share) => self.clients[index].writes = *share,
+                _ => {}
+            },
+            _ => {}
+        }
+    }
+}
+
+/// What a fault makes of nodes of a cache.
+fn break_nodes(nodes: &mut super::nodes::Nodes, fault: &Fault, end: Time) {
+    nodes.answers &= !matches!(
+        fault,
+        Fault::Kill
+            | Fault::Refuse
+            | Fault::Reset
+            | Fault::Partition
+            | Fault::Hang
+            | Fault::Pause
+            | Fault::Loading
+            | Fault::TooManyClients
+    );
+    match *fault {
+        Fault::Kill | Fault::Refuse => nodes.link.set(LinkFault::Refuse),
+        Fault::Reset => nodes.link.set(LinkFault::Reset),
+        Fault::Partition => nodes.link.set(LinkFault::Partition),
+        Fault::Hang => nodes.link.set(LinkFault::Hang),
+        Fault::Pause => nodes.frozen_until = Some(end),
+        Fault::Latency { add, jitter } => nodes.link.set(LinkFault::Latency { add, jitter }),
+        Fault::Loss { share } => nodes.link.set(LinkFault::Loss { share }),
+        Fault::OutOfMemory => nodes.writes_say = Some(CacheFault::OutOfMemory),
+        Fault::TooManyClients => nodes.says = Some(CacheFault::TooManyClients),
+        Fault::Slow { factor } => nodes.slow *= factor,
+        Fault::FarRegion { add } => nodes.far += add.as_secs_f64(),
+        Fault::Starve { share } => nodes.slow *= 1.0 / (1.0 - share).max(0.001),
+        Fault::Loading => nodes.says = Some(CacheFault::Loading),
+        Fault::ReadOnly | Fault::DiskFull => nodes.writes_say = Some(CacheFault::ReadOnly),
+        _ => {}
+    }
+}
