@@ -36,7 +36,6 @@ impl Code {
         code.extend(check_of(code.as_bytes()).map(char::from));
         Ok(Code(code))
     }
-
 }
 
 /// The letter that fits these: it changes when one of them does, or when two that differ change places.
