@@ -8,7 +8,7 @@ use std::fmt;
 
 use seawall_scenario::Scenario;
 
-use crate::Options;
+use crate::{Options, elided};
 
 /// How requests are played.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -27,6 +27,15 @@ pub enum Engine {
 impl Engine {
     /// All that play, in order of exactness.
     pub const PLAYING: [Engine; 3] = [Engine::Exact, Engine::Elided, Engine::Aggregate];
+
+    /// Why this engine cannot play a scenario, by the names of the document; nothing when it can.
+    pub fn refusals(self, scenario: &Scenario) -> Vec<String> {
+        match self {
+            Engine::Auto | Engine::Exact => Vec::new(),
+            Engine::Elided => elided::refusals(scenario),
+            Engine::Aggregate => vec!["it is not built yet".to_owned()],
+        }
+    }
 
     /// The name on the command line and in reports.
     pub fn name(self) -> &'static str {

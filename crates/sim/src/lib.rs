@@ -12,6 +12,7 @@ pub mod agenda;
 mod caches;
 mod clients;
 mod databases;
+mod elided;
 mod engine;
 mod meter;
 mod plain;
@@ -81,23 +82,19 @@ impl std::error::Error for Refusal {}
 /// When the scenario asks for what this engine cannot play, or for more memory than it may take.
 pub fn simulate(scenario: &Scenario, options: &Options, progress: &dyn Fn(f64)) -> Result<Run, Refusal> {
     let choice = Choice::of(scenario, options);
-    match choice.engine {
-        Engine::Auto | Engine::Exact => exact(scenario, options, choice, progress),
-        Engine::Elided | Engine::Aggregate => Err(Refusal(format!(
-            "the {} engine cannot play this scenario",
-            choice.engine
-        ))),
+    let reasons = choice.engine.refusals(scenario);
+    if !reasons.is_empty() {
+        return Err(Refusal(format!(
+            "the {} engine cannot play this: {}",
+            choice.engine,
+            reasons.join("; ")
+        )));
     }
-}
-
-fn exact(
-    scenario: &Scenario,
-    options: &Options,
-    choice: Choice,
-    progress: &dyn Fn(f64),
-) -> Result<Run, Refusal> {
     let plan = plan::Plan::of(scenario, options)?;
     let mut world = world::World::new(plan, Seed(options.seed).replication(options.run));
+    if choice.engine == Engine::Elided {
+        world.elide();
+    }
     world.play(progress);
     Ok(world.into_run(choice))
 }
