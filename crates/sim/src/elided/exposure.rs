@@ -18,6 +18,7 @@ struct Period {
 
 pub(super) struct Exposure {
     every: Span,
+    one_over_every: f64,
     periods: Vec<Period>,
     /// The period that is under way, and when it ends.
     current: usize,
@@ -32,6 +33,7 @@ impl Exposure {
     pub(super) fn new(every: Span, periods: u64) -> Exposure {
         Exposure {
             every,
+            one_over_every: 1.0 / every.as_nanos().max(1) as f64,
             periods: vec![Period::default(); periods as usize + 3],
             current: 0,
             end: Time::ZERO + every,
@@ -54,12 +56,7 @@ impl Exposure {
 
     #[inline]
     fn change(&mut self, arrivals: &Arrivals, share: f64, at: Time) {
-        // Most stretches begin now, and a division takes its time.
-        let place = if at < self.end {
-            self.current
-        } else {
-            (at.as_nanos() / self.every.as_nanos().max(1)) as usize
-        };
+        let place = self.place(at);
         // The run ends before the last two.
         if place + 1 < self.periods.len() {
             let end = self.end_of(place);
@@ -100,6 +97,24 @@ impl Exposure {
         (self.level + passed * self.periods[self.current + 1].growth).clamp(0.0, 1.0)
     }
 
+    /// The period of an instant that is not past.
+    #[inline]
+    fn place(&self, at: Time) -> usize {
+        if at < self.end {
+            return self.current;
+        }
+        // A division of whole numbers takes its time; that of floats is off by one at the most.
+        let every = self.every.as_nanos().max(1);
+        let near = (at.as_nanos() as f64 * self.one_over_every) as u64;
+        let begin = near.saturating_mul(every);
+        let place = if begin > at.as_nanos() {
+            near - 1
+        } else {
+            near + u64::from(at.as_nanos() - begin >= every)
+        };
+        place as usize
+    }
+
     fn end_of(&self, period: usize) -> Time {
         Time::from_nanos(self.every.as_nanos().saturating_mul(period as u64 + 1))
     }
@@ -131,6 +146,21 @@ mod tests {
         let truth = [75.0 + 5.0 + 20.0, 150.0 + 60.0, 50.0 + 80.0, 80.0];
         for (hits, truth) in hits.iter().zip(truth) {
             assert!((hits - truth).abs() < 1e-6, "{hits} for {truth}");
+        }
+    }
+
+    #[test]
+    fn an_instant_lies_in_its_period() {
+        for every in [1, 3, 999_999_999, 1_000_000_000, 60_000_000_007] {
+            let exposure = Exposure::new(Span::nanos(every), 1);
+            for period in [1, 2, 1_000, 123_456] {
+                let begin = every * period;
+                let place = |nanos| exposure.place(Time::from_nanos(nanos));
+                assert_eq!(
+                    (place(begin), place(begin + every - 1)),
+                    (period as usize, period as usize)
+                );
+            }
         }
     }
 
