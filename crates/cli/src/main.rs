@@ -6,7 +6,9 @@
 mod builtin;
 mod check;
 mod explain;
+mod limits;
 mod output;
+mod playing;
 mod progress;
 #[cfg(test)]
 mod reference;
@@ -15,6 +17,7 @@ mod schema;
 mod simulate;
 mod source;
 mod stop;
+mod sweep;
 mod telling;
 
 use std::process::ExitCode;
@@ -32,6 +35,7 @@ Start here:
   seawall scenarios                what is built in
   seawall simulate redis-down      what happens when the cache dies, with and without protection
   seawall explain redis-down       the arithmetic behind it
+  seawall limits redis-down        from which traffic on it stays down, and what saves it
 
 Exit status: 0 expectations met; 1 some not met; 2 the input is wrong; 3 it could not be done."
 )]
@@ -43,6 +47,8 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Simulate(simulate::Arguments),
+    Sweep(sweep::Arguments),
+    Limits(limits::Arguments),
     Check(check::Arguments),
     Explain(explain::Arguments),
     Scenarios(scenarios::Arguments),
@@ -52,6 +58,8 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Simulate(arguments) => simulate::run(&arguments),
+        Command::Sweep(arguments) => sweep::run(&arguments),
+        Command::Limits(arguments) => limits::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Scenarios(arguments) => scenarios::run(&arguments),

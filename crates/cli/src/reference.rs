@@ -19,6 +19,11 @@ fn page() -> String {
     for name in names {
         if let Some(sub) = command.find_subcommand_mut(&name) {
             text += &section(sub, &format!("seawall {name}"));
+            // One level more is as deep as it goes.
+            for below in sub.get_subcommands_mut() {
+                let title = format!("seawall {name} {}", below.get_name());
+                text += &section(below, &title);
+            }
         }
     }
     text.trim_end().to_owned() + "\n"

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 
 use seawall_core::record::Record;
 use seawall_core::time::Span;
-use seawall_report::{Judged, Report, Variant};
-use seawall_scenario::{Document, Scenario, units};
-use seawall_sim::{Engine, Options, replicate};
+use seawall_report::{Report, Variant};
+use seawall_scenario::{Document, Scenario};
+use seawall_sim::{Options, replicate};
 
 use crate::output::{print, write_file};
+use crate::playing::{Playing, judged, played, processors, setting, share, span};
 use crate::progress::Progress;
 use crate::source::{document, unknown};
 use crate::stop::Stop;
@@ -72,30 +73,6 @@ pub(crate) struct Arguments {
     openmetrics: Option<PathBuf>,
 }
 
-/// An engine, as it is spelled on the command line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Playing {
-    /// The fastest that may be used and is near enough; the output says which, and why
-    Auto,
-    /// Every request on its own
-    Exact,
-    /// Exact in law: plain hits are drawn in number and not played
-    Elided,
-    /// Cohorts of requests in short ticks
-    Aggregate,
-}
-
-impl From<Playing> for Engine {
-    fn from(playing: Playing) -> Engine {
-        match playing {
-            Playing::Auto => Engine::Auto,
-            Playing::Exact => Engine::Exact,
-            Playing::Elided => Engine::Elided,
-            Playing::Aggregate => Engine::Aggregate,
-        }
-    }
-}
-
 /// What is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Format {
@@ -132,26 +109,27 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, Stop> {
     Ok(report.is_met())
 }
 
-/// The variants that were asked for, in the order of the document.
-fn chosen(document: &Document, arguments: &Arguments) -> Result<Vec<Scenario>, Stop> {
+/// The names of the variants that were asked for, in the order of the document; all when none was.
+pub(crate) fn variants_of<'d>(document: &'d Document, asked: &[String]) -> Result<Vec<&'d str>, Stop> {
     let names = document.variants();
-    for asked in &arguments.variant {
-        if !names.contains(&asked.as_str()) {
+    for name in asked {
+        if !names.contains(&name.as_str()) {
             let all = format!("its variants: {}", names.join(", "));
-            return Err(unknown("variant", asked, &names, &all));
+            return Err(unknown("variant", name, &names, &all));
         }
     }
+    let wanted = |name: &&str| asked.is_empty() || asked.iter().any(|asked| asked == name);
+    Ok(names.into_iter().filter(wanted).collect())
+}
+
+fn chosen(document: &Document, arguments: &Arguments) -> Result<Vec<Scenario>, Stop> {
+    let names = variants_of(document, &arguments.variant)?;
     let sets: Vec<(&str, &str)> = arguments
         .set
         .iter()
         .map(|(path, value)| (path.as_str(), value.as_str()))
         .collect();
-    let wanted =
-        |name: &&&str| arguments.variant.is_empty() || arguments.variant.iter().any(|asked| asked == **name);
-    let scenarios = names
-        .iter()
-        .filter(wanted)
-        .map(|name| document.scenario(name, &sets));
+    let scenarios = names.iter().map(|name| document.scenario(name, &sets));
     Ok(scenarios.collect::<Result<_, _>>()?)
 }
 
@@ -169,11 +147,23 @@ fn report(arguments: &Arguments, scenarios: &[Scenario]) -> Result<Report, Stop>
         seed,
         runs: arguments.runs,
         scale,
-        engine: "exact engine".to_owned(),
+        engine: engines(&variants),
         happenings: happenings(scenarios),
         variants,
         topology: topology(first),
     })
+}
+
+/// The engines that played, each once.
+fn engines(variants: &[Variant]) -> String {
+    let mut names: Vec<&str> = Vec::new();
+    for played in variants.iter().filter_map(|variant| variant.played.as_ref()) {
+        if !names.contains(&played.engine.as_str()) {
+            names.push(&played.engine);
+        }
+    }
+    let plural = if names.len() == 1 { "engine" } else { "engines" };
+    format!("{} {plural}", names.join(" and "))
 }
 
 /// Runs everything, and judges it.
@@ -199,6 +189,7 @@ fn variants(arguments: &Arguments, scenarios: &[Scenario]) -> Result<Vec<Variant
     for scenario in scenarios {
         let mut records: Vec<Record> = Vec::new();
         let mut requests = 0;
+        let mut choice = None;
         for result in results.by_ref().take(arguments.runs as usize) {
             let run = result.map_err(|refusal| {
                 Stop::Failed(format!(
@@ -207,6 +198,7 @@ fn variants(arguments: &Arguments, scenarios: &[Scenario]) -> Result<Vec<Variant
                 ))
             })?;
             requests += run.requests;
+            choice.get_or_insert_with(|| played(&run.choice));
             records.push(run.record);
         }
         variants.push(Variant {
@@ -215,30 +207,14 @@ fn variants(arguments: &Arguments, scenarios: &[Scenario]) -> Result<Vec<Variant
             judged: judged(scenario, &records),
             records,
             requests,
+            played: choice,
         });
     }
     Ok(variants)
 }
 
-fn judged(scenario: &Scenario, records: &[Record]) -> Vec<Judged> {
-    let told = |judged: seawall_scenario::Judged| Judged {
-        that: judged.that,
-        met: judged.met,
-        seen: judged.seen,
-        wanted: judged.wanted,
-        over: (judged.over.from, judged.over.to),
-        metric: judged.metric.name().to_owned(),
-        of: judged.of,
-    };
-    scenario.judge(records).into_iter().map(told).collect()
-}
-
-fn processors() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}
-
 /// As wide as the terminal says it is, within what is readable.
-fn columns() -> usize {
+pub(crate) fn columns() -> usize {
     let told = std::env::var("COLUMNS")
         .ok()
         .and_then(|columns| columns.parse().ok());
@@ -246,60 +222,5 @@ fn columns() -> usize {
         told.unwrap_or(COLUMNS_MAX)
     } else {
         COLUMNS_MAX
-    }
-}
-
-fn share(text: &str) -> Result<f64, String> {
-    let share = match text.split_once('/') {
-        Some((above, below)) => number(above)? / number(below)?,
-        None => units::ratio(text).or_else(|_| number(text))?,
-    };
-    if share > 0.0 && share <= 1.0 {
-        Ok(share)
-    } else {
-        Err("it must be above 0 and at most 1, such as 1, 0.01, 1/100 or 1%".to_owned())
-    }
-}
-
-fn number(text: &str) -> Result<f64, String> {
-    text.trim()
-        .parse()
-        .map_err(|_| format!("`{text}` is no number; write 1, 0.01, 1/100 or 1%"))
-}
-
-fn span(text: &str) -> Result<Span, String> {
-    let span = units::duration(text).map_err(|error| error.to_string())?;
-    if span.is_zero() {
-        Err("it must be longer than nothing".to_owned())
-    } else {
-        Ok(span)
-    }
-}
-
-fn setting(text: &str) -> Result<(String, String), String> {
-    let (path, value) = text
-        .split_once('=')
-        .ok_or("write PATH=VALUE, such as protect.breaker.failures=3")?;
-    Ok((path.trim().to_owned(), value.trim().to_owned()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_scale_may_be_written_in_four_ways() {
-        for text in ["0.01", "1/100", "1%"] {
-            assert!((share(text).unwrap() - 0.01).abs() < 1e-12, "{text}");
-        }
-        assert!(
-            share("2").is_err() && share("0").is_err() && share("1/0").is_err() && share("much").is_err()
-        );
-    }
-
-    #[test]
-    fn a_setting_has_a_path_and_a_value() {
-        assert_eq!(setting("a.b = 3"), Ok(("a.b".to_owned(), "3".to_owned())));
-        assert!(setting("a.b").is_err());
     }
 }

@@ -5,12 +5,14 @@ use std::io::{IsTerminal, Write as _, stderr};
 use std::process::ExitCode;
 
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme};
-use seawall_scenario::Mistakes;
+use seawall_scenario::{Mistake, Mistakes};
 
 /// Why a command ended early.
 pub(crate) enum Stop {
     /// The document is wrong: every mistake with its place.
     Document(Mistakes),
+    /// What was typed is wrong: each mistake with its place.
+    Mistakes(Vec<Mistake>),
     /// Another input is wrong: what, and how to mend it.
     Input(String, String),
     /// It could not be done: what, and why.
@@ -21,7 +23,7 @@ impl Stop {
     /// Exit status 2 for wrong input, 3 for what could not be done.
     pub(crate) fn status(&self) -> ExitCode {
         match self {
-            Stop::Document(_) | Stop::Input(..) => ExitCode::from(2),
+            Stop::Document(_) | Stop::Mistakes(_) | Stop::Input(..) => ExitCode::from(2),
             Stop::Failed(_) => ExitCode::from(3),
         }
     }
@@ -29,7 +31,8 @@ impl Stop {
     /// Says it on the standard error stream. Nobody is left to tell when that is closed.
     pub(crate) fn tell(&self) {
         let text = match self {
-            Stop::Document(mistakes) => rendered(mistakes),
+            Stop::Document(mistakes) => whole(mistakes),
+            Stop::Mistakes(mistakes) => rendered(mistakes),
             Stop::Input(what, help) => format!("error: {what}\n  help: {help}\n"),
             Stop::Failed(what) => format!("error: {what}\n"),
         };
@@ -43,7 +46,16 @@ impl From<Mistakes> for Stop {
     }
 }
 
-fn rendered(mistakes: &Mistakes) -> String {
+fn whole(mistakes: &Mistakes) -> String {
+    let mut text = rendered(mistakes.list());
+    let _ = writeln!(text, "error: {mistakes}");
+    if mistakes.more() > 0 {
+        let _ = writeln!(text, "  {} more are not shown; mend these first", mistakes.more());
+    }
+    text
+}
+
+fn rendered(mistakes: &[Mistake]) -> String {
     let theme = if stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
         GraphicalTheme::unicode()
     } else {
@@ -51,7 +63,7 @@ fn rendered(mistakes: &Mistakes) -> String {
     };
     let handler = GraphicalReportHandler::new_themed(theme).with_links(false);
     let mut text = String::new();
-    for mistake in mistakes.list() {
+    for mistake in mistakes {
         let start = text.len();
         if handler
             .render_report(&mut text, mistake as &dyn Diagnostic)
@@ -60,10 +72,6 @@ fn rendered(mistakes: &Mistakes) -> String {
             text.truncate(start);
             let _ = writeln!(text, "{mistake}");
         }
-    }
-    let _ = writeln!(text, "error: {mistakes}");
-    if mistakes.more() > 0 {
-        let _ = writeln!(text, "  {} more are not shown; mend these first", mistakes.more());
     }
     text
 }

@@ -9,7 +9,7 @@ use crate::phase::{Phases, Window, cause_ends, extent};
 use crate::{ComponentKind, Report, Variant};
 
 /// Goodput counts as normal again at this share of what it was before.
-const NORMAL: f64 = 0.95;
+pub(crate) const NORMAL: f64 = 0.95;
 /// How long it must stay normal to count as recovered, in seconds.
 const HOLD_S: f64 = 30.0;
 /// The span over which goodput is smoothed, in periods: one bad second is no relapse.
@@ -205,7 +205,8 @@ fn rate_in(record: &Record, values: &[f64], window: Window) -> f64 {
     sum_in(record, values, window) / (periods as f64 * record.period.as_secs_f64())
 }
 
-fn goodput_in(report: &Report, record: &Record, window: Window) -> f64 {
+/// Right answers as a share of the calls that ended in a window.
+pub(crate) fn goodput_in(report: &Report, record: &Record, window: Window) -> f64 {
     sum_in(record, &good(report, record), window) / sum_in(record, &calls(report, record, None), window)
 }
 

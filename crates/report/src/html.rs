@@ -10,7 +10,7 @@ use crate::digest::{Fate, goodput_ratio};
 use crate::phase::extent;
 use crate::story::{Mark, Story};
 use crate::table::rows;
-use crate::text::foot;
+use crate::text::{foot, played};
 use crate::wording::{clock, counted};
 use crate::{Report, Variant};
 
@@ -45,7 +45,10 @@ pub fn html(report: &Report) -> String {
                     (numbers(&story))
                     (met(&story))
                 }
-                footer { p { (foot(report)) } }
+                footer {
+                    p { (foot(report)) }
+                    @for line in played(report) { p { (sentence_case(&line)) "." } }
+                }
                 script id="data" type="application/json" { (PreEscaped(data)) }
                 script { (PreEscaped(SCRIPT)) }
             }

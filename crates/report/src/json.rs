@@ -59,6 +59,11 @@ fn variant_of(report: &Report, index: usize, variant: &Variant, phases: &Phases)
         "about": variant.about,
         "met": variant.is_met(),
         "requests": variant.requests,
+        "engine": variant.played.as_ref().map(|played| json!({
+            "name": played.engine,
+            "why": played.why,
+            "envelope": played.envelope,
+        })),
         "fate": fate,
         "stays_down": digest.stays_down(),
         "recovered_at_s": recovered,

@@ -25,15 +25,19 @@
 
 mod bucket;
 mod chart;
+pub mod class;
 mod csv;
 pub mod digest;
 pub mod estimate;
 pub mod event;
+pub mod figures;
 mod html;
 mod json;
+pub mod limits;
 mod openmetrics;
 pub mod phase;
 mod story;
+pub mod sweep;
 mod table;
 mod text;
 mod wording;
@@ -110,6 +114,19 @@ pub struct Variant {
     pub judged: Vec<Judged>,
     /// How many requests were simulated or sent, over all runs.
     pub requests: u64,
+    /// The engine that played it; absent when it was no simulation.
+    pub played: Option<Played>,
+}
+
+/// The engine that played a variant, and what that means for its numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Played {
+    /// Its name.
+    pub engine: String,
+    /// Why this one; a fragment that reads after "because".
+    pub why: String,
+    /// How far its numbers are from those of the exact engine, in words.
+    pub envelope: String,
 }
 
 /// One expectation, judged.

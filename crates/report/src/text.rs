@@ -2,10 +2,10 @@
 //!
 //! No colour and no control characters: what prints it may add those. Lines are as wide as asked, 60 to 100 columns.
 
-use crate::Report;
 use crate::story::{Moment, Story};
 use crate::table::rows;
-use crate::wording::{clock, counted, cut, number, percent, right, width, wrapped};
+use crate::wording::{clock, counted, cut, listed, number, percent, right, width, wrapped};
+use crate::{Played, Report};
 
 /// The most lines that the timeline takes.
 const MOMENTS: usize = 48;
@@ -29,6 +29,9 @@ pub fn text(report: &Report, width: usize) -> String {
     lines.extend(met(&story, columns));
     lines.push(String::new());
     lines.extend(wrapped(&foot(report), columns));
+    for line in played(report) {
+        lines.extend(wrapped(&line, columns));
+    }
     let trimmed: Vec<&str> = lines.iter().map(|line| line.trim_end()).collect();
     trimmed.join("\n") + "\n"
 }
@@ -228,6 +231,34 @@ fn help(story: &Story, columns: usize) -> Vec<String> {
         lines.extend(bulleted(&line, columns));
     }
     lines
+}
+
+/// Which engine played what, why, and how exact that is; one sentence each. Nothing for what was no simulation.
+pub(crate) fn played(report: &Report) -> Vec<String> {
+    let mut told: Vec<(&Played, Vec<String>)> = Vec::new();
+    for variant in &report.variants {
+        let Some(played) = &variant.played else { continue };
+        match told.iter_mut().find(|(known, _)| *known == played) {
+            Some((_, names)) => names.push(variant.name.clone()),
+            None => told.push((played, vec![variant.name.clone()])),
+        }
+    }
+    let alone = told.len() == 1;
+    told.iter()
+        .map(|(played, names)| {
+            let whom = if alone {
+                String::new()
+            } else {
+                format!("{}: ", listed(names))
+            };
+            let Played {
+                engine,
+                why,
+                envelope,
+            } = played;
+            format!("{whom}played by the {engine} engine, because {why}; {envelope}")
+        })
+        .collect()
 }
 
 /// Where the numbers come from, in one line.

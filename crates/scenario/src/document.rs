@@ -130,6 +130,11 @@ impl Document {
         &self.name
     }
 
+    /// The document's text, as it was read.
+    pub fn text(&self) -> &str {
+        self.text.inner()
+    }
+
     /// The names of the variants, in the order of the document; a document without any has one, [`AS_WRITTEN`].
     pub fn variants(&self) -> Vec<&str> {
         self.names.iter().map(String::as_str).collect()
