@@ -10,14 +10,20 @@ use std::fmt::Debug;
 /// Something that is no longer to be served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Invalidation {
-    /// One key, by its hash; the hash is the same in all processes.
-    Key(u64),
+    /// What is cached of one key, below a version.
+    Key {
+        /// The key's hash, which is the same in all processes.
+        hash: u64,
+        /// The lowest version that stays; `u64::MAX` when none does.
+        version: u64,
+    },
     /// All that carries a tag, by the tag's hash.
     Tag(u64),
 }
 
 /// Carries invalidations to the other processes.
 pub trait Backplane: Debug + Send + Sync + 'static {
-    /// Sends an invalidation, later and without being waited for. It must not block.
+    /// Sends an invalidation, later and without being waited for. It must not block. The process that published it
+    /// must not hear it again: it may have loaded the key anew by then.
     fn publish(&self, invalidation: Invalidation);
 }

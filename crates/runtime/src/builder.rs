@@ -21,6 +21,7 @@ use crate::health::Critical;
 use crate::key::{Key, Namer};
 use crate::memory::Memory;
 use crate::meters::Meters;
+use crate::observed::{Names, Observed};
 use crate::origin::Origin;
 use crate::store::Store;
 use crate::tags::Tags;
@@ -104,7 +105,7 @@ pub struct CacheBuilder<K: Key, V: Clone + Send + Sync + 'static> {
     weigh: Weigh<K, V>,
     critical: Critical,
     start: Option<Time>,
-    hash_mask: u64,
+    hashed_by: Option<fn(&K) -> u64>,
     seed: u64,
 }
 
@@ -138,7 +139,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> CacheBuilder<K, V> {
             weigh: Arc::new(|key: &K, value: &V| key.with_bytes(<[u8]>::len) + weight::of(value)),
             critical: Critical::default(),
             start: None,
-            hash_mask: u64::MAX,
+            hashed_by: None,
             seed: 0,
         }
     }
@@ -254,10 +255,10 @@ impl<K: Key, V: Clone + Send + Sync + 'static> CacheBuilder<K, V> {
         self
     }
 
-    /// Hashes have only these bits, so that keys collide. For tests.
+    /// Keys go by this hash, for example one by which they collide. For tests.
     #[doc(hidden)]
-    pub fn hash_mask(mut self, mask: u64) -> Self {
-        self.hash_mask = mask;
+    pub fn hashed_by(mut self, hash: fn(&K) -> u64) -> Self {
+        self.hashed_by = Some(hash);
         self
     }
 
@@ -300,7 +301,13 @@ impl<K: Key, V: Clone + Send + Sync + 'static> CacheBuilder<K, V> {
                 ..self.policies
             },
         };
-        let guard = Guard::new(clock.now(), &setup);
+        let mut guard = Guard::new(clock.now(), &setup);
+        let first = setup.tiers.len() - self.stores.len();
+        for (tier, layer) in (first..).zip(&self.stores) {
+            if let Some((nodes, ttl)) = layer.store.spares() {
+                guard.spare(tier, nodes, ttl.into());
+            }
+        }
         let seed = if self.seed == 0 {
             clock.now().as_nanos()
         } else {
@@ -308,7 +315,8 @@ impl<K: Key, V: Clone + Send + Sync + 'static> CacheBuilder<K, V> {
         };
         let rng = Seed(seed).stream("guard", 0);
         let engine = Arc::new_cyclic(|me| Engine {
-            namer: Namer::new(&self.name).colliding(self.hash_mask),
+            namer: Namer::new(&self.name),
+            hashed_by: self.hashed_by,
             name: self.name,
             clock,
             memory: self.memory.map(Memory::new),
@@ -322,6 +330,8 @@ impl<K: Key, V: Clone + Send + Sync + 'static> CacheBuilder<K, V> {
             tags: Tags::default(),
             meters: Meters::default(),
             fast: Fast::new(&guard),
+            observed: Observed::default(),
+            names: Names::default(),
             timer: Timer::default(),
             work: Arc::new(Semaphore::new(WORK_MAX)),
             me: me.clone(),

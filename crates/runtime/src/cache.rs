@@ -6,7 +6,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use seawall_core::guard::{CacheFault, Kind, Life, Mode, Verdict};
+use seawall_core::guard::{CacheFault, Effect, Kind, Life, LoadReply, LoadStep, Mode, Verdict};
 use seawall_core::policies::Policies;
 use seawall_core::rng::{Seed, Stream};
 
@@ -14,7 +14,8 @@ use crate::answer::{Answer, Error, Source};
 use crate::backplane::Invalidation;
 use crate::builder::CacheBuilder;
 use crate::call::answer;
-use crate::engine::{Context, Engine};
+use crate::effects::Context;
+use crate::engine::Engine;
 use crate::envelope::TAGS_MAX;
 use crate::flight::Found;
 use crate::key::Key;
@@ -146,20 +147,20 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Cache<K, V> {
     }
 
     /// Puts a value in that came by another way than a load. What was read before counts no more, and loads that are
-    /// under way do not bring it back. Returns when memory has it; the other tiers follow.
+    /// under way do not bring it back. Memory has it when this returns; the other tiers follow, where there is a runtime.
     pub fn insert(&self, key: &K, options: &Options, value: impl Into<Loaded<V>>) {
         let engine = &*self.engine;
         let loaded: Loaded<V> = value.into();
-        let now = engine.clock.now();
         let mut errand = engine.errand(key, options, 0, None);
         errand
             .tags
             .extend(loaded.tags.iter().map(|tag| engine.namer.tag(tag)));
         errand.tags.truncate(TAGS_MAX);
         let hash = errand.address.hash;
-        let version = loaded.version.unwrap_or(now.as_nanos());
         let body = engine.body(key, loaded.value, errand.tags.clone());
         let mut core = engine.core();
+        let now = engine.clock.now();
+        let version = loaded.version.unwrap_or(now.as_nanos());
         let class = loaded.class.or(options.class);
         let life = match (loaded.store, loaded.ttl, class) {
             (false, ..) => Life::Unkept,
@@ -174,15 +175,15 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Cache<K, V> {
         let Some((load, entry)) = inserted else { return };
         let flight = core.flight_for(load, &errand);
         flight.land(Ok(Found { body, entry }));
-        let context = Context {
-            errand: Some(&errand),
-            found: None,
-            tell: true,
-        };
-        let after = engine.settle(&mut core, now, &context);
+        // The load is begun here and now, so that memory has the value when this returns.
+        let launch = core.guard.poll();
+        debug_assert_eq!(launch, Some(Effect::Launch(load)), "effects do not pile up");
         drop(core);
-        engine.perform(after);
-        engine.publish(Invalidation::Key(hash));
+        let step = engine.load_step(&flight, LoadReply::Launched);
+        if step != LoadStep::Done {
+            engine.spawn_load(&flight, Some(step));
+        }
+        engine.publish(Invalidation::Key { hash, version });
     }
 
     /// Takes a key out of all tiers, here and (over a backplane) in the fleet. It comes first before every kind of
@@ -193,7 +194,8 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Cache<K, V> {
     pub async fn invalidate(&self, key: &K) -> Result<(), Error> {
         let errand = self.engine.errand(key, &Options::new(), 0, None);
         let deletes = self.engine.purge(&errand, true).collect();
-        self.engine.publish(Invalidation::Key(errand.address.hash));
+        let (hash, version) = (errand.address.hash, u64::MAX);
+        self.engine.publish(Invalidation::Key { hash, version });
         self.tell(deletes).await
     }
 
@@ -208,10 +210,10 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Cache<K, V> {
     pub fn hear(&self, invalidation: Invalidation) {
         match invalidation {
             Invalidation::Tag(tag) => self.engine.tags.mark(self.engine.clock.now(), tag),
-            Invalidation::Key(hash) => {
-                let now = self.engine.clock.now();
+            Invalidation::Key { hash, version } => {
                 let mut core = self.engine.core();
-                core.guard.purge(now, hash);
+                let now = self.engine.clock.now();
+                core.guard.purge_below(now, hash, version);
                 let context = Context {
                     tell: false,
                     ..Context::none()
@@ -242,14 +244,14 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Cache<K, V> {
         if engine.origin.is_none() {
             return Err(Error::NoOrigin);
         }
-        let now = engine.clock.now();
         let hashed = keys
             .into_iter()
             .take(WARM_MAX)
-            .map(|key| (engine.namer.hash(&key, 0), key));
+            .map(|key| (engine.hash(&key, 0), key));
         let hashed: Vec<(u64, K)> = hashed.collect();
         let order = hashed.iter().map(|(hash, _)| *hash).collect();
         let mut core = engine.core();
+        let now = engine.clock.now();
         core.warming = hashed.into_iter().collect();
         core.guard.warm(now, order);
         let after = engine.settle(&mut core, now, &Context::none());
@@ -266,8 +268,8 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Cache<K, V> {
     /// Takes other protections. What is under way goes on under the new ones.
     pub fn retune(&self, policies: &Policies) {
         let engine = &*self.engine;
-        let now = engine.clock.now();
         let mut core = engine.core();
+        let now = engine.clock.now();
         let policies = Policies {
             // A value that is damaged cannot be an answer here.
             integrity: true,
@@ -281,7 +283,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Cache<K, V> {
     }
 
     /// Tells tiers to take keys out, all at once, and goes on telling when the caller has left.
-    async fn tell(&self, deletes: Vec<crate::far::Delete>) -> Result<(), Error> {
+    pub(crate) async fn tell(&self, deletes: Vec<crate::far::Delete>) -> Result<(), Error> {
         let tasks: Vec<_> = deletes
             .into_iter()
             .map(|delete| {
@@ -314,7 +316,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Cache<K, V> {
         if options.mode != Mode::Normal {
             return Fast::Ask;
         }
-        let hash = engine.namer.hash(key, 0);
+        let hash = engine.hash(key, 0);
         let Some(found) = memory.find(hash, key) else {
             return Fast::Ask;
         };
@@ -334,7 +336,15 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Cache<K, V> {
         let told = engine.meters.fast_hits.add();
         let observes = engine.fast.observes.load(Ordering::Relaxed);
         if observes != 0 && told.is_multiple_of(observes) {
-            engine.core().guard.observe(now, hash);
+            if engine.origin.is_some() {
+                engine.names.read(hash, key);
+            }
+            if let Some(read) = engine.observed.add(hash) {
+                let mut core = engine.core();
+                for hash in read {
+                    core.guard.observe(now, hash);
+                }
+            }
         }
         let answer = answer(now, &found, Source::Memory, Kind::Fresh, found.entry.version);
         if verdict == Verdict::Due {
@@ -348,10 +358,10 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Cache<K, V> {
     #[cold]
     fn refresh_due(&self, key: &K, options: &Options, loader: Option<Loader<V>>) {
         let engine = &*self.engine;
-        let now = engine.clock.now();
         let errand = engine.errand(key, options, 0, loader);
         let mut locked = engine.core();
         let core = &mut *locked;
+        let now = engine.clock.now();
         let class = options.class.unwrap_or_default();
         core.guard
             .refresh_due(now, &mut core.rng, errand.address.hash, class);

@@ -2,22 +2,24 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
 use seawall_core::gate::Reason;
 use seawall_core::guard::{
-    self, Entry, Kind, Mode, Outcome, Reply, Request, Source as From, Step, TIERS_MAX,
+    self, Entry, Kind, Mode, OriginFault, Outcome, Reply, Request, Source as From, Step, TIERS_MAX,
 };
 use seawall_core::time::{Span, Time};
 
 use crate::answer::{Answer, Error, Freshness, Source};
-use crate::engine::{Context, Engine};
+use crate::effects::Context;
+use crate::engine::Engine;
 use crate::far::{Delete, FarWork, Look};
 use crate::flight::{Errand, Flight, Found};
 use crate::key::Key;
 use crate::options::Options;
-use crate::origin::Loader;
+use crate::origin::{LoadError, Loader};
 
 /// A key that meets others with its hash is tried under so many.
 const SALTS: u32 = 8;
@@ -34,10 +36,12 @@ pub(crate) struct Ticket<'a, K: Key, V: Clone + Send + Sync + 'static> {
     /// Whether that load was there before.
     joined: bool,
     began: Time,
+    /// What tiers are to be told, where the call waits until they are.
+    pub(crate) deletes: Vec<Delete>,
 }
 
 /// What a step came to.
-enum Turn {
+pub(crate) enum Turn {
     Next(Step),
     /// The load belongs to another key with the same hash.
     Collision,
@@ -52,13 +56,14 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
         loader: Option<Loader<V>>,
     ) -> Result<Answer<V>, Error> {
         let began = self.clock.now();
-        let deadline = options
-            .deadline
-            .map_or(Time::NEVER, |deadline| began + Span::from(deadline));
+        let deadline = deadline(began, options);
         let mut salt = 0;
         loop {
             let errand = self.errand(key, options, salt, loader.clone());
-            let (mut ticket, mut turn) = Ticket::begin(self, errand, options, began, deadline);
+            if self.fast.observes.load(Ordering::Relaxed) != 0 && self.origin.is_some() {
+                self.names.read(errand.address.hash, key);
+            }
+            let (mut ticket, mut turn) = Ticket::begin(self, errand, options, (began, deadline), true);
             let outcome = loop {
                 match turn {
                     Turn::Next(Step::Done(outcome)) => break Some(outcome),
@@ -80,7 +85,8 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
                 continue;
             }
             let result = ticket.result(outcome);
-            self.meters.ended(self.clock.now().since(began), &result);
+            let worth = result.as_ref().map(|answer| answer.freshness);
+            self.meters.ended(self.clock.now().since(began), worth);
             return result;
         }
     }
@@ -91,8 +97,8 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
         errand: &Errand<K, V>,
         tell: bool,
     ) -> impl Iterator<Item = Delete> + use<K, V> {
-        let now = self.clock.now();
         let mut core = self.core();
+        let now = self.clock.now();
         core.guard.purge(now, errand.address.hash);
         let context = Context {
             errand: Some(errand),
@@ -113,7 +119,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
         salt: u32,
         loader: Option<Loader<V>>,
     ) -> Errand<K, V> {
-        let hash = self.namer.hash(key, salt);
+        let hash = self.hash(key, salt);
         Errand {
             key: key.clone(),
             address: Arc::new(self.namer.address(key, hash)),
@@ -126,14 +132,13 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
 }
 
 impl<'a, K: Key, V: Clone + Send + Sync + 'static> Ticket<'a, K, V> {
-    fn begin(
+    pub(crate) fn begin(
         engine: &'a Engine<K, V>,
         errand: Errand<K, V>,
         options: &Options,
-        began: Time,
-        deadline: Time,
+        (began, deadline): (Time, Time),
+        read: bool,
     ) -> (Ticket<'a, K, V>, Turn) {
-        let now = engine.clock.now();
         let call = guard::Call {
             class: options.class.unwrap_or_default(),
             priority: options.priority,
@@ -141,27 +146,31 @@ impl<'a, K: Key, V: Clone + Send + Sync + 'static> Ticket<'a, K, V> {
             mode: if errand.alone { Mode::NoCache } else { options.mode },
             fresh_for: options.fresh_for,
             stale_max: options.stale_max,
+            read,
             ..guard::Call::read(errand.address.hash)
         };
         let mut locked = engine.core();
         let core = &mut *locked;
+        let now = engine.clock.now();
+        let mut request = Request::new(core.slots.take(), &call);
+        let step = core.guard.begin(now, &mut core.rng, &mut request);
         let mut ticket = Ticket {
             engine,
             errand,
-            request: Request::new(core.slots.take(), &call),
+            request,
             found: [const { None }; TIERS_MAX],
             flight: None,
             joined: false,
             began,
+            deletes: Vec::new(),
         };
-        let step = core.guard.begin(now, &mut core.rng, &mut ticket.request);
         let turn = ticket.go_on(locked, now, step);
         (ticket, turn)
     }
 
-    fn resume(&mut self, reply: Reply) -> Turn {
-        let now = self.engine.clock.now();
+    pub(crate) fn resume(&mut self, reply: Reply) -> Turn {
         let mut locked = self.engine.core();
+        let now = self.engine.clock.now();
         let core = &mut *locked;
         let step = core.guard.resume(now, &mut core.rng, &mut self.request, reply);
         self.go_on(locked, now, step)
@@ -210,7 +219,13 @@ impl<'a, K: Key, V: Clone + Send + Sync + 'static> Ticket<'a, K, V> {
         };
         let after = self.engine.settle(core, now, &context);
         drop(locked);
-        self.engine.perform(after);
+        if self.request.is_read() {
+            self.engine.perform(after);
+        } else {
+            let deletes = &mut self.deletes;
+            self.engine
+                .perform_all_but_deletes(after, |delete| deletes.push(delete));
+        }
         if collides {
             Turn::Collision
         } else {
@@ -239,7 +254,7 @@ impl<'a, K: Key, V: Clone + Send + Sync + 'static> Ticket<'a, K, V> {
                 let reply = self.wait(until).await;
                 self.resume(reply)
             }
-            Step::Write { .. } => self.resume(Reply::WriteFailed(guard::OriginFault::Refused)),
+            Step::Write { .. } => self.resume(Reply::WriteFailed(OriginFault::Refused)),
             Step::Done(_) => Turn::Next(step),
         }
     }
@@ -280,7 +295,7 @@ impl<'a, K: Key, V: Clone + Send + Sync + 'static> Ticket<'a, K, V> {
         tags.purged(&found.body.tags, found.entry.stored) && !tags.purged(&found.body.tags, self.began)
     }
 
-    fn result(&self, outcome: Outcome) -> Result<Answer<V>, Error> {
+    pub(crate) fn result(&self, outcome: Outcome) -> Result<Answer<V>, Error> {
         let now = self.engine.clock.now();
         match outcome {
             Outcome::Answer { from, kind, version } => {
@@ -316,7 +331,10 @@ impl<'a, K: Key, V: Clone + Send + Sync + 'static> Ticket<'a, K, V> {
             Outcome::Failed | Outcome::Written { .. } => {
                 match self.flight.as_ref().and_then(|flight| flight.landed()) {
                     Some(Err(error)) => Err(Error::Load(error)),
-                    _ => Err(Error::TimedOut),
+                    _ => Err(Error::Load(LoadError::new(
+                        OriginFault::Error,
+                        "the load ended before it was over",
+                    ))),
                 }
             }
         }
@@ -325,8 +343,8 @@ impl<'a, K: Key, V: Clone + Send + Sync + 'static> Ticket<'a, K, V> {
 
 impl<K: Key, V: Clone + Send + Sync + 'static> Drop for Ticket<'_, K, V> {
     fn drop(&mut self) {
-        let now = self.engine.clock.now();
         let mut core = self.engine.core();
+        let now = self.engine.clock.now();
         core.slots.give_back(self.request.token());
         if self.request.ended() {
             return;
@@ -341,6 +359,13 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Drop for Ticket<'_, K, V> {
         drop(core);
         self.engine.perform(after);
     }
+}
+
+/// When the caller stops waiting.
+pub(crate) fn deadline(began: Time, options: &Options) -> Time {
+    options
+        .deadline
+        .map_or(Time::NEVER, |deadline| began + Span::from(deadline))
 }
 
 /// What a value that was found is as an answer.

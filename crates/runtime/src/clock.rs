@@ -10,7 +10,7 @@ use seawall_core::time::{Span, Time};
 use tokio::time::Instant;
 
 /// What a store keeps instants in.
-const NANOS_PER_MS: u64 = 1_000_000;
+const NANOS_PER_US: u64 = 1_000;
 
 /// Reads tokio's clock.
 #[derive(Clone, Copy, Debug)]
@@ -49,18 +49,18 @@ impl Clock {
     }
 }
 
-/// Milliseconds since 1970, as stores keep it; for ever stays for ever.
-pub(crate) fn to_unix_ms(at: Time) -> u64 {
+/// Microseconds since 1970, as stores keep it; for ever stays for ever.
+pub(crate) fn to_unix_us(at: Time) -> u64 {
     if at == Time::NEVER {
         u64::MAX
     } else {
-        at.as_nanos() / NANOS_PER_MS
+        at.as_nanos() / NANOS_PER_US
     }
 }
 
 /// The instant that a store kept.
-pub(crate) fn from_unix_ms(ms: u64) -> Time {
-    Time::from_nanos(ms.saturating_mul(NANOS_PER_MS))
+pub(crate) fn from_unix_us(us: u64) -> Time {
+    Time::from_nanos(us.saturating_mul(NANOS_PER_US))
 }
 
 /// A span as a timeout; `None` for ever.
@@ -84,8 +84,8 @@ mod tests {
 
     #[test]
     fn for_ever_stays_for_ever() {
-        assert_eq!(from_unix_ms(to_unix_ms(Time::NEVER)), Time::NEVER);
+        assert_eq!(from_unix_us(to_unix_us(Time::NEVER)), Time::NEVER);
         let at = Time::ZERO + Span::millis(1_700_000_000_123);
-        assert_eq!(from_unix_ms(to_unix_ms(at)), at);
+        assert_eq!(from_unix_us(to_unix_us(at)), at);
     }
 }

@@ -12,16 +12,18 @@ use seawall_core::time::Span;
 use tracing::Instrument as _;
 
 use crate::clock::timeout;
-use crate::engine::{Context, Engine};
+use crate::effects::Context;
+use crate::engine::Engine;
 use crate::far::Look;
 use crate::flight::{Flight, Found};
 use crate::key::Key;
 use crate::origin::{LoadError, Loaded};
 
-/// Drives a load to its end, or until it has to wait for a place.
+/// Drives a load to its end, or until it has to wait for a place; from `step` on, where its first step was taken.
 pub(crate) async fn drive<K: Key, V: Clone + Send + Sync + 'static>(
     engine: Arc<Engine<K, V>>,
     flight: Arc<Flight<K, V>>,
+    step: Option<LoadStep>,
 ) {
     let span = tracing::debug_span!("load", cache = &*engine.name, key = &*flight.errand.address.text);
     let mut driver = Driver {
@@ -30,9 +32,9 @@ pub(crate) async fn drive<K: Key, V: Clone + Send + Sync + 'static>(
         ended: false,
     };
     async {
-        let mut reply = LoadReply::Launched;
-        while let Some(next) = driver.step(reply).await {
-            reply = next;
+        let mut step = step.unwrap_or_else(|| driver.engine.load_step(&driver.flight, LoadReply::Launched));
+        while let Some(reply) = driver.perform(step).await {
+            step = driver.engine.load_step(&driver.flight, reply);
         }
         driver.ended = true;
     }
@@ -48,11 +50,11 @@ struct Driver<K: Key, V: Clone + Send + Sync + 'static> {
 }
 
 impl<K: Key, V: Clone + Send + Sync + 'static> Driver<K, V> {
-    /// Performs the next step. `None` when there is nothing more to do for now.
-    async fn step(&self, reply: LoadReply) -> Option<LoadReply> {
+    /// Performs a step. `None` when there is nothing more to do for now.
+    async fn perform(&self, step: LoadStep) -> Option<LoadReply> {
         let (engine, flight) = (&self.engine, &self.flight);
         let address = &flight.errand.address;
-        Some(match engine.load_step(flight, reply) {
+        Some(match step {
             LoadStep::Fetch { timeout, .. } => engine.fetch(flight, timeout).await,
             LoadStep::Pause { until } => {
                 match engine.clock.instant(until) {
@@ -99,34 +101,17 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Driver<K, V> {
 
 impl<K: Key, V: Clone + Send + Sync + 'static> Drop for Driver<K, V> {
     fn drop(&mut self) {
-        if self.ended {
-            return;
-        }
-        let now = self.engine.clock.now();
-        let mut core = self.engine.core();
-        core.guard.decline(now, self.flight.id);
-        core.over(now, self.flight.id);
-        let after = self.engine.settle(&mut core, now, &self.context(None));
-        drop(core);
-        self.engine.perform(after);
-    }
-}
-
-impl<K: Key, V: Clone + Send + Sync + 'static> Driver<K, V> {
-    fn context<'a>(&'a self, found: Option<&'a Found<K, V>>) -> Context<'a, K, V> {
-        Context {
-            errand: Some(&self.flight.errand),
-            found,
-            tell: true,
+        if !self.ended {
+            self.engine.decline(self.flight.id);
         }
     }
 }
 
 impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
     /// The next step of a load that takes time; what is to be done in memory is done here.
-    fn load_step(&self, flight: &Flight<K, V>, mut reply: LoadReply) -> LoadStep {
-        let now = self.clock.now();
+    pub(crate) fn load_step(&self, flight: &Flight<K, V>, mut reply: LoadReply) -> LoadStep {
         let mut core = self.core();
+        let now = self.clock.now();
         let step = loop {
             let core = &mut *core;
             let step = core.guard.load(now, &mut core.rng, flight.id, reply);

@@ -8,9 +8,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
-use std::task::Waker;
 
-use seawall_core::guard::{Effect, Freshness, Guard, LoadId};
+use seawall_core::guard::{Freshness, Guard, LoadId};
 use seawall_core::rng::Stream;
 use seawall_core::time::{Span, Time};
 use tokio::runtime::Handle;
@@ -19,13 +18,13 @@ use tokio::sync::Semaphore;
 use crate::backplane::{Backplane, Invalidation};
 use crate::clock::Clock;
 use crate::codec::Codec;
-use crate::far::{Delete, FarWork};
-use crate::flight::{Errand, Flight, Found};
+use crate::flight::{Errand, Flight};
 use crate::health::Critical;
 use crate::key::{Address, Key, Namer};
 use crate::memory::Memory;
 use crate::meters::Meters;
-use crate::origin::{Origin, loader_of};
+use crate::observed::{Names, Observed};
+use crate::origin::Origin;
 use crate::slots::Slots;
 use crate::store::Store;
 use crate::tags::Tags;
@@ -38,6 +37,8 @@ pub(crate) type Weigh<K, V> = Arc<dyn Fn(&K, &V) -> usize + Send + Sync>;
 pub(crate) struct Engine<K, V> {
     pub(crate) name: Arc<str>,
     pub(crate) namer: Namer,
+    /// In place of the namer's hash; in tests only.
+    pub(crate) hashed_by: Option<fn(&K) -> u64>,
     pub(crate) clock: Clock,
     /// The first tier, if there is one.
     pub(crate) memory: Option<Memory<K, V>>,
@@ -53,6 +54,8 @@ pub(crate) struct Engine<K, V> {
     pub(crate) tags: Tags,
     pub(crate) meters: Meters,
     pub(crate) fast: Fast,
+    pub(crate) observed: Observed,
+    pub(crate) names: Names<K>,
     pub(crate) timer: Timer,
     /// Bounds the writes into tiers that nobody waits for.
     pub(crate) work: Arc<Semaphore>,
@@ -67,7 +70,7 @@ pub(crate) struct Core<K, V> {
     pub(crate) rng: Stream,
     pub(crate) slots: Slots,
     /// By the load's place.
-    flights: Vec<Option<Arc<Flight<K, V>>>>,
+    pub(crate) flights: Vec<Option<Arc<Flight<K, V>>>>,
     /// Loads that are over and whose value is still shared.
     shared: BTreeMap<LoadId, Arc<Flight<K, V>>>,
     shared_until: VecDeque<(Time, LoadId)>,
@@ -118,43 +121,6 @@ impl Fast {
         }
     }
 }
-
-/// Whom a decision was made for: what its effects may need.
-pub(crate) struct Context<'a, K, V> {
-    pub(crate) errand: Option<&'a Errand<K, V>>,
-    pub(crate) found: Option<&'a Found<K, V>>,
-    /// Whether tiers beyond memory are told of invalidations.
-    pub(crate) tell: bool,
-}
-
-impl<K, V> Context<'_, K, V> {
-    /// A decision that was made for nobody in particular.
-    pub(crate) fn none() -> Context<'static, K, V>
-    where
-        K: 'static,
-        V: 'static,
-    {
-        Context {
-            errand: None,
-            found: None,
-            tell: true,
-        }
-    }
-}
-
-/// What is to be done when the lock is free again.
-pub(crate) struct After<K, V> {
-    wakers: Vec<Waker>,
-    launch: Vec<Arc<Flight<K, V>>>,
-    cancel: Vec<Arc<Flight<K, V>>>,
-    work: Vec<FarWork<K, V>>,
-    /// Keys to be taken out of tiers, which the caller may want to wait for.
-    pub(crate) deletes: Vec<Delete>,
-    ring: bool,
-}
-
-/// How often the guard is woken at one instant, at most; the timer comes for the rest.
-const ROUNDS: usize = 8;
 
 impl<K: Key, V> Core<K, V> {
     pub(crate) fn new(guard: Guard, rng: Stream) -> Core<K, V> {
@@ -212,7 +178,7 @@ impl<K: Key, V> Core<K, V> {
     }
 
     /// The address of the load of this key that is under way.
-    fn address_of(&self, hash: u64) -> Option<Arc<Address>> {
+    pub(crate) fn address_of(&self, hash: u64) -> Option<Arc<Address>> {
         let flights = self.flights.iter().flatten();
         let mut addresses = flights.map(|flight| &flight.errand.address);
         addresses.find(|address| address.hash == hash).map(Arc::clone)
@@ -226,156 +192,19 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The 64 bits by which the guard knows a key.
+    #[inline]
+    pub(crate) fn hash(&self, key: &K, salt: u32) -> u64 {
+        match self.hashed_by {
+            Some(hash) if salt == 0 => hash(key),
+            _ => self.namer.hash(key, salt),
+        }
+    }
+
     /// Tells the other processes.
     pub(crate) fn publish(&self, invalidation: Invalidation) {
         if let Some(backplane) = &self.backplane {
             backplane.publish(invalidation);
-        }
-    }
-
-    /// Gathers what the guard wants done, and does what is to be done under the lock.
-    pub(crate) fn settle(
-        &self,
-        core: &mut Core<K, V>,
-        now: Time,
-        context: &Context<'_, K, V>,
-    ) -> After<K, V> {
-        let mut after = After::nothing();
-        for _ in 0..ROUNDS {
-            while let Some(effect) = core.guard.poll() {
-                self.gather(core, now, context, effect, &mut after);
-            }
-            if core.guard.next_wake() > now {
-                break;
-            }
-            core.guard.wake(now, &mut core.rng);
-        }
-        let next = core.guard.next_wake();
-        if next < core.armed {
-            core.armed = next;
-            after.ring = true;
-        }
-        after
-    }
-
-    fn gather(
-        &self,
-        core: &mut Core<K, V>,
-        now: Time,
-        context: &Context<'_, K, V>,
-        effect: Effect,
-        after: &mut After<K, V>,
-    ) {
-        let errand = |hash| context.errand.filter(|errand| errand.address.hash == hash);
-        match effect {
-            Effect::Wake(token) => after.wakers.extend(core.slots.wake(token)),
-            Effect::Launch(id) => match self.launched(core, id, context.errand) {
-                Some(flight) => after.launch.push(flight),
-                None => core.guard.decline(now, id),
-            },
-            Effect::Cancel(id) => after.cancel.extend(core.over(now, id)),
-            Effect::Fill {
-                tier,
-                node,
-                key,
-                keep,
-                entry,
-            } => {
-                let (Some(errand), Some(found)) = (errand(key), context.found) else {
-                    return;
-                };
-                let body = Arc::clone(&found.body);
-                match &self.memory {
-                    Some(memory) if tier == 0 => {
-                        memory.hold(now, key, body, entry, keep);
-                        self.meters.set(0);
-                    }
-                    _ => after.work.push(FarWork::Fill {
-                        tier,
-                        node,
-                        address: Arc::clone(&errand.address),
-                        found: Found { body, entry },
-                        keep,
-                    }),
-                }
-            }
-            Effect::Invalidate {
-                tier,
-                node,
-                key,
-                version,
-            } => match (&self.memory, errand(key)) {
-                (Some(memory), _) if tier == 0 => {
-                    let held = memory.take_out(key, version);
-                    self.meters.invalidated(u64::from(held));
-                }
-                (_, Some(errand)) if context.tell => after.deletes.push(Delete {
-                    tier,
-                    node,
-                    address: Arc::clone(&errand.address),
-                    version,
-                }),
-                _ => {}
-            },
-            Effect::GiveBack { tier, node, key } => {
-                let known = errand(key).map(|errand| Arc::clone(&errand.address));
-                if let Some(address) = known.or_else(|| core.address_of(key)) {
-                    after.work.push(FarWork::GiveBack { tier, node, address });
-                }
-            }
-        }
-    }
-
-    /// The load that is to be driven: known already, for the present errand, or of a key that is warmed.
-    fn launched(
-        &self,
-        core: &mut Core<K, V>,
-        id: LoadId,
-        errand: Option<&Errand<K, V>>,
-    ) -> Option<Arc<Flight<K, V>>> {
-        if let Some(flight) = core.flight(id) {
-            return Some(flight);
-        }
-        let hash = core.guard.key_of(id)?;
-        if let Some(errand) = errand.filter(|errand| errand.address.hash == hash) {
-            return Some(core.flight_for(id, errand));
-        }
-        let held = || self.memory.as_ref().and_then(|memory| memory.key(hash));
-        let key = core.warming.remove(&hash).or_else(held)?;
-        let loader = loader_of(self.origin.as_ref()?, &key);
-        let errand = Errand {
-            address: Arc::new(self.namer.address(&key, hash)),
-            key,
-            loader: Some(loader),
-            classed: false,
-            alone: false,
-            tags: Vec::new(),
-        };
-        Some(core.flight_for(id, &errand))
-    }
-
-    /// Does what was gathered. The lock is free.
-    pub(crate) fn perform(&self, after: After<K, V>) {
-        self.perform_all_but_deletes(after, |delete| self.spawn_work(FarWork::Delete(delete)));
-    }
-
-    /// The same, and leaves the keys that are to be taken out of tiers to the caller.
-    pub(crate) fn perform_all_but_deletes(&self, after: After<K, V>, mut delete: impl FnMut(Delete)) {
-        for flight in after.cancel {
-            flight.cancel();
-        }
-        for flight in &after.launch {
-            self.spawn_load(flight);
-        }
-        for waker in after.wakers {
-            waker.wake();
-        }
-        for work in after.work {
-            self.spawn_work(work);
-        }
-        after.deletes.into_iter().for_each(&mut delete);
-        if after.ring {
-            self.ring();
         }
     }
 
@@ -387,67 +216,6 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
                 Some(handle)
             }
             Err(_) => self.runtime.get().cloned(),
-        }
-    }
-
-    fn spawn_load(&self, flight: &Arc<Flight<K, V>>) {
-        let (Some(me), Some(runtime)) = (self.me.upgrade(), self.runtime()) else {
-            return;
-        };
-        let task = runtime.spawn(crate::drive::drive(me, Arc::clone(flight)));
-        flight.driven_by(task.abort_handle());
-    }
-
-    /// Writes into a tier in the background. What is only a copy is let go when too much is under way.
-    pub(crate) fn spawn_work(&self, work: FarWork<K, V>) {
-        let (Some(me), Some(runtime)) = (self.me.upgrade(), self.runtime()) else {
-            return;
-        };
-        let permit = Arc::clone(&self.work).try_acquire_owned().ok();
-        if permit.is_none() {
-            match work {
-                FarWork::Delete(delete) => self.redo(delete),
-                _ => self.meters.dropped(),
-            }
-            return;
-        }
-        runtime.spawn(async move {
-            me.do_work(work).await;
-            drop(permit);
-        });
-    }
-
-    async fn do_work(&self, work: FarWork<K, V>) {
-        match work {
-            FarWork::Fill {
-                tier,
-                node,
-                address,
-                found,
-                keep,
-            } => {
-                // It is counted where it happens; nobody waits for it.
-                let _ = self.put(tier, node, &address, &found, keep).await;
-            }
-            FarWork::Delete(delete) => {
-                if self.take_out(&delete).await.is_err() {
-                    self.redo(delete);
-                }
-            }
-            FarWork::GiveBack { tier, node, address } => self.give_back(tier, node, &address).await,
-        }
-    }
-}
-
-impl<K, V> After<K, V> {
-    fn nothing() -> After<K, V> {
-        After {
-            wakers: Vec::new(),
-            launch: Vec::new(),
-            cancel: Vec::new(),
-            work: Vec::new(),
-            deletes: Vec::new(),
-            ring: false,
         }
     }
 }

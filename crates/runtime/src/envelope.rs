@@ -9,7 +9,7 @@
 //! | 5 | the codec |
 //! | 6..8 | the version of the value's type |
 //! | 8..16 | the version of the value; a higher one is newer |
-//! | 16..24 | when the origin was asked, in milliseconds since 1970, as all instants |
+//! | 16..24 | when the origin was asked, in microseconds since 1970, as all instants |
 //! | 24..32 | until when it is fresh |
 //! | 32..40 | from when on a reader refreshes it |
 //! | 40..48 | until when it may be served stale |
@@ -22,7 +22,7 @@
 //!
 //! ```
 //! use seawall::envelope::{Damage, Envelope};
-//! let envelope = Envelope { version: 7, fresh_until_ms: 60_000, digest: 42, ..Envelope::default() };
+//! let envelope = Envelope { version: 7, fresh_until_us: 60_000, digest: 42, ..Envelope::default() };
 //! let bytes = envelope.seal(b"value");
 //! let (opened, value) = Envelope::open(&bytes, 42)?;
 //! assert_eq!((opened.version, &value[..]), (7, &b"value"[..]));
@@ -57,13 +57,13 @@ pub struct Envelope {
     /// The version of the value.
     pub version: u64,
     /// When the origin was asked.
-    pub created_ms: u64,
+    pub created_us: u64,
     /// Until when it is fresh.
-    pub fresh_until_ms: u64,
+    pub fresh_until_us: u64,
     /// From when on a reader refreshes it in the background.
-    pub refresh_at_ms: u64,
+    pub refresh_at_us: u64,
     /// Until when it may be served stale.
-    pub stale_until_ms: u64,
+    pub stale_until_us: u64,
     /// What computing it cost.
     pub cost_us: u32,
     /// 128 bits of its key.
@@ -116,10 +116,10 @@ impl Envelope {
         bytes.push(self.codec);
         bytes.extend_from_slice(&self.value_version.to_be_bytes());
         bytes.extend_from_slice(&self.version.to_be_bytes());
-        bytes.extend_from_slice(&self.created_ms.to_be_bytes());
-        bytes.extend_from_slice(&self.fresh_until_ms.to_be_bytes());
-        bytes.extend_from_slice(&self.refresh_at_ms.to_be_bytes());
-        bytes.extend_from_slice(&self.stale_until_ms.to_be_bytes());
+        bytes.extend_from_slice(&self.created_us.to_be_bytes());
+        bytes.extend_from_slice(&self.fresh_until_us.to_be_bytes());
+        bytes.extend_from_slice(&self.refresh_at_us.to_be_bytes());
+        bytes.extend_from_slice(&self.stale_until_us.to_be_bytes());
         bytes.extend_from_slice(&self.cost_us.to_be_bytes());
         bytes.extend_from_slice(&(tags.len() as u16).to_be_bytes());
         bytes.extend_from_slice(&[0; 2]);
@@ -161,10 +161,10 @@ impl Envelope {
             codec: bytes[5],
             value_version: u16::from_be_bytes(field(bytes, 6)),
             version: u64::from_be_bytes(field(bytes, VERSION_AT.start)),
-            created_ms: u64::from_be_bytes(field(bytes, 16)),
-            fresh_until_ms: u64::from_be_bytes(field(bytes, 24)),
-            refresh_at_ms: u64::from_be_bytes(field(bytes, 32)),
-            stale_until_ms: u64::from_be_bytes(field(bytes, 40)),
+            created_us: u64::from_be_bytes(field(bytes, 16)),
+            fresh_until_us: u64::from_be_bytes(field(bytes, 24)),
+            refresh_at_us: u64::from_be_bytes(field(bytes, 32)),
+            stale_until_us: u64::from_be_bytes(field(bytes, 40)),
             cost_us: u32::from_be_bytes(field(bytes, 48)),
             digest: u128::from_be_bytes(field(bytes, 56)),
             tags: (0..tags)
@@ -203,10 +203,10 @@ mod tests {
             codec: 1,
             value_version: 3,
             version: u64::MAX - 1,
-            created_ms: 1_700_000_000_000,
-            fresh_until_ms: 1_700_000_300_000,
-            refresh_at_ms: 1_700_000_290_000,
-            stale_until_ms: u64::MAX,
+            created_us: 1_700_000_000_000,
+            fresh_until_us: 1_700_000_300_000,
+            refresh_at_us: 1_700_000_290_000,
+            stale_until_us: u64::MAX,
             cost_us: 12_000,
             digest: 0x0123_4567_89ab_cdef_0011_2233_4455_6677,
             tags: (0..tags as u64).collect(),
@@ -250,7 +250,7 @@ mod tests {
         ) {
             let mut envelope = sample(tags);
             envelope.negative = negative;
-            [envelope.version, envelope.created_ms, envelope.fresh_until_ms, envelope.refresh_at_ms, envelope.stale_until_ms] = numbers;
+            [envelope.version, envelope.created_us, envelope.fresh_until_us, envelope.refresh_at_us, envelope.stale_until_us] = numbers;
             let sealed = envelope.seal(&value);
             envelope.tags.truncate(TAGS_MAX);
             let (opened, bytes) = Envelope::open(&sealed, envelope.digest)?;

@@ -8,8 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use seawall_core::guard::{CacheFault, Entry};
 use seawall_core::time::{Span, Time};
+use tracing::Instrument as _;
 
-use crate::clock::{from_unix_ms, timeout, to_unix_ms};
+use crate::clock::{from_unix_us, timeout, to_unix_us};
 use crate::engine::Engine;
 use crate::envelope::{Damage, Envelope};
 use crate::flight::{Body, Found};
@@ -57,9 +58,12 @@ pub(crate) struct Delete {
 /// Waits for a store, and no longer than `limit`.
 async fn within<T>(
     limit: Duration,
+    what: &'static str,
+    store: &dyn Store,
     call: impl Future<Output = Result<T, CacheFault>>,
 ) -> Result<T, CacheFault> {
-    match tokio::time::timeout(limit, call).await {
+    let span = tracing::debug_span!("tier", store = store.name(), call = what);
+    match tokio::time::timeout(limit, call).instrument(span).await {
         Ok(result) => result,
         Err(_) => Err(CacheFault::TimedOut),
     }
@@ -84,7 +88,8 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
         limit: Span,
     ) -> Look<K, V> {
         let limit = timeout(limit).unwrap_or(PATIENCE);
-        let bytes = match within(limit, self.store(tier).get(node, address, limit)).await {
+        let store = &**self.store(tier);
+        let bytes = match within(limit, "get", store, store.get(node, address, limit)).await {
             Ok(Some(bytes)) => bytes,
             Ok(None) => return Look::Missing,
             Err(fault) => {
@@ -145,9 +150,9 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
             Some(codec.decode(&value).map_err(|_| Damage::Unreadable)?)
         };
         let entry = Entry {
-            stored: from_unix_ms(envelope.created_ms).min(self.clock.now()),
-            fresh_until: from_unix_ms(envelope.fresh_until_ms),
-            refresh_at: from_unix_ms(envelope.refresh_at_ms),
+            stored: from_unix_us(envelope.created_us).min(self.clock.now()),
+            fresh_until: from_unix_us(envelope.fresh_until_us),
+            refresh_at: from_unix_us(envelope.refresh_at_us),
             cost: Span::micros(envelope.cost_us.into()),
             version: envelope.version,
             negative: envelope.negative,
@@ -180,7 +185,8 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
             return Ok(());
         };
         let limit = self.patience(tier);
-        let result = within(limit, self.store(tier).put(node, address, sealed, limit)).await;
+        let store = &**self.store(tier);
+        let result = within(limit, "put", store, store.put(node, address, sealed, limit)).await;
         match result {
             Ok(()) => self.meters.set(tier),
             Err(fault) => self.note_fault(tier, fault),
@@ -213,10 +219,10 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
             codec: codec.id(),
             value_version: self.value_version,
             version: entry.version,
-            created_ms: to_unix_ms(entry.stored),
-            fresh_until_ms: to_unix_ms(entry.fresh_until),
-            refresh_at_ms: to_unix_ms(entry.refresh_at),
-            stale_until_ms: to_unix_ms(self.clock.now() + keep),
+            created_us: to_unix_us(entry.stored),
+            fresh_until_us: to_unix_us(entry.fresh_until),
+            refresh_at_us: to_unix_us(entry.refresh_at),
+            stale_until_us: to_unix_us(self.clock.now() + keep),
             cost_us: u32::try_from(entry.cost.as_nanos() / 1_000).unwrap_or(u32::MAX),
             digest: address.digest,
             tags: found.body.tags.to_vec(),
@@ -230,9 +236,9 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
 
     pub(crate) async fn take_out(&self, delete: &Delete) -> Result<(), CacheFault> {
         let limit = self.patience(delete.tier);
-        let store = self.store(delete.tier);
+        let store = &**self.store(delete.tier);
         let call = store.delete(delete.node, &delete.address, delete.version, limit);
-        let result = within(limit, call).await;
+        let result = within(limit, "delete", store, call).await;
         if let Err(fault) = result {
             self.note_fault(delete.tier, fault);
         }
@@ -242,14 +248,16 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
     /// Asks for the fleet's lease. A store that cannot say grants it.
     pub(crate) async fn lease(&self, tier: u8, node: u16, address: &Address, hold: Span) -> bool {
         let (limit, hold) = (self.patience(tier), hold.into());
-        let result = within(limit, self.store(tier).lease(node, address, hold, limit)).await;
+        let store = &**self.store(tier);
+        let result = within(limit, "lease", store, store.lease(node, address, hold, limit)).await;
         result.unwrap_or(true)
     }
 
     pub(crate) async fn give_back(&self, tier: u8, node: u16, address: &Address) {
         let limit = self.patience(tier);
         // A lease that is not given back ends by itself.
-        let _ = within(limit, self.store(tier).give_back(node, address, limit)).await;
+        let store = &**self.store(tier);
+        let _ = within(limit, "give back", store, store.give_back(node, address, limit)).await;
     }
 
     fn note_fault(&self, tier: u8, fault: CacheFault) {

@@ -165,8 +165,6 @@ const TEXT_MAX: usize = 200;
 pub(crate) struct Namer {
     name: Arc<str>,
     seed: u64,
-    /// Only so many bits of the hash are used; fewer than 64 in tests of collisions.
-    mask: u64,
 }
 
 impl Namer {
@@ -174,14 +172,7 @@ impl Namer {
         Namer {
             name: Arc::clone(name),
             seed: xxh3_64(name.as_bytes()),
-            mask: u64::MAX,
         }
-    }
-
-    /// The same with so few different hashes that keys collide.
-    pub(crate) fn colliding(mut self, mask: u64) -> Namer {
-        self.mask = mask;
-        self
     }
 
     /// The 64 bits by which the guard knows a key. `salt` gives other bits to a key that met another with the same.
@@ -189,7 +180,7 @@ impl Namer {
     pub(crate) fn hash(&self, key: &impl Key, salt: u32) -> u64 {
         key.with_bytes(|bytes| {
             if salt == 0 {
-                xxh3_64_with_seed(bytes, self.seed) & self.mask
+                xxh3_64_with_seed(bytes, self.seed)
             } else {
                 xxh3_64_with_seed(bytes, mix(self.seed ^ u64::from(salt)))
             }

@@ -50,6 +50,8 @@
 
 pub mod envelope;
 pub mod origin;
+#[cfg(feature = "redis")]
+pub mod redis;
 
 mod answer;
 mod backplane;
@@ -59,6 +61,7 @@ mod call;
 mod clock;
 mod codec;
 mod drive;
+mod effects;
 mod engine;
 mod far;
 mod flight;
@@ -66,6 +69,7 @@ mod health;
 mod key;
 mod memory;
 mod meters;
+mod observed;
 mod options;
 mod slots;
 mod stats;
@@ -73,6 +77,7 @@ mod store;
 mod tags;
 mod timer;
 mod weight;
+mod write;
 
 pub use answer::{Answer, Error, Freshness, Source};
 pub use backplane::{Backplane, Invalidation};

@@ -9,7 +9,7 @@ use seawall_core::guard::{CacheFault, TIERS_MAX};
 use seawall_core::record::Ending;
 use seawall_core::time::{Span, Time};
 
-use crate::answer::{Answer, Error, Freshness};
+use crate::answer::{Error, Freshness};
 use crate::envelope::Damage;
 
 /// One warning in so long is logged; the counters tell of the others.
@@ -94,10 +94,10 @@ pub(crate) struct Meters {
 }
 
 impl Meters {
-    pub(crate) fn ended<V>(&self, took: Span, result: &Result<Answer<V>, Error>) {
+    pub(crate) fn ended(&self, took: Span, result: Result<Freshness, &Error>) {
         let ending = match result {
-            Ok(answer) if answer.freshness == Freshness::Stale => Ending::Stale,
-            Ok(_) | Err(Error::NotFound) => Ending::Fresh,
+            Ok(Freshness::Stale) => Ending::Stale,
+            Ok(Freshness::Fresh) | Err(Error::NotFound) => Ending::Fresh,
             Err(Error::Shed { .. } | Error::Open { .. }) => Ending::Shed,
             Err(Error::TimedOut) => Ending::Timeout,
             Err(_) => Ending::Error,

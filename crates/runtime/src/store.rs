@@ -36,6 +36,12 @@ pub trait Store: Debug + Send + Sync + 'static {
         Sharding::Ring
     }
 
+    /// How many spare nodes it has (numbered after the others), which stand in for nodes that are not asked, and for
+    /// how long at most they keep anything.
+    fn spares(&self) -> Option<(u16, Duration)> {
+        None
+    }
+
     /// Whether other processes use it too.
     fn is_shared(&self) -> bool {
         true

@@ -2,13 +2,14 @@
 //! told.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use seawall_core::time::{Span, Time};
 use tokio::sync::Notify;
-use tokio::task::JoinHandle;
 
-use crate::engine::{Context, Engine};
+use crate::effects::Context;
+use crate::engine::Engine;
 use crate::far::Delete;
 use crate::key::Key;
 
@@ -23,7 +24,8 @@ const REDO_FOR: Span = Span::secs(86_400);
 #[derive(Debug, Default)]
 pub(crate) struct Timer {
     bell: Arc<Notify>,
-    task: Mutex<Option<JoinHandle<()>>>,
+    /// There is a task. It may go with the runtime that it runs on.
+    lives: Arc<AtomicBool>,
     redo: Mutex<Redo>,
 }
 
@@ -36,20 +38,19 @@ struct Redo {
 impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
     /// The timer has to come sooner than it thinks.
     pub(crate) fn ring(&self) {
-        let mut task = self.timer.task.lock().unwrap_or_else(PoisonError::into_inner);
-        // The runtime that it ran on may be gone.
-        let lives = task.as_ref().is_some_and(|task| !task.is_finished());
-        if !lives && let Some(runtime) = self.runtime() {
-            let run = run(self.me.clone(), Arc::clone(&self.timer.bell));
-            *task = Some(runtime.spawn(run));
+        if let Some(runtime) = self.runtime()
+            && !self.timer.lives.swap(true, Ordering::AcqRel)
+        {
+            let life = Life(Arc::clone(&self.timer.lives));
+            runtime.spawn(run(self.me.clone(), Arc::clone(&self.timer.bell), life));
         }
         self.timer.bell.notify_one();
     }
 
     /// Wakes the guard if it is time, and says when the next time is.
     fn tick(&self) -> Time {
-        let now = self.clock.now();
         let mut core = self.core();
+        let now = self.clock.now();
         core.armed = Time::ZERO;
         let after = self.settle(&mut core, now, &Context::none());
         core.armed = core.guard.next_wake();
@@ -124,7 +125,20 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
     }
 }
 
-async fn run<K: Key, V: Clone + Send + Sync + 'static>(engine: Weak<Engine<K, V>>, bell: Arc<Notify>) {
+/// Says that the task has ended, however it ended.
+struct Life(Arc<AtomicBool>);
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+async fn run<K: Key, V: Clone + Send + Sync + 'static>(
+    engine: Weak<Engine<K, V>>,
+    bell: Arc<Notify>,
+    _life: Life,
+) {
     loop {
         let at = {
             let Some(engine) = engine.upgrade() else { return };
@@ -140,6 +154,12 @@ async fn run<K: Key, V: Clone + Send + Sync + 'static>(engine: Weak<Engine<K, V>
             }
             None => bell.notified().await,
         }
+    }
+}
+
+impl Timer {
+    pub(crate) fn lives(&self) -> bool {
+        self.lives.load(Ordering::Acquire)
     }
 }
 

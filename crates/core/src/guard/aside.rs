@@ -97,6 +97,8 @@ impl Guard {
 
     /// A reader was answered without the guard, and found the refresh due ([`Verdict::Due`](super::Verdict::Due)).
     pub fn refresh_due(&mut self, now: Time, rng: &mut Stream, key: u64, class: Class) {
+        #[cfg(feature = "journal")]
+        super::journal::note(now);
         self.refresh(now, rng, key, class);
         self.check();
     }

@@ -3,6 +3,7 @@
 use crate::policies::Policies;
 use crate::queue::Order;
 use crate::ring::{Placement, Sharding};
+use crate::rng::{Stream, mix};
 use crate::sketch::Sketch;
 use crate::time::{Span, Time};
 use crate::{breaker, limit, queue, sketch};
@@ -26,7 +27,11 @@ pub(super) struct TierState {
     own_timeout: Span,
     /// How long a look-up may take.
     pub(super) timeout: Span,
-    /// One a node; none when they are off, or cannot be needed.
+    /// Spare nodes, numbered after the others.
+    pub(super) spares: u16,
+    /// Nothing on a spare node is kept for longer than this.
+    spare_ttl: Span,
+    /// One a node, spare ones included; none when they are off, or cannot be needed.
     pub(super) breakers: Vec<breaker::Breaker>,
 }
 
@@ -42,6 +47,8 @@ impl TierState {
             ttl_max: Span::MAX,
             own_timeout: tier.timeout,
             timeout: tier.timeout,
+            spares: 0,
+            spare_ttl: Span::MAX,
             breakers: Vec::new(),
         }
     }
@@ -54,6 +61,84 @@ impl TierState {
         }
     }
 
+    /// The spare node that stands in for the key's own.
+    pub(super) fn spare(&self, key: u64) -> Option<u16> {
+        // Not the hash that the ring uses: the keys of one lost node are spread over all spares.
+        let place = mix(!key).checked_rem(self.spares.into())?;
+        Some(self.nodes + place as u16)
+    }
+
+    /// The longest that something is kept on this node.
+    pub(super) fn keep_max(&self, node: u16) -> Span {
+        if node < self.nodes {
+            Span::MAX
+        } else {
+            self.spare_ttl
+        }
+    }
+
+    /// The node to ask for this key: its own, or a spare one while that one's breaker refuses. `None` when no node may
+    /// be asked.
+    #[inline]
+    pub(super) fn admit(
+        &mut self,
+        now: Time,
+        rng: &mut Stream,
+        key: u64,
+    ) -> Option<(u16, Option<breaker::Permit>)> {
+        let node = self.node(key);
+        let Some(breaker) = self.breakers.get_mut(node as usize) else {
+            return Some((node, None));
+        };
+        match breaker.admit(now, rng) {
+            breaker::Admission::Pass(permit) => Some((node, Some(permit))),
+            breaker::Admission::Refuse { .. } => self.admit_spare(now, rng, key),
+        }
+    }
+
+    #[cold]
+    fn admit_spare(
+        &mut self,
+        now: Time,
+        rng: &mut Stream,
+        key: u64,
+    ) -> Option<(u16, Option<breaker::Permit>)> {
+        let node = self.spare(key)?;
+        match self.breakers.get_mut(node as usize)?.admit(now, rng) {
+            breaker::Admission::Pass(permit) => Some((node, Some(permit))),
+            breaker::Admission::Refuse { .. } => None,
+        }
+    }
+
+    /// The node that would be asked for this key now, as far as can be told without asking.
+    pub(super) fn standing(&self, now: Time, key: u64) -> Option<u16> {
+        let node = self.node(key);
+        let refuses = |node: &u16| {
+            let breaker = self.breakers.get(*node as usize);
+            breaker.is_some_and(|breaker| breaker.state(now) == breaker::State::Open)
+        };
+        Some(node)
+            .filter(|node| !refuses(node))
+            .or_else(|| self.spare(key).filter(|spare| !refuses(spare)))
+    }
+
+    /// Gets other spare nodes. Returns how many changes of state went with the breakers that it dropped.
+    pub(super) fn set_spares(&mut self, spares: u16, ttl: Span, settings: Option<&breaker::Settings>) -> u64 {
+        (self.spares, self.spare_ttl) = (spares, ttl);
+        self.fit(settings.filter(|_| !self.local))
+    }
+
+    /// One breaker a node.
+    fn fit(&mut self, settings: Option<&breaker::Settings>) -> u64 {
+        let Some(settings) = settings else { return 0 };
+        let nodes = self.nodes as usize + self.spares as usize;
+        let dropped = self.breakers.iter().skip(nodes);
+        let dropped = dropped.map(breaker::Breaker::transitions).sum();
+        self.breakers
+            .resize_with(nodes, || breaker::Breaker::new(settings.clone()));
+        dropped
+    }
+
     /// Spreads keys over other nodes. Returns how many changes of state went with the breakers that it dropped.
     pub(super) fn respread(
         &mut self,
@@ -64,14 +149,7 @@ impl TierState {
         assert!(nodes > 0, "a tier has a node");
         self.placement = Placement::new(sharding, nodes, VNODES);
         self.nodes = nodes;
-        let Some(settings) = settings.filter(|_| !self.local) else {
-            return 0;
-        };
-        let dropped = self.breakers.iter().skip(nodes as usize);
-        let dropped = dropped.map(breaker::Breaker::transitions).sum();
-        self.breakers
-            .resize_with(nodes as usize, || breaker::Breaker::new(settings.clone()));
-        dropped
+        self.fit(settings.filter(|_| !self.local))
     }
 
     /// Takes another TTL and another timeout, under these policies.
@@ -105,9 +183,7 @@ impl TierState {
         for breaker in &mut self.breakers {
             breaker.retune(now, settings.clone());
         }
-        self.breakers
-            .resize_with(self.nodes as usize, || breaker::Breaker::new(settings.clone()));
-        0
+        self.fit(Some(settings))
     }
 }
 

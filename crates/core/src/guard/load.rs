@@ -115,6 +115,13 @@ impl Guard {
         if !self.flights.is_live(load) {
             return LoadStep::Done;
         }
+        let step = self.next_load_step(now, rng, load, reply);
+        #[cfg(feature = "journal")]
+        super::journal::write_at(now, super::journal::Line::Load(load, reply, step));
+        step
+    }
+
+    fn next_load_step(&mut self, now: Time, rng: &mut Stream, load: LoadId, reply: LoadReply) -> LoadStep {
         let state = self.loads[load.index() as usize].state;
         let step = match (state, reply) {
             (State::Launched, LoadReply::Launched) => self.launched(now, rng, load),

@@ -43,6 +43,8 @@ mod aside;
 mod counters;
 mod digest;
 mod freshness;
+#[cfg(feature = "journal")]
+pub mod journal;
 mod load;
 mod marks;
 mod plain;
@@ -105,6 +107,8 @@ pub struct Guard {
     sketch: Option<Sketch>,
     /// Of the reads, one in `sketch_mask + 1` is counted.
     sketch_mask: u64,
+    /// Reads so far, to choose those by.
+    reads: u64,
     plan: Option<Plan>,
     effects: VecDeque<Effect>,
     counters: Counters,
@@ -144,6 +148,7 @@ impl Guard {
             freshness: Freshness::default(),
             sketch: None,
             sketch_mask: 0,
+            reads: 0,
             plan: None,
             effects: VecDeque::new(),
             counters: Counters::default(),
@@ -161,7 +166,12 @@ impl Guard {
     /// The next effect to perform. To be called until there is none, after every other call.
     #[inline]
     pub fn poll(&mut self) -> Option<Effect> {
-        self.effects.pop_front()
+        let effect = self.effects.pop_front();
+        #[cfg(feature = "journal")]
+        if let Some(effect) = effect {
+            journal::write(journal::Line::Effect(effect));
+        }
+        effect
     }
 
     /// When [`Guard::wake`] has something to do; [`Time::NEVER`] when nothing is pending. In the past when it has
@@ -186,6 +196,8 @@ impl Guard {
 
     /// Lets time pass: waits in the line before the origin and hard timeouts end, warming goes on.
     pub fn wake(&mut self, now: Time, rng: &mut Stream) {
+        #[cfg(feature = "journal")]
+        journal::note(now);
         self.flights.expire(now);
         self.give_up_loads(now);
         self.promote(now, rng);
@@ -246,6 +258,18 @@ impl Guard {
         self.check();
     }
 
+    /// Gives a tier so many spare nodes (a gutter), numbered after its nodes. While the breaker of a key's own node
+    /// refuses, a spare one is asked in its place, and keeps nothing for longer than `ttl`. A tier that is not there is
+    /// left alone.
+    ///
+    /// The idea is that of the gutter pool in Nishtala et al., "Scaling Memcache at Facebook", NSDI 2013.
+    pub fn spare(&mut self, tier: usize, nodes: u16, ttl: Span) {
+        if let Some(tier) = self.tiers.get_mut(tier) {
+            self.transitions_past += tier.set_spares(nodes, ttl, self.policies.breaker.as_ref());
+        }
+        self.check();
+    }
+
     /// Gives a tier another TTL, for what is stored from now on, and another timeout, for what is asked from now on. A
     /// tier that is not there is left alone.
     pub fn retime(&mut self, tier: usize, ttl: Span, timeout: Span) {
@@ -258,6 +282,12 @@ impl Guard {
     /// Forgets a key in all tiers, for good: nothing that was read before now is stored or served stale any more.
     pub fn purge(&mut self, now: Time, key: u64) {
         self.overtake(now, key, u64::MAX);
+        self.check();
+    }
+
+    /// Forgets of a key what is of a lower version than this, as [`Guard::purge`] does all of it.
+    pub fn purge_below(&mut self, now: Time, key: u64, version: u64) {
+        self.overtake(now, key, version);
         self.check();
     }
 
@@ -395,8 +425,15 @@ impl Guard {
         self.counters.purges += 1;
         self.marks.add(now, key, version);
         self.flights.detach(key);
-        for (tier, state) in (0_u8..).zip(&self.tiers) {
-            let node = state.node(key);
+        for tier in 0..self.tiers.len() as u8 {
+            self.take_out(tier, key, version);
+        }
+    }
+
+    /// Takes a key out of a tier, and out of the spare node that may have stood in.
+    fn take_out(&mut self, tier: u8, key: u64, version: u64) {
+        let state = &self.tiers[tier as usize];
+        for node in [Some(state.node(key)), state.spare(key)].into_iter().flatten() {
             self.effects.push_back(Effect::Invalidate {
                 tier,
                 node,
@@ -427,13 +464,10 @@ impl Guard {
             .zip(&self.tiers)
             .filter(|(_, state)| state.shared)
             .last()?;
-        let node = state.node(key);
-        let well = |breaker: &Breaker| breaker.state(now) == breaker::State::Closed;
-        state
-            .breakers
-            .get(node as usize)
-            .is_none_or(well)
-            .then_some((tier, node))
+        let closed = |breaker: &Breaker| breaker.state(now) == breaker::State::Closed;
+        let well = |node: &u16| state.breakers.get(*node as usize).is_none_or(closed);
+        let node = Some(state.node(key)).filter(well);
+        Some((tier, node.or_else(|| state.spare(key).filter(well))?))
     }
 
     fn lease_tier(&self, now: Time, key: u64) -> Option<(u8, u16)> {

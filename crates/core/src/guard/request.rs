@@ -12,6 +12,8 @@ use crate::ttl::Class;
 use crate::{breaker, limit};
 
 use super::Guard;
+#[cfg(feature = "journal")]
+use super::journal;
 use super::load::{Landing, Purpose, Room};
 use super::step::{Call, Kind, Mode, Outcome, Reply, Source, Step};
 
@@ -29,13 +31,13 @@ pub struct Request {
     missed: u8,
     node: u16,
     pub(super) key: u64,
-    read: bool,
+    pub(super) read: bool,
     mode: Mode,
     fresh_for: Span,
     stale_max: Span,
     /// When the present step began.
     sent: Time,
-    deadline: Time,
+    pub(super) deadline: Time,
     /// The permit of the cache node that is asked, or of the origin that is written to.
     permit: Option<breaker::Permit>,
     place: Option<limit::Permit>,
@@ -108,6 +110,11 @@ impl Request {
         self.key
     }
 
+    /// Whether it reads; otherwise it writes.
+    pub fn is_read(&self) -> bool {
+        self.read
+    }
+
     /// The importance of the call.
     pub fn priority(&self) -> Priority {
         self.priority
@@ -141,6 +148,14 @@ impl Guard {
     /// Begins a call.
     #[inline]
     pub fn begin(&mut self, now: Time, rng: &mut Stream, request: &mut Request) -> Step {
+        let step = self.first_step(now, rng, request);
+        #[cfg(feature = "journal")]
+        journal::write_at(now, journal::Line::begin(request, step));
+        step
+    }
+
+    #[inline]
+    fn first_step(&mut self, now: Time, rng: &mut Stream, request: &mut Request) -> Step {
         self.requests += 1;
         if let Some(total) = self.policies.deadline.total {
             request.deadline = request.deadline.min(now + total);
@@ -148,10 +163,11 @@ impl Guard {
         if now >= request.deadline {
             self.end(request, Outcome::Shed(Reason::Deadline))
         } else if request.read {
-            if let Some(sketch) = &mut self.sketch
-                && self.requests & self.sketch_mask == 0
-            {
-                sketch.record(now, request.key);
+            if let Some(sketch) = &mut self.sketch {
+                self.reads = self.reads.wrapping_add(1);
+                if self.reads & self.sketch_mask == 0 {
+                    sketch.record(now, request.key);
+                }
             }
             if request.mode == Mode::NoCache {
                 return self.miss(now, rng, request);
@@ -167,8 +183,18 @@ impl Guard {
     /// A wake-up that comes twice, or together with the instant that was waited for, does no harm.
     #[inline]
     pub fn resume(&mut self, now: Time, rng: &mut Stream, request: &mut Request, reply: Reply) -> Step {
+        if let (Stage::Lookup, Reply::Found(entry)) = (request.stage, reply) {
+            return self.resume_found(now, rng, request, &entry);
+        }
+        let step = self.next_step(now, rng, request, reply);
+        #[cfg(feature = "journal")]
+        journal::write_at(now, journal::Line::resume(request, reply, step));
+        step
+    }
+
+    #[inline]
+    fn next_step(&mut self, now: Time, rng: &mut Stream, request: &mut Request, reply: Reply) -> Step {
         match (request.stage, reply) {
-            (Stage::Lookup, Reply::Found(entry)) => self.resume_found(now, rng, request, &entry),
             (Stage::Lookup, Reply::Missing) => {
                 self.judge_node(now, request, breaker::Verdict::Success);
                 self.next_tier(now, rng, request)
@@ -191,6 +217,8 @@ impl Guard {
     /// Its permits are given back, and its load is cancelled when nobody else waits and the policy says so. A write
     /// that was under way may have happened: its key is invalidated.
     pub fn abandon(&mut self, now: Time, mut request: Request) {
+        #[cfg(feature = "journal")]
+        journal::write_at(now, journal::Line::Abandon(request.token));
         match request.stage {
             Stage::Ended => return,
             Stage::Lookup => {
@@ -219,17 +247,11 @@ impl Guard {
             return self.give_up(now, request, Outcome::TimedOut);
         }
         for (index, state) in self.tiers.iter_mut().enumerate().skip(tier) {
-            let node = state.node(request.key);
-            request.permit = None;
-            if let Some(breaker) = state.breakers.get_mut(node as usize) {
-                match breaker.admit(now, rng) {
-                    breaker::Admission::Pass(permit) => request.permit = Some(permit),
-                    breaker::Admission::Refuse { .. } => {
-                        self.counters.lookups_refused += 1;
-                        continue;
-                    }
-                }
-            }
+            let Some((node, permit)) = state.admit(now, rng, request.key) else {
+                self.counters.lookups_refused += 1;
+                continue;
+            };
+            request.permit = permit;
             request.stage = Stage::Lookup;
             request.tier = index as u8;
             request.node = node;

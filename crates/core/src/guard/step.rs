@@ -190,6 +190,12 @@ pub enum CacheFault {
     Moved,
     /// What came was not what had been stored.
     Corrupt,
+    /// Something else is under this name, of a kind that is no value.
+    WrongType,
+    /// The node answers that it cannot serve: its cluster is down, or its master is.
+    Unavailable,
+    /// It answered with another error.
+    Error,
 }
 
 /// Why the origin did not answer.
@@ -398,7 +404,7 @@ pub enum LoadStep {
 
 impl CacheFault {
     /// Every fault.
-    pub const ALL: [CacheFault; 10] = [
+    pub const ALL: [CacheFault; 13] = [
         CacheFault::Refused,
         CacheFault::TimedOut,
         CacheFault::Reset,
@@ -409,6 +415,9 @@ impl CacheFault {
         CacheFault::NoAuth,
         CacheFault::Moved,
         CacheFault::Corrupt,
+        CacheFault::WrongType,
+        CacheFault::Unavailable,
+        CacheFault::Error,
     ];
 
     /// The value of the label `reason` of `cache_errors_total`.
@@ -424,6 +433,9 @@ impl CacheFault {
             CacheFault::NoAuth => "no_auth",
             CacheFault::Moved => "moved",
             CacheFault::Corrupt => "corrupt",
+            CacheFault::WrongType => "wrong_type",
+            CacheFault::Unavailable => "unavailable",
+            CacheFault::Error => "error",
         }
     }
 
@@ -440,6 +452,7 @@ impl CacheFault {
                 | CacheFault::Loading
                 | CacheFault::TooManyClients
                 | CacheFault::NoAuth
+                | CacheFault::Unavailable
         )
     }
 }

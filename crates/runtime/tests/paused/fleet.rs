@@ -158,3 +158,65 @@ async fn a_cold_cache_is_warmed_at_its_pace() {
     assert!(alone.warm(0..1).is_err() && alone.read(&1, &Options::new()).await.is_err());
     assert_quiet(&cache);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_popular_is_warmed_when_a_tier_comes_back_empty() {
+    let (shared, db) = (Shared::new("redis"), Db::new(ms(2)));
+    let origin = seawall::origin::from_fn({
+        let db = db.clone();
+        move |_: u64| db.clone().load()
+    });
+    let cache: Users = Cache::builder("users")
+        .memory_ttl(ms(100))
+        .tier(shared.clone())
+        .origin(origin)
+        .protect(|policies| policies.warm = Some(warm::Settings::default()))
+        .build();
+    let read = async |count: u64| {
+        for turn in 0..count {
+            cache
+                .read(&(turn % 7 * (turn % 3)), &Options::new())
+                .await
+                .expect("there is a value");
+            tokio::time::sleep(ms(1)).await;
+        }
+    };
+    read(2_000).await;
+    shared.trouble(crate::support::Trouble::Fault(seawall::CacheFault::Refused));
+    read(2_000).await;
+    assert_eq!(cache.stats().warmed, 0);
+    shared.shelf().held.clear();
+    shared.trouble(crate::support::Trouble::None);
+    tokio::time::sleep(secs(6)).await;
+    // The probe closes the breaker, and the keys that were read come back without being asked for.
+    cache.read(&99, &Options::new()).await.expect("there is a value");
+    tokio::time::sleep(secs(1)).await;
+    assert!(cache.stats().warmed >= 5, "{:?}", cache.stats());
+    assert!(shared.shelf().held.len() >= 5);
+    assert_quiet(&cache);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_process_inserted_is_found_although_its_invalidation_is_heard_later() {
+    let (shared, db) = (Shared::new("redis"), Db::new(ms(10)));
+    let post = Arc::new(Post::default());
+    let one: Users = Cache::builder("users")
+        .tier(shared.clone())
+        .backplane(Arc::clone(&post) as _)
+        .build();
+    let other: Users = Cache::builder("users").tier(shared.clone()).build();
+    other
+        .get_or_load(&7, &Options::new(), db.loader())
+        .await
+        .expect("it is loaded");
+    calm().await;
+    one.insert(&7, &Options::new(), "two".to_owned());
+    calm().await;
+    let heard = std::mem::take(&mut *post.0.lock().expect("nobody panics with it"));
+    assert_eq!(heard.len(), 1);
+    for invalidation in heard {
+        other.hear(invalidation);
+    }
+    assert_eq!(other.get(&7).await.as_deref(), Some("two"));
+    assert_eq!(db.count(), 1);
+}

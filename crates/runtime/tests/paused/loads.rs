@@ -343,3 +343,47 @@ async fn a_cache_that_is_dropped_leaves_no_task() {
     calm().await;
     assert_eq!(tokio::runtime::Handle::current().metrics().num_alive_tasks(), 0);
 }
+
+#[test]
+fn a_cache_may_be_filled_before_there_is_a_runtime() {
+    let cache = users();
+    cache.insert(&7, &Options::new(), "before".to_owned());
+    let tiered: Users = Cache::builder("users")
+        .tier(crate::support::Shared::new("redis"))
+        .build();
+    tiered.insert(&7, &Options::new(), "before".to_owned());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build();
+    let runtime = runtime.expect("there is a runtime");
+    for cache in [cache, tiered] {
+        assert_eq!(runtime.block_on(cache.get(&7)).as_deref(), Some("before"));
+        assert_quiet(&cache);
+    }
+}
+
+#[test]
+fn a_timer_that_went_with_its_runtime_comes_again() {
+    let cache = users();
+    let db = Db::new(secs(3_600));
+    for _ in 0..2 {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build();
+        runtime.expect("there is a runtime").block_on(async {
+            let quick = Options::new().deadline(ms(10));
+            let result = cache.get_or_load(&7, &quick, db.loader()).await;
+            assert!(matches!(result, Err(Error::TimedOut)), "{result:?}");
+            let given_up = cache.stats().loads_given_up + cache.stats().origin_errors;
+            tokio::time::sleep(secs(11)).await;
+            assert_eq!(
+                cache.stats().in_flight,
+                0,
+                "the load is given up at its hard timeout"
+            );
+            let given_up = cache.stats().loads_given_up + cache.stats().origin_errors - given_up;
+            assert_eq!(given_up, 1);
+        });
+    }
+}

@@ -2,6 +2,7 @@
 
 mod abuse;
 mod basics;
+mod changes;
 mod fleet;
 mod loads;
 mod support;

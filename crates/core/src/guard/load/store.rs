@@ -7,7 +7,7 @@ use crate::time::{Span, Time};
 use crate::ttl::Class;
 
 use super::super::Guard;
-use super::super::step::{CacheFault, Effect, Entry, Life, LoadStep};
+use super::super::step::{CacheFault, Entry, Life, LoadStep};
 use super::Purpose;
 
 impl Guard {
@@ -22,7 +22,8 @@ impl Guard {
                 break;
             }
             if let Some((entry, keep)) = self.entry_for(now, rng, tier as usize, key, (class, life), entry) {
-                if let Some((node, permit)) = self.admit_store(now, rng, tier, key) {
+                if let Some((node, permit)) = self.tiers[tier as usize].admit(now, rng, key) {
+                    let (entry, keep) = self.clip_on(now, tier, node, entry, keep);
                     let load = &mut self.loads[id.index() as usize];
                     (load.node, load.store_permit, load.sent) = (node, permit, now);
                     return LoadStep::Store {
@@ -37,13 +38,7 @@ impl Guard {
                 && self.loads[id.index() as usize].purpose != (Purpose::Read { seen: false })
             {
                 // It is gone at the origin, which is not remembered: what the store holds must not be, either.
-                let node = self.tiers[tier as usize].node(key);
-                self.effects.push_back(Effect::Invalidate {
-                    tier,
-                    node,
-                    key,
-                    version: entry.version,
-                });
+                self.take_out(tier, key, entry.version);
             }
             self.loads[id.index() as usize].tier += 1;
         }
@@ -90,22 +85,22 @@ impl Guard {
         Some((kept, fresh + self.keep_extra(entry.negative)))
     }
 
-    fn admit_store(
-        &mut self,
+    /// What a spare node keeps, it keeps for a short time only.
+    pub(in crate::guard) fn clip_on(
+        &self,
         now: Time,
-        rng: &mut Stream,
         tier: u8,
-        key: u64,
-    ) -> Option<(u16, Option<breaker::Permit>)> {
-        let state = &mut self.tiers[tier as usize];
-        let node = state.node(key);
-        let Some(breaker) = state.breakers.get_mut(node as usize) else {
-            return Some((node, None));
+        node: u16,
+        entry: Entry,
+        keep: Span,
+    ) -> (Entry, Span) {
+        let keep_max = self.tiers[tier as usize].keep_max(node);
+        let clipped = Entry {
+            fresh_until: entry.fresh_until.min(now + keep_max),
+            refresh_at: entry.refresh_at.min(now + keep_max),
+            ..entry
         };
-        match breaker.admit(now, rng) {
-            breaker::Admission::Pass(permit) => Some((node, Some(permit))),
-            breaker::Admission::Refuse { .. } => None,
-        }
+        (clipped, keep.min(keep_max))
     }
 
     pub(super) fn stored(

@@ -7,6 +7,8 @@ use crate::time::Time;
 
 use super::super::step::{CacheFault, Effect, Entry, Kind, Mode, Outcome, Source, Step};
 use super::super::{Guard, Verdict};
+#[cfg(feature = "journal")]
+use super::super::{Reply, journal};
 use super::{Fallback, Request};
 
 impl Guard {
@@ -20,6 +22,14 @@ impl Guard {
         request: &mut Request,
         entry: &Entry,
     ) -> Step {
+        let step = self.found(now, rng, request, entry);
+        #[cfg(feature = "journal")]
+        journal::write_at(now, journal::Line::resume(request, Reply::Found(*entry), step));
+        step
+    }
+
+    #[inline]
+    fn found(&mut self, now: Time, rng: &mut Stream, request: &mut Request, entry: &Entry) -> Step {
         self.judge_node(now, request, breaker::Verdict::Success);
         if !entry.intact && self.policies.integrity {
             self.counters.cache_error(CacheFault::Corrupt);
@@ -99,7 +109,10 @@ impl Guard {
             entry.fresh_until = entry.fresh_until.min(now + state.ttl_max);
             entry.refresh_at = entry.refresh_at.min(entry.fresh_until);
             let keep = entry.fresh_until.since(now) + self.keep_extra(entry.negative);
-            let node = state.node(request.key);
+            let Some(node) = state.standing(now, request.key) else {
+                continue;
+            };
+            let (entry, keep) = self.clip_on(now, tier, node, entry, keep);
             self.effects.push_back(Effect::Fill {
                 tier,
                 node,

@@ -269,6 +269,40 @@ fn a_value_that_came_by_another_way_ends_what_was_there() {
 }
 
 #[test]
+fn what_is_purged_below_a_version_stays_from_there_on() {
+    let mut world = World::new(vec![tier()], stale_allowed());
+    world.put(0, 7, 4, at(60_000));
+    world.put(0, 8, 5, at(60_000));
+    for key in [7, 8] {
+        world.guard.purge_below(world.now, key, 5);
+        while let Some(effect) = world.guard.poll() {
+            assert!(
+                matches!(effect, Effect::Invalidate { version: 5, .. }),
+                "{effect:?}"
+            );
+        }
+    }
+    world.read(1, 7);
+    world.read(2, 8);
+    world.run(at(1_000));
+    assert!(matches!(
+        world.outcome(1),
+        Outcome::Answer {
+            from: Source::Load,
+            ..
+        }
+    ));
+    assert!(matches!(
+        world.outcome(2),
+        Outcome::Answer {
+            from: Source::Tier(0),
+            version: 5,
+            ..
+        }
+    ));
+}
+
+#[test]
 fn hits_that_were_settled_alone_are_told_aside() {
     let policies = Policies {
         hot: Some(sketch::Settings::default()),
@@ -354,4 +388,19 @@ fn breakers_can_be_seen_one_by_one() {
     assert_eq!(world.guard.origin_state(at(1_000)), Some(breaker::State::Open));
     assert_eq!(world.guard.origin_opens_in(at(1_101)), Span::secs(4));
     assert_eq!(world.guard.origin_opens_in(Time::NEVER), Span::ZERO);
+}
+
+#[test]
+fn popularity_is_counted_also_where_one_comes_after_the_other() {
+    let policies = Policies {
+        warm: Some(crate::warm::Settings::default()),
+        ..Policies::default()
+    };
+    let mut world = World::new(vec![tier()], policies);
+    for turn in 0..160_u32 {
+        world.read(turn, 7);
+        world.run(at(u64::from(turn) * 200 + 199));
+    }
+    let sketch = world.guard.sketch.as_ref().expect("it is on");
+    assert_eq!(sketch.reads(), 20, "one in eight");
 }

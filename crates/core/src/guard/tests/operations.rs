@@ -210,7 +210,9 @@ impl Desk {
             return;
         };
         let reply = match step {
-            Step::Lookup { .. } if how < 60 => Reply::CacheFailed(CacheFault::ALL[how as usize % 10]),
+            Step::Lookup { .. } if how < 60 => {
+                Reply::CacheFailed(CacheFault::ALL[how as usize % CacheFault::ALL.len()])
+            }
             Step::Lookup { .. } if how < 160 => Reply::Missing,
             Step::Lookup { .. } => Reply::Found(self.entry(how)),
             Step::Wait { until } if until <= self.now => Reply::Due,

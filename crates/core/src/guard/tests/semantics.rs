@@ -563,7 +563,7 @@ fn a_new_epoch_flushes_nothing_and_refreshes_at_a_pace() {
 // "`LOADING`, `READONLY`, `MOVED`, `OOM`, `NOAUTH` and `max number of clients` are different facts, not \"down\"."
 #[test]
 fn not_every_fault_of_a_cache_opens_its_breaker() {
-    use CacheFault::{Loading, NoAuth, Refused, Reset, TimedOut, TooManyClients};
+    use CacheFault::{Loading, NoAuth, Refused, Reset, TimedOut, TooManyClients, Unavailable};
     for fault in CacheFault::ALL {
         let mut world = World::new(vec![tier()], breaking());
         world.cache_fault[0] = Some(fault);
@@ -572,7 +572,16 @@ fn not_every_fault_of_a_cache_opens_its_breaker() {
         }
         world.run(at(1_000));
         let opens = world.guard.breaker_transitions() > 0;
-        let outage = [Refused, TimedOut, Reset, Loading, TooManyClients, NoAuth].contains(&fault);
+        let outage = [
+            Refused,
+            TimedOut,
+            Reset,
+            Loading,
+            TooManyClients,
+            NoAuth,
+            Unavailable,
+        ]
+        .contains(&fault);
         assert_eq!(opens, outage, "{fault:?}");
         assert!(world.guard.counters().cache_errors[fault as usize] >= 10);
     }
@@ -605,4 +614,51 @@ fn retries_in_backoff_count_against_the_budget() {
     assert_eq!(world.fetches.len(), 100);
     assert_eq!(world.guard.counters().retries, 10);
     assert_eq!(world.outcomes.len(), 90, "the others fail at once");
+}
+
+// A gutter: while a node is not asked, its keys are kept elsewhere, and for a short time only.
+#[test]
+fn a_spare_node_stands_in_for_a_lost_one_and_forgets_soon() {
+    let mut world = World::new(vec![tier()], breaking());
+    world.guard.spare(0, 2, ms(10_000));
+    world.cache_fault[0] = Some(CacheFault::Reset);
+    for token in 0..5 {
+        world.read(token, u64::from(token));
+        world.run(at(100 * u64::from(token) + 50));
+    }
+    world.cache_fault[0] = None;
+    world.run(at(1_000));
+    world.lookups.clear();
+    world.stored.clear();
+    for token in 10..14 {
+        world.read(token, 70);
+        world.run(world.now + ms(200));
+    }
+    let nodes: Vec<u16> = world.lookups.iter().map(|(.., node)| *node).collect();
+    assert!(nodes.iter().all(|node| (1..=2).contains(node)), "{nodes:?}");
+    assert_eq!(world.stored.len(), 1, "what the spare node has is a hit");
+    let entry = world.stores[0][&70];
+    let (written, ..) = world.stored[0];
+    // The write itself took a millisecond.
+    assert_eq!(entry.fresh_until, written + ms(9_999));
+
+    let now = world.now;
+    world.guard.purge(now, 70);
+    let nodes: Vec<u16> = std::iter::from_fn(|| world.guard.poll())
+        .filter_map(|effect| match effect {
+            Effect::Invalidate { node, .. } => Some(node),
+            _ => None,
+        })
+        .collect();
+    assert_eq!((nodes.len(), nodes[0]), (2, 0), "both may hold it");
+
+    world.run(at(7_000));
+    world.lookups.clear();
+    world.read(20, 71);
+    world.run(world.now + ms(200));
+    world.read(21, 72);
+    world.run(world.now + ms(200));
+    let nodes: Vec<u16> = world.lookups.iter().map(|(.., node)| *node).collect();
+    assert_eq!(nodes, [0, 0], "the probe, and then all");
+    world.guard.invariants();
 }

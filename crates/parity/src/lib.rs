@@ -1,0 +1,1 @@
+//! A house for tests that need both worlds: the simulator and the library.
