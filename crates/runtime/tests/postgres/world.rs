@@ -181,7 +181,7 @@ impl World {
         while at < began + phase {
             tokio::time::sleep_until(at).await;
             at += EVERY;
-            let key = self.next.fetch_add(1, Ordering::Relaxed) as i64 * 7_919 % KEYS;
+            let key = self.next.fetch_add(1, Ordering::Relaxed).cast_signed() * 7_919 % KEYS;
             let world = Arc::clone(&self);
             calls.push(tokio::spawn(async move {
                 let began = Instant::now();
