@@ -214,13 +214,58 @@ impl Arrivals {
         pending
     }
 
+    /// Forgets the arrival that was pending and draws another from `now` on. With Poisson spacing this changes nothing in
+    /// law, because the time to the next arrival has no memory.
+    pub fn restart(&mut self, now: Time, rng: &mut Stream) -> Time {
+        self.settle(now);
+        self.need = self.exponential(rng);
+        self.plan()
+    }
+
+    /// How many arrivals are expected between two instants: the integral of the rate.
+    #[inline]
+    pub fn expected(&self, from: Time, to: Time) -> f64 {
+        if to <= from {
+            return 0.0;
+        }
+        let (mut at, mut current, mut mass) = (from, self.segment(from), 0.0);
+        loop {
+            let end = self.end(current);
+            if to <= end {
+                return (mass + self.segments[current].mass(at, to)) * self.factor;
+            }
+            mass += self.segments[current].mass(at, end);
+            at = end;
+            current += 1;
+        }
+    }
+
+    /// The instant by which `expected` more arrivals than by `from` are expected; [`Time::NEVER`] when that is never.
+    #[inline]
+    pub fn after(&self, from: Time, expected: f64) -> Time {
+        if self.factor <= 0.0 || from == Time::NEVER {
+            return Time::NEVER;
+        }
+        self.find(from, self.segment(from), expected / self.factor).0
+    }
+
     /// The rate at an instant, in arrivals a second.
     pub fn rate(&self, at: Time) -> f64 {
-        let segment = self
-            .segments
-            .partition_point(|segment| segment.from <= at)
-            .saturating_sub(1);
-        self.segments[segment].rate_at(at) * self.factor * NANOS_PER_SEC
+        self.segments[self.segment(at)].rate_at(at) * self.factor * NANOS_PER_SEC
+    }
+
+    /// The highest rate between two instants, in arrivals a second.
+    pub fn peak(&self, from: Time, to: Time) -> f64 {
+        let (first, last) = (self.segment(from), self.segment(to));
+        // The rate is linear in a segment, so it is highest at an end of one.
+        let ends = (first..=last).flat_map(|index| {
+            let segment = &self.segments[index];
+            [
+                segment.rate_at(from.max(segment.from)),
+                segment.rate_at(to.min(self.end(index))),
+            ]
+        });
+        ends.fold(0.0, f64::max) * self.factor * NANOS_PER_SEC
     }
 
     /// Checks what must hold between any two calls.
@@ -261,9 +306,20 @@ impl Arrivals {
             self.pending = Some(Time::NEVER);
             return Time::NEVER;
         }
-        let mut need = self.need.max(0.0) / self.factor;
-        let (mut at, mut current) = (self.at, self.current);
-        let found = loop {
+        let (found, last) = self.find(self.at, self.current, self.need.max(0.0) / self.factor);
+        self.pending = Some(found);
+        let segment = &self.segments[self.current];
+        if last == self.current && segment.slope == 0.0 && found < Time::NEVER {
+            self.steady_until = self.end(last);
+            self.steady = segment.rate * self.factor;
+        }
+        found
+    }
+
+    /// Where the cumulative rate has grown by `need` since `at`, which lies in segment `current`, and in which segment.
+    #[inline]
+    fn find(&self, mut at: Time, mut current: usize, mut need: f64) -> (Time, usize) {
+        loop {
             let segment = &self.segments[current];
             let length = if need == 0.0 {
                 0.0
@@ -274,19 +330,23 @@ impl Arrivals {
             // A cast from float saturates: what never comes is never.
             let found = at + Span::nanos((length + 0.5) as u64);
             if found < end || end == Time::NEVER {
-                break found;
+                return (found, current);
             }
             need = (need - segment.mass(at, end)).max(0.0);
             at = end;
             current += 1;
-        };
-        self.pending = Some(found);
-        let segment = &self.segments[self.current];
-        if current == self.current && segment.slope == 0.0 && found < Time::NEVER {
-            self.steady_until = self.end(current);
-            self.steady = segment.rate * self.factor;
         }
-        found
+    }
+
+    /// The segment in which an instant lies.
+    #[inline]
+    fn segment(&self, at: Time) -> usize {
+        if self.segments.len() == 1 {
+            return 0;
+        }
+        self.segments
+            .partition_point(|segment| segment.from <= at)
+            .saturating_sub(1)
     }
 
     #[inline]
@@ -426,6 +486,53 @@ mod tests {
         assert_eq!(arrivals.set_factor(at(5.0), 1.0), Some(at(5.5)));
         assert_eq!(arrivals.set_rate(at(5.25), 5.0), Some(at(5.3)));
         assert_eq!(arrivals.next(&mut rng), at(5.5));
+    }
+
+    #[test]
+    fn what_is_expected_follows_the_rate() {
+        let changes = [
+            change(20.0, 2_000.0, 30.0),
+            change(60.0, 0.0, 0.0),
+            change(70.0, 300.0, 0.0),
+        ];
+        let mut arrivals = Arrivals::new(Spacing::Poisson, 500.0, &changes);
+        // 10 s at 500/s, then half of a ramp of 1500/s in 30 s.
+        let whole = arrivals.expected(at(10.0), at(35.0));
+        assert!(
+            (whole - (5_000.0 + 7_500.0 + 25.0 * 225.0)).abs() < 1e-3,
+            "{whole}"
+        );
+        assert!(at(35.0).since(arrivals.after(at(10.0), whole)) < Span::nanos(10));
+        assert!(arrivals.expected(at(62.0), at(69.0)) < 1e-12);
+        for (from, to, peak) in [
+            (0.0, 9.0, 500.0),
+            (0.0, 35.0, 1_250.0),
+            (35.0, 65.0, 2_000.0),
+            (65.0, 71.0, 300.0),
+        ] {
+            assert!(
+                (arrivals.peak(at(from), at(to)) - peak).abs() < 1e-6,
+                "{from} to {to}"
+            );
+        }
+        assert!(arrivals.after(at(65.0), 300.0).since(at(71.0)) < Span::nanos(2));
+        arrivals.set_factor(at(80.0), 2.0);
+        assert!((arrivals.expected(at(80.0), at(81.0)) - 600.0).abs() < 1e-6);
+        arrivals.set_factor(at(90.0), 0.0);
+        assert_eq!(arrivals.after(at(90.0), 1.0), Time::NEVER);
+    }
+
+    #[test]
+    fn a_restart_has_no_memory() {
+        let mut rng = Seed(5).stream("arrivals", 0);
+        let mut arrivals = Arrivals::new(Spacing::Poisson, 100.0, &[]);
+        let gaps = (0..20_000).map(|i| {
+            arrivals.next(&mut rng);
+            let now = at(f64::from(i + 1) * 10.0);
+            arrivals.restart(now, &mut rng).since(now).as_secs_f64()
+        });
+        let mean = gaps.sum::<f64>() / 20_000.0;
+        assert!((mean * 100.0 - 1.0).abs() < 0.03, "{mean}");
     }
 
     proptest! {

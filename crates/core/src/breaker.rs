@@ -233,6 +233,12 @@ impl Breaker {
         }
     }
 
+    /// Whether it is closed for all, and no failure is on its mind: one more success would change nothing, as long as no
+    /// share of the calls is counted.
+    pub fn is_calm(&self, now: Time) -> bool {
+        self.phase == Phase::Closed && now >= self.ramp_end && self.run.is_empty()
+    }
+
     /// How long it stays open; nothing when it is not.
     pub fn opens_in(&self, now: Time) -> Span {
         match self.phase {

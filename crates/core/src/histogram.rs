@@ -71,6 +71,13 @@ impl Histogram {
         self.sum += u128::from(nanos) * u128::from(count);
     }
 
+    /// The middles of the buckets that hold anything, and how much they hold, shortest first.
+    pub fn held(&self) -> impl Iterator<Item = (Span, u64)> + '_ {
+        (self.low..=self.high.min(BUCKETS - 1))
+            .filter(|index| self.buckets[*index] > 0)
+            .map(|index| (middle(index), self.buckets[index]))
+    }
+
     /// The span that a share `q` of the recorded ones does not exceed (the nearest rank), to within 1/128 of itself;
     /// nothing when nothing was recorded. A `q` outside `[0, 1]` is taken as the nearer end.
     pub fn quantile(&self, q: f64) -> Span {
@@ -207,6 +214,20 @@ mod tests {
         let edges = (0..64).flat_map(|bit| [(1_u64 << bit) - 1, 1 << bit]);
         let places: Vec<usize> = edges.map(bucket).collect();
         assert!(places.is_sorted());
+    }
+
+    #[test]
+    fn many_are_as_one_after_the_other() {
+        let (mut one, mut many) = (Histogram::new(), Histogram::new());
+        (0..7).for_each(|_| one.record(Span::millis(3)));
+        one.record(Span::secs(1));
+        many.record_many(Span::millis(3), 7);
+        many.record_many(Span::millis(9), 0);
+        many.record_many(Span::secs(1), 1);
+        many.invariants();
+        assert_eq!(one, many);
+        assert_eq!(many.held().map(|(_, count)| count).collect::<Vec<_>>(), [7, 1]);
+        assert_eq!(Histogram::new().held().count(), 0);
     }
 
     #[test]

@@ -72,23 +72,16 @@ const TICK_MAX: Span = Span::millis(25);
 const TICKS_PER_PERIOD: u64 = 20;
 const TICKS_PER_WAIT: u64 = 16;
 
-/// Plays one run.
+/// Plays one run of a scenario that this engine does not refuse.
 ///
 /// # Errors
-/// When the scenario asks for what this engine cannot play: all of it, named.
+/// When what is played is no crowd, or takes more memory than it may.
 pub(crate) fn play(
     scenario: &Scenario,
     options: &Options,
     choice: Choice,
     progress: &dyn Fn(f64),
 ) -> Result<Run, Refusal> {
-    let reasons = refusals(scenario);
-    if !reasons.is_empty() {
-        return Err(Refusal(format!(
-            "the aggregate engine cannot play this scenario: {}",
-            reasons.join("; ")
-        )));
-    }
     let plan = Plan::of(scenario, options)?;
     let rate = refuse::rate(&plan.scenario);
     if rate < refuse::RATE_MIN {

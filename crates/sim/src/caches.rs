@@ -19,6 +19,7 @@ use seawall_core::ttl::{self, Class};
 use seawall_scenario::{Cache, CacheKind, Client, Eviction, Keys, Place, Scenario};
 
 use crate::clients::{keys_of, some_time};
+use crate::elided::News;
 use crate::meter::{Counter, Meter};
 use crate::plan::Plan;
 use crate::services::SOON;
@@ -53,6 +54,8 @@ pub(crate) struct CacheSim {
     answer_size: u64,
     /// How many keys there are.
     keys: u64,
+    /// What has been stored and taken out, when somebody wants to know.
+    pub(crate) news: Option<Vec<News>>,
     /// Nothing is wrong with any node.
     pub(crate) sound: bool,
     rng: Stream,
@@ -147,6 +150,7 @@ impl CacheSim {
             renewed_by_hits: cache.renewed_by_hits,
             never_stored: false,
             ttl_ignored: false,
+            news: None,
             answer_size: cache.entry_size,
             keys,
             rng: seed.stream("cache", index as u64),
@@ -200,6 +204,15 @@ impl CacheSim {
             self.misses
         });
         Some((entry, took))
+    }
+
+    /// What its node holds of a key, without using it.
+    pub(crate) fn held(&self, now: Time, key: u64) -> Option<&Entry> {
+        let node = match self.nodes.as_slice() {
+            [node] => node,
+            nodes => &nodes[self.placement.node(key) as usize],
+        };
+        node.store.look(now, key).map(|slot| &slot.record)
     }
 
     /// Looks a key up in a shared cache: what it says, and after how long.
@@ -337,6 +350,10 @@ impl CacheSim {
             meter.count(self.errors[CacheFault::OutOfMemory as usize]);
             return Err(CacheFault::OutOfMemory);
         }
+        if let Some(news) = &mut self.news {
+            let entry = Some(entry);
+            news.push(News { key, entry });
+        }
         meter.count(self.sets);
         Ok(())
     }
@@ -362,6 +379,9 @@ impl CacheSim {
         {
             store.remove(key);
             meter.count(self.invalidations);
+        }
+        if let Some(news) = &mut self.news {
+            news.push(News { key, entry: None });
         }
     }
 

@@ -51,6 +51,8 @@ pub(crate) struct ClientSim {
     backoff: Span,
     pub(crate) class: Class,
     priority: Priority,
+    /// What is needed to skip its hits.
+    pub(crate) dozer: Option<Box<crate::elided::Dozer>>,
     endings: [Counter; 6],
     pub(crate) goodput: Counter,
     retried: Counter,
@@ -148,6 +150,7 @@ impl ClientSim {
             backoff: client.backoff,
             class: client.class,
             priority: client.priority,
+            dozer: None,
             endings,
             goodput: meter.counter(Metric::Goodput, name, None),
             retried: meter.counter(Metric::Retries, name, None),
@@ -168,6 +171,12 @@ impl ClientSim {
     /// What counts its good answers.
     pub(crate) fn fresh(&self) -> Counter {
         self.endings[Ending::Fresh as usize]
+    }
+
+    /// Whether only the calls of keys that are awake are played.
+    #[inline]
+    pub(crate) fn dozes(&self) -> bool {
+        self.dozer.as_ref().is_some_and(|dozer| dozer.is_on())
     }
 
     /// What the next call is for: a key, and whether it reads.
@@ -235,6 +244,9 @@ pub(crate) fn line_of(policies: &Policies, places: Option<u32>) -> seawall_core:
 impl World {
     /// A client's next call arrives.
     pub(crate) fn arrive(&mut self, index: usize) {
+        if self.clients[index].dozes() {
+            return self.arrive_awake(index);
+        }
         if self.clients[index].at == AHEAD {
             self.draw_ahead(index);
         }
@@ -255,7 +267,7 @@ impl World {
         }
     }
 
-    fn issue(&mut self, index: usize, key: u64, read: bool, first: Time, tries: u16) {
+    pub(crate) fn issue(&mut self, index: usize, key: u64, read: bool, first: Time, tries: u16) {
         let client = &self.clients[index];
         let mut call = Call {
             caller: Caller::Client {

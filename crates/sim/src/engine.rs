@@ -8,7 +8,7 @@ use std::fmt;
 
 use seawall_scenario::Scenario;
 
-use crate::Options;
+use crate::{Options, aggregate, elided};
 
 /// How requests are played.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -27,6 +27,15 @@ pub enum Engine {
 impl Engine {
     /// All that play, in order of exactness.
     pub const PLAYING: [Engine; 3] = [Engine::Exact, Engine::Elided, Engine::Aggregate];
+
+    /// Why this engine cannot play a scenario, by the names of the document; nothing when it can.
+    pub fn refusals(self, scenario: &Scenario) -> Vec<String> {
+        match self {
+            Engine::Auto | Engine::Exact => Vec::new(),
+            Engine::Elided => elided::refusals(scenario),
+            Engine::Aggregate => aggregate::refusals(scenario),
+        }
+    }
 
     /// The name on the command line and in reports.
     pub fn name(self) -> &'static str {
@@ -56,23 +65,56 @@ pub struct Choice {
     pub envelope: String,
 }
 
+/// Up to so many calls of clients, playing each takes seconds.
+const FEW: f64 = 3e7;
+
 impl Choice {
     /// The engine that `options` ask for, or the one that suits the scenario best.
     pub fn of(scenario: &Scenario, options: &Options) -> Choice {
-        let why = match options.engine {
-            Engine::Auto => "no faster engine plays this scenario".to_owned(),
-            _ => "it was asked for".to_owned(),
+        let (engine, why) = match options.engine {
+            Engine::Auto => pick(scenario, options.scale),
+            asked => (asked, "it was asked for".to_owned()),
+        };
+        let envelope = match engine {
+            Engine::Aggregate => aggregate::spell_envelope(scenario),
+            Engine::Elided => "exact in law".to_owned(),
+            Engine::Auto | Engine::Exact => "every request is played".to_owned(),
         };
         Choice {
-            engine: match options.engine {
-                Engine::Auto => Engine::Exact,
-                asked => asked,
-            },
+            engine,
             why,
-            envelope: match options.engine {
-                Engine::Aggregate => crate::aggregate::spell_envelope(scenario),
-                _ => "every request is played".to_owned(),
-            },
+            envelope,
         }
     }
+}
+
+/// The fastest engine that is near enough and plays this scenario, and why it is that one.
+fn pick(scenario: &Scenario, scale: f64) -> (Engine, String) {
+    let length = (scenario.run.warmup + scenario.run.duration).as_secs_f64();
+    let rate = scenario.clients.iter().map(|client| client.rate).sum::<f64>() * scale;
+    let calls = rate * length;
+    let many = match calls {
+        1e9.. => format!("{:.1}G", calls / 1e9),
+        1e6.. => format!("{:.0}M", calls / 1e6),
+        _ => format!("{calls:.0}"),
+    };
+    if calls <= FEW {
+        return (
+            Engine::Exact,
+            format!("{many} requests are few enough to play each"),
+        );
+    }
+    let too_many = format!("{many} requests are too many to play each");
+    let refusals = Engine::Aggregate.refusals(scenario);
+    let Some(first) = refusals.first() else {
+        return (Engine::Aggregate, too_many);
+    };
+    let not = format!("the aggregate engine cannot play `{}`", first.trim_matches('`'));
+    if Engine::Elided.refusals(scenario).is_empty() {
+        return (Engine::Elided, format!("{too_many}, and {not}"));
+    }
+    (
+        Engine::Exact,
+        format!("no faster engine plays this scenario: {not}"),
+    )
 }

@@ -13,6 +13,7 @@ mod aggregate;
 mod caches;
 mod clients;
 mod databases;
+mod elided;
 mod engine;
 mod meter;
 mod plain;
@@ -83,24 +84,22 @@ impl std::error::Error for Refusal {}
 /// When the scenario asks for what this engine cannot play, or for more memory than it may take.
 pub fn simulate(scenario: &Scenario, options: &Options, progress: &dyn Fn(f64)) -> Result<Run, Refusal> {
     let choice = Choice::of(scenario, options);
-    match choice.engine {
-        Engine::Auto | Engine::Exact => exact(scenario, options, choice, progress),
-        Engine::Aggregate => aggregate::play(scenario, options, choice, progress),
-        Engine::Elided => Err(Refusal(format!(
-            "the {} engine cannot play this scenario",
-            choice.engine
-        ))),
+    let reasons = choice.engine.refusals(scenario);
+    if !reasons.is_empty() {
+        return Err(Refusal(format!(
+            "the {} engine cannot play this: {}",
+            choice.engine,
+            reasons.join("; ")
+        )));
     }
-}
-
-fn exact(
-    scenario: &Scenario,
-    options: &Options,
-    choice: Choice,
-    progress: &dyn Fn(f64),
-) -> Result<Run, Refusal> {
+    if choice.engine == Engine::Aggregate {
+        return aggregate::play(scenario, options, choice, progress);
+    }
     let plan = plan::Plan::of(scenario, options)?;
     let mut world = world::World::new(plan, Seed(options.seed).replication(options.run));
+    if choice.engine == Engine::Elided {
+        world.elide();
+    }
     world.play(progress);
     Ok(world.into_run(choice))
 }

@@ -78,6 +78,9 @@ impl World {
         for index in 0..self.clients.len() {
             self.ways[index] = self.way(index);
         }
+        if self.elided.is_some() {
+            self.doze();
+        }
     }
 
     fn way(&self, index: usize) -> Option<Way> {
@@ -206,6 +209,32 @@ impl World {
             self.in_flight_max = self.in_flight_max.max(self.calls.len() as u64);
         }
         stop
+    }
+
+    /// Plays one call now if it is a miss that fits.
+    pub(crate) fn play_miss(&mut self, index: usize, key: u64) -> bool {
+        let now = self.now;
+        let Some(way) = self.ways[index] else { return false };
+        let Some(miss) = way.miss.filter(|miss| now < miss.until) else {
+            return false;
+        };
+        let service = &mut self.services[way.service];
+        let turn = service.next_turn();
+        let instance = &mut service.instances[turn];
+        let node = instance.guard.node(0, key);
+        if self.caches[way.cache].nodes[node as usize]
+            .store
+            .lookup(now, key)
+            .is_some()
+        {
+            return false;
+        }
+        instance.served += 1;
+        service.turn = turn;
+        self.set_out(index, way, &miss, turn, key);
+        let in_flight = self.calls.len() + 2 * self.misses.len();
+        self.in_flight_max = self.in_flight_max.max(in_flight as u64);
+        true
     }
 
     /// A miss sets out: its thread is taken, and the cache says that it has nothing.

@@ -134,7 +134,7 @@ impl World {
                 service.gate.observe(now, &signals, Some(full));
             }
             let mut counted = [0_u64; 5];
-            let (mut up, mut busy, mut depth, mut breaker, mut limit) = (0, 0, 0, 0.0, 0.0);
+            let (mut up, mut busy, mut depth, mut breaker, mut limit) = (0, service.hidden, 0, 0.0, 0.0);
             for instance in &service.instances {
                 let counters = instance.guard.counters();
                 counted[0] += counters.loads;
@@ -240,7 +240,7 @@ impl World {
     /// How full the fuller of a service's threads and its database is, from 0 to 1.
     fn fullness(&self, service: usize, utilization: &[f64]) -> f64 {
         let sim = &self.services[service];
-        let busy: u32 = sim.instances.iter().map(|instance| instance.busy).sum();
+        let busy: u32 = sim.hidden + sim.instances.iter().map(|instance| instance.busy).sum::<u32>();
         let threads = sim.threads.map_or(0.0, |threads| {
             f64::from(busy) / (f64::from(threads) * sim.instances.len().max(1) as f64)
         });

@@ -82,6 +82,10 @@ pub(crate) struct ServiceSim {
     pub(crate) slow: f64,
     /// How much of the processors is there.
     pub(crate) processor: f64,
+    /// With more calls than this inside an instance, hits can no longer be skipped.
+    pub(crate) crowded_above: u32,
+    /// Threads that skipped hits hold.
+    pub(crate) hidden: u32,
     /// How many are at work, over all instances.
     pub(crate) in_progress: u32,
     pub(crate) tiers: Vec<usize>,
@@ -222,6 +226,8 @@ impl ServiceSim {
             leak: service.leak.clone(),
             slow: 1.0,
             processor: 1.0,
+            crowded_above: u32::MAX,
+            hidden: 0,
             in_progress: 0,
             first_shared: tiers.iter().find(is_shared).copied(),
             origin: service.origin.and_then(target),
@@ -275,6 +281,13 @@ impl ServiceSim {
             Some(link) => link.send(now, self.answer_size, &mut self.link_rng),
             None => Delivery::At(now),
         }
+    }
+
+    /// Whether the service is what the document says, and can be reached.
+    pub(crate) fn is_sound(&self, now: Time) -> bool {
+        let as_written =
+            self.slow.to_bits() == 1.0_f64.to_bits() && self.processor.to_bits() == 1.0_f64.to_bits();
+        self.reachable && self.far.is_zero() && now >= self.tripped_until && as_written
     }
 
     /// How long the work on one request takes now.

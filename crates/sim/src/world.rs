@@ -203,10 +203,14 @@ pub(crate) struct World {
     pub(crate) misses: Slab<Miss>,
     /// For each database, where such misses end.
     pub(crate) landings: Vec<Lane>,
+    /// When hits are skipped.
+    pub(crate) elided: Option<crate::elided::Elided>,
+    /// A service has more calls inside than [`crate::services::ServiceSim::crowded_above`].
+    pub(crate) crowded: bool,
     pub(crate) requests: u64,
     pub(crate) in_flight_max: u64,
     events: u64,
-    periods: u64,
+    pub(crate) periods: u64,
 }
 
 impl World {
@@ -265,6 +269,8 @@ impl World {
             upsets,
             misses: Slab::new(),
             landings,
+            elided: None,
+            crowded: false,
             requests: 0,
             in_flight_max: 0,
             events: 0,
@@ -284,6 +290,9 @@ impl World {
             let end = Time::from_nanos(every.as_nanos() * period);
             self.play_until(end);
             self.now = end;
+            if self.elided.is_some() {
+                self.count_hits();
+            }
             self.sample();
             self.surveyed = false;
             progress(period as f64 / self.periods as f64);
@@ -305,33 +314,32 @@ impl World {
                 }
             }
             // At one instant, what was scheduled comes before what arrives.
-            let mut took_event = false;
-            while let Some(at) = self.agenda.peek() {
-                if at > next || at >= end {
-                    break;
-                }
-                let Some((at, event)) = self.agenda.pop() else {
-                    break;
-                };
+            if let Some(at) = self.agenda.peek()
+                && at <= next
+                && at < end
+                && let Some((at, event)) = self.agenda.pop()
+            {
                 debug_assert!(at >= self.now, "time never runs back");
                 self.now = at;
                 self.events += 1;
                 self.happen(event);
-                took_event = true;
-                if client.is_none() {
-                    continue;
+                if self.elided.is_some() {
+                    self.hear();
                 }
                 // The event may have changed a client's next arrival.
-                break;
-            }
-            if took_event {
                 continue;
             }
             let Some(client) = client else { return };
             if !self.surveyed {
                 self.survey();
+                if self.elided.is_some() {
+                    // Keys that fell asleep have changed what comes next.
+                    continue;
+                }
             }
-            if let Some(way) = self.ways[client] {
+            if let Some(way) = self.ways[client]
+                && !self.clients[client].dozes()
+            {
                 let horizon = self.agenda.peek().map_or(then, |at| at.min(then));
                 if self.stroll(client, way, horizon) == Stop::Horizon && self.clients[client].next != next {
                     continue;
@@ -340,6 +348,9 @@ impl World {
             self.now = self.clients[client].next;
             self.requests += 1;
             self.arrive(client);
+            if self.elided.is_some() {
+                self.hear();
+            }
             self.in_flight_max = self.in_flight_max.max(self.calls.len() as u64);
         }
     }
@@ -376,10 +387,12 @@ impl World {
             Event::Line { service, instance } => self.line_timeouts(service, instance),
             Event::Door { gateway } => self.door_timeouts(gateway),
             Event::Begin(index) => {
+                self.rouse(&event);
                 self.surveyed = false;
                 self.begin_event(index as usize);
             }
             Event::End(index) => {
+                self.rouse(&event);
                 self.surveyed = false;
                 self.end_event(index as usize);
             }
@@ -388,10 +401,12 @@ impl World {
                 instance,
                 life,
             } => {
+                self.rouse(&event);
                 self.surveyed = false;
                 self.back(service, instance, life);
             }
             Event::Provided(index) => {
+                self.rouse(&event);
                 self.surveyed = false;
                 self.provided(index as usize);
             }
@@ -467,7 +482,14 @@ impl World {
         }
     }
 
-    pub(crate) fn into_run(self, choice: Choice) -> Run {
+    pub(crate) fn into_run(self, mut choice: Choice) -> Run {
+        if self.elided.is_some() {
+            let played = 1.0 - self.elided_calls() as f64 / self.requests.max(1) as f64;
+            choice.envelope = format!(
+                "exact in law; {:.1}% of the requests were played one by one",
+                100.0 * played
+            );
+        }
         let run = &self.plan.scenario.run;
         Run {
             record: self.meter.into_record(run.every, run.warmup, self.plan.scale),

@@ -330,6 +330,12 @@ impl Guard {
         self.transitions_past + self.breakers().map(Breaker::transitions).sum::<u64>()
     }
 
+    /// Whether no breaker of a cache node has anything against it ([`Breaker::is_calm`]).
+    pub fn is_calm(&self, now: Time) -> bool {
+        let mut nodes = self.tiers.iter().flat_map(|tier| &tier.breakers);
+        nodes.all(|breaker| breaker.is_calm(now))
+    }
+
     /// How many calls may be inside the origin; `None` without a limit.
     pub fn limiter_limit(&self) -> Option<u32> {
         self.policies.limit.as_ref().map(|_| self.limiter.limit())

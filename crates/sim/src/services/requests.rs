@@ -26,6 +26,7 @@ impl World {
         let in_progress = sim.in_progress;
         let instance = &mut sim.instances[call.instance as usize];
         instance.busy += 1;
+        self.crowded |= instance.busy > sim.crowded_above;
         instance.served += 1;
         if let Some(trips) = &sim.trips
             && in_progress > trips.above + 1

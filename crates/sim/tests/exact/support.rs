@@ -45,13 +45,25 @@ pub(crate) fn runs_on(scenario: &Scenario, count: u32, threads: usize) -> Vec<Ru
 
 /// This many runs of a scenario, in a part of its size.
 pub(crate) fn runs_at(scenario: &Scenario, count: u32, threads: usize, scale: f64) -> Vec<Run> {
+    runs_by(Engine::Exact, SEED, scenario, count, threads, scale)
+}
+
+/// This many runs of a scenario by one engine, from one seed.
+pub(crate) fn runs_by(
+    engine: Engine,
+    seed: u64,
+    scenario: &Scenario,
+    count: u32,
+    threads: usize,
+    scale: f64,
+) -> Vec<Run> {
     let jobs: Vec<(Scenario, Options)> = (0..count)
         .map(|run| {
             let options = Options {
-                seed: SEED,
+                seed,
                 run,
                 scale,
-                engine: Engine::Exact,
+                engine,
             };
             (scenario.clone(), options)
         })
