@@ -1,8 +1,4 @@
 //! `postgres`: one server, as somebody who is not root, on loopback only.
-#![allow(
-    clippy::disallowed_methods,
-    reason = "a server starts in real time; not every crate that uses it bans that"
-)]
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
