@@ -2,8 +2,6 @@
 //!
 //! The machine needs `redis-server` and `postgres` (Debian's packages `redis-server` and `postgresql`).
 
-#![expect(clippy::float_cmp, reason = "counts are whole numbers")]
-
 #[path = "../../../crates/runtime/tests/support/mod.rs"]
 mod support;
 
