@@ -260,3 +260,108 @@ where
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A service that says this to one request after the other, each on its own connection.
+    async fn service(answers: &'static [&'static str]) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("loopback has a port");
+        let address = listener.local_addr().expect("it is bound");
+        tokio::spawn(async move {
+            for answer in answers {
+                let (mut stream, _) = listener.accept().await.expect("a client");
+                let mut asked = Vec::new();
+                while !asked.ends_with(b"\r\n\r\n") {
+                    asked.push(stream.read_u8().await.expect("a request"));
+                }
+                assert!(asked.starts_with(b"GET /prices/7 HTTP/1.1\r\n"), "{asked:?}");
+                stream.write_all(answer.as_bytes()).await.expect("it reads");
+            }
+            // Whoever comes next is let in and told nothing.
+            let held = listener.accept().await;
+            std::future::pending::<()>().await;
+            drop(held);
+        });
+        format!("http://{address}/prices/")
+    }
+
+    #[tokio::test]
+    async fn each_answer_is_told_for_what_it_is() {
+        let base = service(&[
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n42",
+            "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            "HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            "HTTP/1.1 500 Oh\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\n12345",
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n4",
+        ])
+        .await;
+        let settings = HttpSettings {
+            total: Duration::from_millis(300),
+            body: 4,
+            ..HttpSettings::default()
+        };
+        let http = Http::new(&base, settings).expect("an address");
+        let read = |page: Page| {
+            String::from_utf8(page.body.to_vec())?
+                .parse::<u32>()
+                .map_err(LoadFailed::from)
+        };
+        let origin = http.origin(|key: &u32| format!("/{key}"), read);
+        let load = async || -> Result<Loaded<u32>, LoadError> { origin.load(&7).await };
+        assert_eq!(load().await.expect("it answers").value, Some(42));
+        assert_eq!(load().await.expect("it answers").value, None);
+        let busy = load().await.expect_err("it is busy");
+        assert_eq!(
+            (busy.fault(), busy.retry_after_hint()),
+            (OriginFault::Overloaded, Some(Duration::from_secs(7)))
+        );
+        assert_eq!(load().await.expect_err("an error").fault(), OriginFault::Error);
+        assert_eq!(load().await.expect_err("too large").fault(), OriginFault::Error);
+        assert_eq!(load().await.expect_err("cut short").fault(), OriginFault::Refused);
+        assert_eq!(
+            load().await.expect_err("no answer").fault(),
+            OriginFault::TimedOut
+        );
+    }
+
+    type LoadFailed = Box<dyn StdError + Send + Sync>;
+
+    #[tokio::test]
+    async fn what_is_beyond_the_bound_is_refused_at_once_and_nobody_is_told_as_that() {
+        let base = service(&[]).await;
+        let settings = HttpSettings {
+            requests: 1,
+            total: Duration::from_millis(200),
+            ..HttpSettings::default()
+        };
+        let http = Http::new(&base, settings.clone()).expect("an address");
+        let (first, second) = tokio::join!(http.get("/7"), http.get("/7"));
+        assert_eq!(first.expect_err("no answer").fault(), OriginFault::TimedOut);
+        assert_eq!(second.expect_err("no place").fault(), OriginFault::Overloaded);
+        assert_eq!(
+            http.get("7").await.expect_err("no path").fault(),
+            OriginFault::Error
+        );
+
+        let free = TcpListener::bind("127.0.0.1:0")
+            .await
+            .and_then(|free| free.local_addr());
+        let gone = format!("http://{}", free.expect("loopback has a port"));
+        let gone = Http::new(&gone, settings.clone()).expect("an address");
+        assert_eq!(
+            gone.get("/").await.expect_err("nobody").fault(),
+            OriginFault::Refused
+        );
+        for base in ["https://a/", "a", "http://", "http://a/?b"] {
+            assert!(Http::new(base, settings.clone()).is_err(), "{base}");
+        }
+    }
+}

@@ -100,10 +100,13 @@ async fn take_all(url: &str) -> Vec<PgConnection> {
     hogs
 }
 
-async fn play(fault: Fault, protects: bool) -> Seen {
-    let name = fault.name();
+fn server() -> PostgresServer {
     let setting = format!("max_connections={CONNECTIONS}");
-    let mut server = tokio::task::block_in_place(|| PostgresServer::start(&[&setting]));
+    tokio::task::block_in_place(|| PostgresServer::start(&[&setting]))
+}
+
+async fn play(fault: Fault, mut server: PostgresServer, protects: bool) -> Seen {
+    let name = fault.name();
     let pool = Pool::<Postgres>::new(&server.url(), PoolSettings::default()).expect("the URL is one");
     fill(&pool).await;
     drop(pool);
@@ -202,7 +205,9 @@ fn write_or_check(rows: &[(Fault, Seen, Seen)]) {
 async fn each_fault_is_survived() {
     let mut rows = Vec::new();
     for fault in Fault::ALL {
-        let (without, with) = (play(fault, false).await, play(fault, true).await);
+        // Side by side, each with a server of its own. Servers belong to the thread that starts them.
+        let servers = (server(), server());
+        let (without, with) = tokio::join!(play(fault, servers.0, false), play(fault, servers.1, true));
         rows.push((fault, without, with));
     }
     for (fault, without, with) in &rows {

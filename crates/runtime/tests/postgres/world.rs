@@ -1,7 +1,7 @@
 //! A service that reads from PostgreSQL under a steady stream of calls.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::time::Duration;
 
 use seawall::core::time::Span;
@@ -138,7 +138,7 @@ impl Origin<i64, String> for Counted {
 pub(crate) struct World {
     cache: Cache<i64, String>,
     loads: Arc<Loads>,
-    next: AtomicU64,
+    next: AtomicI64,
 }
 
 /// The table that all of this is about.
@@ -167,7 +167,7 @@ impl World {
             .origin(origin)
             .policies(policies)
             .build();
-        let next = AtomicU64::new(0);
+        let next = AtomicI64::new(0);
         Arc::new(World { cache, loads, next })
     }
 
@@ -181,7 +181,7 @@ impl World {
         while at < began + phase {
             tokio::time::sleep_until(at).await;
             at += EVERY;
-            let key = self.next.fetch_add(1, Ordering::Relaxed).cast_signed() * 7_919 % KEYS;
+            let key = self.next.fetch_add(1, Ordering::Relaxed) * 7_919 % KEYS;
             let world = Arc::clone(&self);
             calls.push(tokio::spawn(async move {
                 let began = Instant::now();

@@ -1,16 +1,13 @@
 //! `postgres`: one server, as somebody who is not root, on loopback only.
-#![allow(
-    clippy::disallowed_methods,
-    reason = "a server starts in real time; not every crate that uses it bans that"
-)]
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use nix::unistd::{Uid, User};
+use tokio::time::Instant;
 
 use super::{Folder, Process, free_port};
 
