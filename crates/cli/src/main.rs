@@ -6,6 +6,7 @@
 mod builtin;
 mod check;
 mod explain;
+mod gateway;
 mod limits;
 mod output;
 mod playing;
@@ -53,6 +54,7 @@ enum Command {
     Explain(explain::Arguments),
     Scenarios(scenarios::Arguments),
     Schema(schema::Arguments),
+    Gateway(gateway::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -64,6 +66,7 @@ fn main() -> ExitCode {
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Scenarios(arguments) => scenarios::run(&arguments),
         Command::Schema(arguments) => schema::run(&arguments),
+        Command::Gateway(arguments) => gateway::run(&arguments),
     };
     match done {
         Ok(met) => ExitCode::from(u8::from(!met)),

@@ -146,6 +146,33 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Cache<K, V> {
         }
     }
 
+    /// The value of `key` when memory holds it and it is an answer like any other, without asking anything else or
+    /// waiting. `None` says nothing: the next thing to call is [`Cache::get_or_load_full`].
+    #[inline]
+    pub fn hit(&self, key: &K, options: &Options) -> Option<Answer<V>> {
+        match self.fast(key, options) {
+            Fast::Answer(answer) => Some(answer),
+            Fast::Due(_) | Fast::Ask => None,
+        }
+    }
+
+    /// What memory holds for `key`, whatever it is worth: also past every bound on staleness, as long as it was neither
+    /// evicted nor invalidated. It is no answer, but a validator for the next load may be made from it.
+    pub fn held(&self, key: &K) -> Option<Answer<V>> {
+        let engine = &*self.engine;
+        let found = engine.memory.as_ref()?.find(engine.namer.hash(key, 0), key)?;
+        if engine.tags.purged(&found.body.tags, found.entry.stored) {
+            return None;
+        }
+        let now = engine.clock.now();
+        let kind = if now < found.entry.fresh_until {
+            Kind::Fresh
+        } else {
+            Kind::Stale
+        };
+        Some(answer(now, &found, Source::Memory, kind, found.entry.version))
+    }
+
     /// Puts a value in that came by another way than a load. What was read before counts no more, and loads that are
     /// under way do not bring it back. Memory has it when this returns; the other tiers follow, where there is a runtime.
     pub fn insert(&self, key: &K, options: &Options, value: impl Into<Loaded<V>>) {

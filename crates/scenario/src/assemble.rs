@@ -176,7 +176,7 @@ pub(crate) fn bad_name(cx: &mut Reader, entry: &Entry) {
 }
 
 /// Reads all components of a kind.
-fn components<F: Form>(cx: &mut Reader, root: &Node, kind: &str) -> Option<Vec<F::Out>> {
+pub(crate) fn components<F: Form>(cx: &mut Reader, root: &Node, kind: &str) -> Option<Vec<F::Out>> {
     let entries = root.field(kind).map_or(&[][..], Node::entries);
     let mut read = Vec::with_capacity(entries.len());
     for entry in entries {

@@ -16,7 +16,7 @@ use crate::reader::{Raw, Reader, clip, suggestion};
 pub const BYTES_MAX: usize = 1 << 20;
 
 /// The most keys of a table.
-const ENTRIES_MAX: usize = 2_000;
+pub(crate) const ENTRIES_MAX: usize = 2_000;
 
 /// The most variants of a document.
 const VARIANTS_MAX: usize = 64;
@@ -253,7 +253,7 @@ impl Document {
 
 impl Raw {
     /// The mistake, with the text it is in.
-    fn in_source(self, source: &Arc<NamedSource<String>>) -> Mistake {
+    pub(crate) fn in_source(self, source: &Arc<NamedSource<String>>) -> Mistake {
         let end = source.inner().len();
         Mistake {
             message: self.message,
@@ -298,7 +298,7 @@ fn take_variants(cx: &mut Reader, base: &mut Node) -> Vec<Entry> {
 }
 
 /// Lays one setting ("path=value") over the tree.
-fn set(cx: &mut Reader, tree: &mut Node, source: u32, text: &str) {
+pub(crate) fn set(cx: &mut Reader, tree: &mut Node, source: u32, text: &str) {
     let (path, value) = text.split_once('=').unwrap_or((text, ""));
     let shift = path.len() + 1;
     let node = match DeValue::parse(value) {
@@ -385,7 +385,7 @@ fn child<'n>(place: &'n mut Node, key: &str, at: At) -> Option<&'n mut Node> {
 }
 
 /// A mistake of syntax.
-fn syntax(source: &Arc<NamedSource<String>>, text: &str, error: &toml::de::Error) -> Mistake {
+pub(crate) fn syntax(source: &Arc<NamedSource<String>>, text: &str, error: &toml::de::Error) -> Mistake {
     let span = error.span().unwrap_or(0..0);
     let (start, end) = (span.start.min(text.len()), span.end.min(text.len()));
     let message = error.message().lines().next().unwrap_or("");
@@ -412,7 +412,7 @@ fn syntax(source: &Arc<NamedSource<String>>, text: &str, error: &toml::de::Error
     }
 }
 
-fn sorted(mut list: Vec<Mistake>) -> Vec<Mistake> {
+pub(crate) fn sorted(mut list: Vec<Mistake>) -> Vec<Mistake> {
     // What was said of the document comes before what was said of the command line.
     list.sort_by_key(|mistake| {
         (
@@ -424,7 +424,7 @@ fn sorted(mut list: Vec<Mistake>) -> Vec<Mistake> {
     list
 }
 
-fn too_long(name: &str, length: usize) -> Mistakes {
+pub(crate) fn too_long(name: &str, length: usize) -> Mistakes {
     refusal(
         name,
         format!("this document is too long: {length} bytes"),
@@ -433,7 +433,7 @@ fn too_long(name: &str, length: usize) -> Mistakes {
 }
 
 /// One mistake that has no place in the text.
-fn refusal(name: &str, message: String, help: &str) -> Mistakes {
+pub(crate) fn refusal(name: &str, message: String, help: &str) -> Mistakes {
     let mistake = Mistake {
         message,
         label: String::new(),

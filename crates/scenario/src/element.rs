@@ -201,6 +201,10 @@ macro_rules! settings {
                     required: false,
                 },)+])
             }
+
+            fn spell(out: &$type) -> serde_json::Value {
+                serde_json::json!({ $(stringify!($field): <$form as $crate::form::Form>::spell(&out.$field)),+ })
+            }
         }
     };
 }

@@ -72,6 +72,10 @@ pub(crate) struct Law;
 pub(crate) struct MetricName;
 /// Numbers of nodes: [0, 1] or "0-4".
 pub(crate) struct Nodes;
+/// Where to listen: "127.0.0.1:8080".
+pub(crate) struct Socket;
+/// Where to connect to: "10.0.0.7:8000", "api.internal:8000".
+pub(crate) struct HostPort;
 
 /// The longest list in a document.
 const LIST_MAX: usize = 10_000;
@@ -266,7 +270,11 @@ macro_rules! numbers {
                 }
             }
             fn spell(out: &$out) -> Json {
-                json!(out)
+                match $what {
+                    "a rate" => json!(format!("{out}/s")),
+                    "a size" => json!(format!("{out}b")),
+                    _ => json!(out),
+                }
             }
         })+
     };
@@ -454,6 +462,63 @@ impl Form for Nodes {
             { "type": "array", "items": { "type": "integer", "minimum": 0 } },
             { "type": "string", "pattern": "^[0-9]+-[0-9]+$" }
         ] })
+    }
+}
+
+impl Form for Socket {
+    type Out = std::net::SocketAddr;
+    fn read(cx: &mut Reader, node: &Node) -> Option<std::net::SocketAddr> {
+        let text = cx.text(node, "an address such as \"127.0.0.1:8080\"")?;
+        if let Ok(address) = text.parse() {
+            return Some(address);
+        }
+        cx.mistake(
+            node.at,
+            "this is not an address to listen on",
+            "cannot be read",
+            "write an IP address and a port, such as \"127.0.0.1:8080\" or \"[::]:8080\"",
+        );
+        None
+    }
+    fn schema() -> Json {
+        json!({ "type": "string", "description": "an IP address and a port, such as 127.0.0.1:8080" })
+    }
+    fn spell(out: &std::net::SocketAddr) -> Json {
+        json!(out.to_string())
+    }
+}
+
+impl Form for HostPort {
+    type Out = String;
+    fn read(cx: &mut Reader, node: &Node) -> Option<String> {
+        let text = cx.text(node, "an address such as \"10.0.0.7:8000\"")?;
+        let host_fits = |host: &str| {
+            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+            let v6 = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+            match v6 {
+                Some(v6) => v6.parse::<std::net::Ipv6Addr>().is_ok(),
+                None => !host.is_empty() && host.chars().all(plain),
+            }
+        };
+        let fits = text
+            .rsplit_once(':')
+            .is_some_and(|(host, port)| host_fits(host) && port.parse::<u16>().is_ok_and(|port| port > 0));
+        if fits {
+            return Some(text.to_owned());
+        }
+        cx.mistake(
+            node.at,
+            "this is not an address to connect to",
+            "cannot be read",
+            "write a host and a port and nothing else, such as \"10.0.0.7:8000\" or \"api.internal:8000\"",
+        );
+        None
+    }
+    fn schema() -> Json {
+        json!({ "type": "string", "description": "a host and a port, such as 10.0.0.7:8000" })
+    }
+    fn spell(out: &String) -> Json {
+        json!(out)
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod assemble;
 mod consistency;
+pub mod deployment;
 mod describe;
 mod document;
 mod element;
@@ -23,6 +24,7 @@ mod schema;
 mod timeline;
 pub mod units;
 
+pub use deployment::Deployment;
 pub use document::{AS_WRITTEN, BYTES_MAX, Document};
 pub use explain::{Explanation, explain};
 pub use judge::Judged;

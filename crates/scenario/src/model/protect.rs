@@ -53,6 +53,14 @@ macro_rules! protections {
                 match self { $(ProtectionName::$variant => stringify!($field),)+ }
             }
 
+            /// How its settings are spelled in the document, where it is on.
+            pub fn spell(self, policies: &Policies) -> Option<Json> {
+                match self { $(ProtectionName::$variant => {
+                    let setting: Option<$type> = policies.$field.clone().into();
+                    setting.map(|setting| Setting::$variant(setting).spell())
+                })+ }
+            }
+
             /// Switches it off.
             pub fn remove(self, policies: &mut Policies) {
                 match self { $(ProtectionName::$variant => policies.$field = $off,)+ }
@@ -140,6 +148,20 @@ pub(crate) struct Defaults {
 
 /// Reads `[protect]`: the protections that are on.
 pub(crate) fn read(cx: &mut Reader, node: &Node, defaults: &Defaults) -> Option<Vec<Protection>> {
+    let switched = read_switched(cx, node, defaults)?.into_iter();
+    Some(
+        switched
+            .filter_map(|(on, protection)| on.then_some(protection))
+            .collect(),
+    )
+}
+
+/// Reads `[protect]`: all that is written there, each with whether it is on.
+pub(crate) fn read_switched(
+    cx: &mut Reader,
+    node: &Node,
+    defaults: &Defaults,
+) -> Option<Vec<(bool, Protection)>> {
     let keys = ProtectionName::keys();
     let entries = cx.table(node, "[protect]", &keys)?;
     let mut protections = Some(Vec::new());
@@ -148,12 +170,11 @@ pub(crate) fn read(cx: &mut Reader, node: &Node, defaults: &Defaults) -> Option<
             continue;
         };
         match read_one(cx, name, &entry.node, defaults) {
-            Some((true, protection)) => {
+            Some(switched) => {
                 if let Some(list) = &mut protections {
-                    list.push(protection);
+                    list.push(switched);
                 }
             }
-            Some((false, _)) => {}
             None => protections = None,
         }
     }
@@ -206,6 +227,35 @@ impl Setting {
             ProtectionName::Balance => Setting::Balance(Strategic::read(cx, node)?),
             ProtectionName::Integrity => Setting::Integrity(Switch::read(cx, node)?),
         })
+    }
+
+    /// How it is spelled in the document.
+    fn spell(&self) -> Json {
+        match self {
+            Setting::Breaker(settings) | Setting::OriginBreaker(settings) => {
+                breaker::Settings::spell(settings)
+            }
+            Setting::Coalesce(settings) => coalesce::Settings::spell(settings),
+            Setting::Lease(settings) => lease::Settings::spell(settings),
+            Setting::Ttl(settings) => ttl::Settings::spell(settings),
+            Setting::Early(settings) => early::Settings::spell(settings),
+            Setting::Stale(settings) => stale::Settings::spell(settings),
+            Setting::Deadline(settings) => deadline::Settings::spell(settings),
+            Setting::Retry(settings) => retry::Settings::spell(settings),
+            Setting::Queue(settings) => queue::Settings::spell(settings),
+            Setting::Limit(settings) => {
+                let mut spelled = limit::Settings::spell(settings);
+                spelled["mode"] = super::settings::spell_mode(&settings.mode);
+                spelled
+            }
+            Setting::Rate(settings) => rate::Settings::spell(settings),
+            Setting::Throttle(settings) => throttle::Settings::spell(settings),
+            Setting::Shed(settings) => shed::Settings::spell(settings),
+            Setting::Warm(settings) => warm::Settings::spell(settings),
+            Setting::Hot(settings) => sketch::Settings::spell(settings),
+            Setting::Balance(strategy) => json!({ "strategy": balance::Strategy::spell(strategy) }),
+            Setting::Integrity(on) => json!(on),
+        }
     }
 
     fn schema(name: ProtectionName) -> Json {

@@ -143,6 +143,12 @@ impl Form for JitterForm {
     fn schema() -> Json {
         json!({ "anyOf": [Share::schema(), Duration::schema()] })
     }
+    fn spell(out: &ttl::Jitter) -> Json {
+        match out {
+            ttl::Jitter::Share(share) => json!(share),
+            ttl::Jitter::Up(span) => Duration::spell(span),
+        }
+    }
 }
 
 settings! {
@@ -227,6 +233,9 @@ impl Form for CodelForm {
     }
     fn schema() -> Json {
         CodelTable::schema()
+    }
+    fn spell(out: &queue::Codel) -> Json {
+        json!({ "target": Duration::spell(&out.target), "interval": Duration::spell(&out.interval) })
     }
 }
 
@@ -317,6 +326,22 @@ fn check_rate(_: &mut Reader, node: &Node, settings: &mut rate::Settings) {
     }
 }
 
+/// How a rate is written.
+fn per_second(rate: f64) -> String {
+    format!("{rate}/s")
+}
+
+/// How the mode of a limit is written.
+pub(crate) fn spell_mode(mode: &limit::Mode) -> Json {
+    match mode {
+        Mode::Fixed => json!("fixed"),
+        Mode::Aimd { latency, decrease } => {
+            json!({ "aimd": { "latency": Duration::spell(latency), "decrease": decrease } })
+        }
+        Mode::Gradient { tolerance } => json!({ "gradient": { "tolerance": tolerance } }),
+    }
+}
+
 /// The bounds of an adaptive rate.
 struct AdaptiveForm;
 
@@ -343,15 +368,23 @@ impl Form for AdaptiveForm {
     fn schema() -> Json {
         AdaptiveTable::schema()
     }
+    fn spell(out: &rate::Adaptive) -> Json {
+        json!({
+            "min": per_second(out.min),
+            "max": per_second(out.max),
+            "window": Duration::spell(&out.window),
+            "failures": out.failures
+        })
+    }
 }
 
 element! {
     /// Moves a rate between two bounds.
     struct AdaptiveTable, "`adaptive`" {
         /// The lowest rate.
-        min: f64, required Rate;
+        min: f64, default Rate = 10.0;
         /// The highest rate.
-        max: f64, required Rate;
+        max: f64, default Rate = 1_000.0;
         /// How often it moves, and the window it looks back on.
         window: Span, default Period = Span::secs(60);
         /// The share of failed calls in a window above which the rate falls.

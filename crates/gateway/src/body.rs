@@ -1,0 +1,255 @@
+//! Bodies on their way: never held as a whole unless they are kept, and bounded in size and in time.
+
+use std::collections::VecDeque;
+use std::error::Error as StdError;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Sleep;
+
+/// Any error of a body.
+pub(crate) type BodyError = Box<dyn StdError + Send + Sync>;
+
+/// A request's body was longer than bodies may be.
+#[derive(Debug, thiserror::Error)]
+#[error("the body is longer than {0} bytes")]
+pub(crate) struct TooLarge(pub(crate) u64);
+
+/// The next part of a body did not come in time.
+#[derive(Debug, thiserror::Error)]
+#[error("the next part of the body did not come in time")]
+pub(crate) struct Stalled;
+
+/// A body whose parts come one by one, each in time.
+pub(crate) struct Timed {
+    inner: Incoming,
+    pause_max: Duration,
+    alarm: Option<Pin<Box<Sleep>>>,
+}
+
+impl Timed {
+    pub(crate) fn new(inner: Incoming, pause_max: Duration) -> Timed {
+        Timed {
+            inner,
+            pause_max,
+            alarm: None,
+        }
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Poll::Ready(frame) = http_body::Body::poll_frame(Pin::new(&mut self.inner), context) {
+            self.alarm = None;
+            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+        }
+        let pause_max = self.pause_max;
+        let alarm = self
+            .alarm
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(pause_max)));
+        match alarm.as_mut().poll(context) {
+            Poll::Ready(()) => Poll::Ready(Some(Err(Stalled.into()))),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// The next part that is data.
+    pub(crate) async fn next(&mut self) -> Option<Result<Bytes, BodyError>> {
+        loop {
+            let frame = std::future::poll_fn(|context| self.poll(context)).await?;
+            match frame.map(Frame::into_data) {
+                Ok(Ok(data)) => return Some(Ok(data)),
+                // Trailers are not kept.
+                Ok(Err(_)) => {}
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+}
+
+/// The body of a request that goes to an upstream.
+pub(crate) enum Upload {
+    /// None.
+    Empty,
+    /// From a client.
+    Stream {
+        /// What comes.
+        body: Timed,
+        /// How much of it may still come.
+        left: u64,
+        /// How much it may be in all.
+        max: u64,
+    },
+}
+
+impl Upload {
+    pub(crate) fn new(body: Incoming, max: u64, pause_max: Duration) -> Upload {
+        if http_body::Body::is_end_stream(&body) {
+            return Upload::Empty;
+        }
+        Upload::Stream {
+            body: Timed::new(body, pause_max),
+            left: max,
+            max,
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        matches!(self, Upload::Empty)
+    }
+}
+
+impl http_body::Body for Upload {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Upload::Stream { body, left, max } = &mut *self else {
+            return Poll::Ready(None);
+        };
+        let frame = std::task::ready!(body.poll(context));
+        if let Some(Ok(frame)) = &frame
+            && let Some(data) = frame.data_ref()
+        {
+            match left.checked_sub(data.remaining() as u64) {
+                Some(rest) => *left = rest,
+                None => return Poll::Ready(Some(Err(TooLarge(*max).into()))),
+            }
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Upload::Empty => true,
+            Upload::Stream { body, .. } => body.inner.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Upload::Empty => SizeHint::with_exact(0),
+            Upload::Stream { body, .. } => body.inner.size_hint(),
+        }
+    }
+}
+
+/// The body of a response to a client.
+pub(crate) enum Body {
+    /// All of it.
+    Whole(Bytes),
+    /// From an upstream.
+    Stream(Box<Stream>),
+}
+
+/// A body that comes from an upstream while it goes to a client.
+pub(crate) struct Stream {
+    /// What came already.
+    pub(crate) first: VecDeque<Bytes>,
+    /// What still comes.
+    pub(crate) rest: Timed,
+    /// Given back when it has all come: the connection, and the place at the door.
+    pub(crate) held: Held,
+}
+
+/// What is given back when a response has been handed over.
+#[derive(Default)]
+pub(crate) struct Held {
+    connection: Option<Connection>,
+    place: Option<crate::door::Place>,
+}
+
+impl Held {
+    pub(crate) fn connection(connection: Connection) -> Held {
+        Held {
+            connection: Some(connection),
+            place: None,
+        }
+    }
+
+    fn give_back(&mut self) {
+        drop(self.connection.take());
+        drop(self.place.take());
+    }
+}
+
+/// A connection to an upstream that is in use.
+pub(crate) struct Connection {
+    pub(crate) server: Arc<crate::upstream::Server>,
+    pub(crate) _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.server.leave();
+    }
+}
+
+impl Body {
+    /// Nothing.
+    pub(crate) fn empty() -> Body {
+        Body::Whole(Bytes::new())
+    }
+
+    /// Gives a place back when the body has been handed over.
+    pub(crate) fn holding(mut self, place: Option<crate::door::Place>) -> Body {
+        if let Body::Stream(stream) = &mut self {
+            stream.held.place = place;
+        }
+        self
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut *self {
+            Body::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Body::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Body::Stream(stream) => {
+                if let Some(bytes) = stream.first.pop_front() {
+                    return Poll::Ready(Some(Ok(Frame::data(bytes))));
+                }
+                let frame = std::task::ready!(stream.rest.poll(context));
+                if frame.is_none() {
+                    stream.held.give_back();
+                }
+                Poll::Ready(frame)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Body::Whole(bytes) => bytes.is_empty(),
+            Body::Stream(stream) => stream.first.is_empty() && stream.rest.inner.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Body::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Body::Stream(stream) => {
+                let first: u64 = stream.first.iter().map(|bytes| bytes.len() as u64).sum();
+                let rest = stream.rest.inner.size_hint();
+                match rest.exact() {
+                    Some(rest) => SizeHint::with_exact(first + rest),
+                    None => SizeHint::new(),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! A response as it is kept: its head, its body, and all that is asked of it each time it might be used.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+
+use crate::control::Told;
+
+/// What is kept beside head and body, about; for the bound on memory.
+const OVERHEAD: usize = 512;
+
+/// A response that is kept. Clones share it.
+#[derive(Clone, Debug)]
+pub(crate) struct Stored(pub(crate) Arc<Kept>);
+
+/// What a load brings.
+#[derive(Debug)]
+pub(crate) enum Kept {
+    /// A response.
+    Response(Box<Response>),
+    /// Something that is for nobody but who asked for it. It tells the others that they have to ask for themselves.
+    Pass,
+}
+
+/// A response.
+#[derive(Clone, Debug)]
+pub(crate) struct Response {
+    pub(crate) status: StatusCode,
+    /// The end-to-end fields, without `Age`.
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    pub(crate) told: Told,
+    /// When it came, in milliseconds since 1970.
+    pub(crate) received_ms: u64,
+    /// How old it was then, in seconds (RFC 9111, 4.2.3).
+    pub(crate) age: u64,
+    /// How old it may be, in seconds (4.2.1, 4.2.2).
+    pub(crate) lifetime: u64,
+    /// The fields of the request that it was chosen by, as they were (4.1).
+    pub(crate) chosen_by: Vec<(HeaderName, Option<HeaderValue>)>,
+    /// When it was last changed, in seconds since 1970.
+    pub(crate) modified: Option<u64>,
+}
+
+impl Stored {
+    pub(crate) fn response(response: Response) -> Stored {
+        Stored(Arc::new(Kept::Response(Box::new(response))))
+    }
+
+    pub(crate) fn pass() -> Stored {
+        Stored(Arc::new(Kept::Pass))
+    }
+
+    /// The response, unless everyone has to ask for themselves.
+    pub(crate) fn get(&self) -> Option<&Response> {
+        match &*self.0 {
+            Kept::Response(response) => Some(response),
+            Kept::Pass => None,
+        }
+    }
+
+    /// About how many bytes it takes.
+    pub(crate) fn weight(&self) -> usize {
+        let Some(response) = self.get() else {
+            return OVERHEAD;
+        };
+        let fields = response.headers.iter();
+        let head: usize = fields
+            .map(|(name, value)| 64 + name.as_str().len() + value.len())
+            .sum();
+        OVERHEAD + head + response.body.len()
+    }
+}
+
+impl Response {
+    /// How old it is, in seconds.
+    pub(crate) fn age_at(&self, now_ms: u64) -> u64 {
+        self.age + now_ms.saturating_sub(self.received_ms) / 1_000
+    }
+
+    /// Whether a request with these fields would have been answered with it (4.1).
+    pub(crate) fn is_chosen_by(&self, headers: &HeaderMap) -> bool {
+        self.chosen_by
+            .iter()
+            .all(|(name, value)| crate::vary::normal(headers, name) == *value)
+    }
+}

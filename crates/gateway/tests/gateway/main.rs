@@ -1,0 +1,11 @@
+//! The gateway on real sockets: an upstream that does as it is told, a gateway before it, and clients that may misbehave.
+
+mod abuse;
+mod admin;
+mod caching;
+mod config;
+mod door;
+mod drain;
+mod kit;
+mod routing;
+mod vectors;
