@@ -25,7 +25,7 @@ element! {
         /// A file that holds the admin API's bearer token; `SEAWALL_ADMIN_TOKEN` comes first.
         admin_token_file: Option<String>, optional Text;
         /// How many requests may be inside at a time; the next ones queue.
-        concurrency: u32, default Count<1> = 1_024;
+        concurrency: u32, default Count<1> = 4_096;
         /// How many connections there may be; the next one is closed.
         connections: u32, default Count<1> = 32_768;
         /// How many bytes the head of a request may have.
