@@ -219,8 +219,8 @@ def wrk(folder, process, port, kind, length, core, run):
     if errors:
         sys.exit(f"{kind}: {errors.group(1)}\n{out}")
     rate = float(re.search(r"Requests/sec:\s+([\d.]+)", out).group(1))
-    p50 = seconds(re.search(r"50%\s+(\S+)", out).group(1))
-    p99 = seconds(re.search(r"99%\s+(\S+)", out).group(1))
+    p50 = seconds(re.search(r"\n +50%\s+(\S+)", out).group(1))
+    p99 = seconds(re.search(r"\n +99%\s+(\S+)", out).group(1))
     count = int(re.search(r"(\d+) requests in", out).group(1))
     return rate, p50, p99, (process.busy() - before) / count
 

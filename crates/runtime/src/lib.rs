@@ -78,6 +78,7 @@ mod stats;
 mod store;
 mod tags;
 mod timer;
+mod visit;
 mod weight;
 mod write;
 
@@ -94,6 +95,7 @@ pub use options::Options;
 pub use origin::{LoadError, Loaded, Origin};
 pub use stats::{MetricsPage, Stats, TierStats};
 pub use store::{Boxed, Sealed, Store};
+pub use visit::Visit;
 
 pub use seawall_core as core;
 pub use seawall_core::gate::Reason;
