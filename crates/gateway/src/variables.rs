@@ -85,7 +85,7 @@ const ELSEWHERE: [&str; 6] = [
 ];
 
 /// Variables that are read elsewhere.
-const OTHERS: [&str; 2] = ["ADMIN_TOKEN", "LOG"];
+const OTHERS: [&str; 3] = ["ADMIN_TOKEN", "LOG", "REDIS_URL"];
 
 /// The settings that variables override, in a fixed order, and the names of those that say nothing to this gateway.
 pub(crate) fn read(environment: &[(String, String)]) -> (Vec<Override>, Vec<String>) {

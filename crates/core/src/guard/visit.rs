@@ -96,10 +96,7 @@ mod tests {
         let (mut guard, mut rng) = (guard(), Seed(1).stream("visit", 0));
         let now = Time::ZERO;
         let read = guard.visit(now, &mut rng, false).expect("there is a place");
-        assert_eq!(
-            guard.visit(now, &mut rng, false).err(),
-            Some(Reason::OriginLimit)
-        );
+        assert_eq!(guard.visit(now, &mut rng, false).err(), Some(Reason::OriginLimit));
         let write = guard.visit(now, &mut rng, true).expect("writes go on");
         assert_eq!(guard.in_flight(), 2);
         guard.end_visit(now, &mut rng, write, Some(true));

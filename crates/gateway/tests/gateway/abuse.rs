@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::kit::{Origin, PATIENCE, admin, fetch, gateway, raw, response};
+use crate::kit::{Origin, PATIENCE, admin, ask, fetch, gateway, raw, response};
 
 #[tokio::test]
 async fn what_could_be_read_in_two_ways_is_refused() {
@@ -249,6 +249,117 @@ async fn who_does_not_read_is_given_up() {
         state["connections"] == 0 && state["door"]["inside"] == 0
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_in_small_pieces_does_not_buy_time_for_ever() {
+    let origin = Origin::saying(&[]).await;
+    let more = "[gateway]\nbody_timeout = \"400ms\"\nbody_rate = \"1000b\"\n";
+    let gateway = gateway(&[origin.address], more).await;
+    let post = async |pieces: usize, size: usize| {
+        let mut stream = TcpStream::connect(gateway.address()).await.unwrap();
+        let head = format!(
+            "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+            pieces * size
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let began = Instant::now();
+        let mut answer = [0; 12];
+        for _ in 0..pieces {
+            if stream.write_all(&vec![b'x'; size]).await.is_err() {
+                break;
+            }
+            let early =
+                tokio::time::timeout(Duration::from_millis(100), stream.read_exact(&mut answer)).await;
+            if early.is_ok() {
+                break;
+            }
+        }
+        if answer[0] == 0 {
+            stream.read_exact(&mut answer).await.unwrap();
+        }
+        (
+            String::from_utf8_lossy(&answer[9..]).into_owned(),
+            began.elapsed(),
+        )
+    };
+    // Each piece comes in time, and all of them would take 20 seconds.
+    let (status, took) = post(200, 1).await;
+    assert_eq!(status, "408");
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    // As slow, and fast enough.
+    assert_eq!(post(10, 500).await.0, "200");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_reads_in_small_pieces_is_given_up() {
+    let origin = Origin::new(|_| (Duration::ZERO, response(200, &[], &"x".repeat(30_000_000)))).await;
+    let more = "[gateway]\nbody_timeout = \"500ms\"\nbody_rate = \"100mb\"\n";
+    let gateway = gateway(&[origin.address], more).await;
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4_096).unwrap();
+    let mut stream = socket.connect(gateway.address()).await.unwrap();
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await
+        .unwrap();
+    // Something is read in each pause that is allowed, so that no pause is too long.
+    let began = Instant::now();
+    let mut piece = vec![0; 100_000];
+    loop {
+        match stream.read(&mut piece).await {
+            Ok(0) | Err(_) => break,
+            Ok(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+        assert!(began.elapsed() < PATIENCE, "it is still served");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_opens_no_window_is_given_up() {
+    use http_body_util::Empty;
+    let origin = Origin::new(|_| (Duration::ZERO, response(200, &[], &"x".repeat(1_000_000)))).await;
+    let more = "[gateway]\nbody_timeout = \"300ms\"\nidle_timeout = \"60s\"\n";
+    let gateway = gateway(&[origin.address], more).await;
+    let stream = TcpStream::connect(gateway.address()).await.unwrap();
+    let mut http2 = hyper::client::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new());
+    http2
+        .initial_stream_window_size(1_000)
+        .initial_connection_window_size(1_000_000);
+    let (mut sender, connection) = http2
+        .handshake::<_, Empty<bytes::Bytes>>(hyper_util::rt::TokioIo::new(stream))
+        .await
+        .unwrap();
+    let connection = tokio::spawn(connection);
+    let request = http::Request::get("http://test/").body(Empty::new()).unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    assert_eq!(response.status(), 200);
+    // The body is held and not read, so no window is opened.
+    let ended = tokio::time::timeout(PATIENCE, connection).await;
+    assert!(ended.is_ok(), "it is still open");
+    crate::kit::until("its place is free", async || {
+        let state = admin(&gateway, "GET", "/state", "").await.json();
+        state["connections"] == 0 && state["door"]["inside"] == 0
+    })
+    .await;
+    drop(response);
+}
+
+#[tokio::test]
+async fn websockets_are_refused_and_not_lost() {
+    let origin = Origin::saying(&[]).await;
+    let gateway = gateway(&[origin.address], "").await;
+    let upgrade = async |to: &str| {
+        let fields = [("upgrade", to), ("sec-websocket-version", "13")];
+        let text = ask(gateway.address(), "GET", "/", &fields, "").await;
+        (text.status, text.body)
+    };
+    let (status, told) = upgrade("websocket").await;
+    assert_eq!((status, told.contains("WebSocket")), (501, true), "{told}");
+    assert_eq!(upgrade("WebSocket").await.0, 501);
+    assert_eq!(origin.count(), 0);
+    assert_eq!(upgrade("h2c").await.0, 200, "the request itself is answered");
+    assert!(!origin.last().headers.contains_key("upgrade"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
