@@ -11,6 +11,7 @@ mod limits;
 mod output;
 mod playing;
 mod progress;
+mod protections;
 #[cfg(test)]
 mod reference;
 mod scenarios;
@@ -56,6 +57,10 @@ enum Command {
     Schema(schema::Arguments),
     Gateway(gateway::Arguments),
 }
+
+/// A gateway's requests, and a run's, are many small things made and dropped.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {

@@ -303,16 +303,19 @@ async fn who_reads_in_small_pieces_is_given_up() {
         .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         .await
         .unwrap();
-    // Something is read in each pause that is allowed, so that no pause is too long.
-    let began = Instant::now();
-    let mut piece = vec![0; 100_000];
-    loop {
-        match stream.read(&mut piece).await {
-            Ok(0) | Err(_) => break,
-            Ok(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+    let reading = tokio::spawn(async move {
+        let mut piece = vec![0; 100_000];
+        while let Ok(1..) = stream.read(&mut piece).await {
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        assert!(began.elapsed() < PATIENCE, "it is still served");
-    }
+    });
+    // What is in the buffers of the kernel already may take longer to be read.
+    crate::kit::until("it is closed", async || {
+        let state = admin(&gateway, "GET", "/state", "").await.json();
+        state["connections"] == 0 && state["door"]["inside"] == 0
+    })
+    .await;
+    reading.abort();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
