@@ -124,7 +124,7 @@ fn upstream(after: Duration) -> SocketAddr {
                 {}
                 std::thread::sleep(after);
                 let _ = stream
-                    .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nwhole");
+                    .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nCache-Control: max-age=60\r\nConnection: close\r\n\r\nwhole");
             });
         }
     });
@@ -250,4 +250,83 @@ fn a_gateways_document_is_simulated() {
     let (status, _, error) = simulate("redis-down", &wrong);
     assert_eq!(status, Some(2));
     assert!(error.contains("did you mean `budget`?"), "{error}");
+}
+
+/// Room for so many descriptors, in this process and those that it starts; how many there may be.
+fn descriptors(wanted: u64) -> u64 {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    for maximum in [limit.maximum.map(|maximum| maximum.max(wanted)), limit.maximum] {
+        let current = maximum;
+        if setrlimit(Resource::Nofile, Rlimit { current, maximum }).is_ok() {
+            break;
+        }
+    }
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// Memory of its own that a process has, in bytes.
+fn memory(id: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+    line.unwrap()
+        .trim()
+        .trim_end_matches(" kB")
+        .parse::<u64>()
+        .unwrap()
+        * 1_024
+}
+
+#[test]
+#[expect(clippy::print_stderr, reason = "figures are for people")]
+fn twenty_thousand_idle_connections() {
+    const WANTED: usize = 20_000;
+    // Each end is in a process of its own. Some descriptors are for other things.
+    let available = descriptors(WANTED as u64 + 500);
+    let count = WANTED.min((available as usize).saturating_sub(200));
+    assert!(
+        count >= 500,
+        "{available} descriptors are too few for this test to say anything"
+    );
+    let folder = Folder::new("idle");
+    let text = document(
+        upstream(Duration::ZERO),
+        "head_timeout = \"60s\"\nconnections = 25_000",
+    );
+    let gateway = Gateway::new(&folder.file("seawall.toml", &text));
+    assert!(ask(gateway.address, "/").ends_with("whole"));
+    let before = memory(gateway.child.id());
+    let mut open = Vec::with_capacity(count);
+    for number in 0..count {
+        let mut stream = TcpStream::connect(gateway.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        // Each second one has asked something, and keeps the connection.
+        if number % 2 == 0 {
+            stream
+                .write_all(b"GET /kept HTTP/1.1\r\nHost: a\r\n\r\n")
+                .unwrap();
+            let mut first = [0; 12];
+            stream.read_exact(&mut first).unwrap();
+            assert_eq!(&first, b"HTTP/1.1 200");
+        }
+        open.push(stream);
+    }
+    let deadline = Instant::now() + PATIENCE;
+    let held = loop {
+        let state = ask(gateway.admin, "/state");
+        let (_, rest) = state.split_once("\"connections\":").unwrap();
+        let held: usize = rest.split(',').next().unwrap().parse().unwrap();
+        if held >= count || Instant::now() > deadline {
+            break held;
+        }
+    };
+    let each = memory(gateway.child.id()).saturating_sub(before) / held as u64;
+    eprintln!(
+        "{held} idle connections at a time, of {WANTED}; there may be {available} descriptors; {each} bytes a connection"
+    );
+    assert!(held >= count, "{held} of {count}");
+    assert!(each < 16 << 10, "{each} bytes a connection");
+    let began = Instant::now();
+    assert!(ask(gateway.address, "/").ends_with("whole"), "others are served");
+    assert!(began.elapsed() < Duration::from_secs(2));
 }
