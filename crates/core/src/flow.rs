@@ -113,7 +113,10 @@ pub enum Verdict {
     /// They are on their way until the faults change.
     Held,
     /// They are thrown away.
-    Lost,
+    Lost {
+        /// How many, from the front.
+        bytes: u64,
+    },
     /// The connection is closed at this instant.
     Closed(Time),
     /// The connection is cut at this instant.
@@ -352,7 +355,7 @@ impl Stage {
                     last: part.offset + part.bytes >= end,
                 }
             }
-            Fault::Blackhole { .. } => Verdict::Lost,
+            Fault::Blackhole { .. } => Verdict::Lost { bytes: part.bytes },
             Fault::ResetAfter { delay } => self.trip(now, delay),
             Fault::SlowClose { .. } | Fault::Corrupt { .. } => passes(now),
         }

@@ -38,7 +38,7 @@ fn fates(flow: &mut Flow, sizes: &[u64]) -> Vec<Verdict> {
             };
             let verdict = flow.send(Time::ZERO, part);
             let taken = match verdict {
-                Verdict::Passes { bytes, .. } => bytes,
+                Verdict::Passes { bytes, .. } | Verdict::Lost { bytes } => bytes,
                 _ => part.bytes,
             };
             // How many share a verdict hangs on the parts; the rest does not.
@@ -49,6 +49,7 @@ fn fates(flow: &mut Flow, sizes: &[u64]) -> Vec<Verdict> {
                     alone,
                     last: false,
                 },
+                Verdict::Lost { .. } => Verdict::Lost { bytes: 0 },
                 fate => fate,
             };
             if matches!(fate, Verdict::Held | Verdict::Closed(_) | Verdict::Reset(_)) {
@@ -273,7 +274,7 @@ fn a_black_hole_takes_all_and_closes_in_time() {
         bytes: 10,
         message: 0,
     };
-    assert_eq!(flow.send(at(6), part), Verdict::Lost);
+    assert_eq!(flow.send(at(6), part), Verdict::Lost { bytes: 10 });
     assert_eq!(flow.closes_at(), at(55));
     assert_eq!(flow.finish(at(7)), Verdict::Closed(at(7)));
 }
