@@ -4,5 +4,6 @@
 //! no simulator: faults are the machines of `seawall-core` that the simulator uses too, driven in real time.
 
 pub mod keeper;
+pub mod paced;
 pub mod proxy;
 pub mod stack;
