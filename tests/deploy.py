@@ -151,7 +151,7 @@ def read_protections(binary, where, text):
             assert done.returncode == wanted, f"{where}: {done.stdout}{done.stderr}"
         # What is deployed is what is simulated.
         path.write_text(text)
-        done = subprocess.run([str(binary), "simulate", "redis-down", "--protect", str(path), "--engine", "aggregate"],
+        done = subprocess.run([str(binary), "simulate", "redis-down", "--protect", str(path), "--scale", "0.005"],
                               capture_output=True, text=True, timeout=PATIENCE_S, check=False)
         assert done.returncode in (0, 1), f"{where}: {done.stdout}{done.stderr}"
 

@@ -216,7 +216,7 @@ fn a_gateways_document_is_simulated() {
                 "simulate",
                 scenario,
                 "--scale",
-                "0.02",
+                "0.001",
                 "--format",
                 "json",
                 "--protect",
@@ -241,8 +241,15 @@ fn a_gateways_document_is_simulated() {
         "as it is, and as it would be behind the gateway: {names:?}"
     );
     assert!(names[1].ends_with("seawall.toml"), "{names:?}");
+    let behaves = |variant: &serde_json::Value| {
+        let mut variant = variant.clone();
+        variant["name"].take();
+        variant["about"].take();
+        variant
+    };
     assert_ne!(
-        variants[0]["phases"], variants[1]["phases"],
+        behaves(&variants[0]),
+        behaves(&variants[1]),
         "the protections change something"
     );
 

@@ -77,6 +77,10 @@ impl Config {
     /// Environment variables, which win over the document; also the admin API's token and where Redis is, which are
     /// shown nowhere.
     #[must_use]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "what was collected for it is of no use afterwards"
+    )]
     pub fn environment(mut self, environment: Vec<(String, String)>) -> Config {
         let (overrides, unknown) = variables::read(&environment);
         for name in unknown {

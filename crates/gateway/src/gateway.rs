@@ -129,12 +129,11 @@ impl Live {
                     upstream
                 }
             };
-            let keep = match known {
-                Some(site) => Arc::clone(&site.keep),
-                None => {
-                    let room = (share, deployment.cache.ttl_max.into());
-                    Keep::new(&settings.name, room, tier, &via, &policies)
-                }
+            let keep = if let Some(site) = known {
+                Arc::clone(&site.keep)
+            } else {
+                let room = (share, deployment.cache.ttl_max.into());
+                Keep::new(&settings.name, room, tier, &via, &policies)
             };
             Site::new(upstream, keep, policies)
         });

@@ -91,7 +91,7 @@ mod tests {
     async fn no_pause_is_too_long() {
         let mut pace = Pace::new(Duration::from_secs(5), None);
         assert_eq!(
-            lasts(&mut pace, Duration::from_secs(60), 1).await,
+            lasts(&mut pace, Duration::from_mins(1), 1).await,
             Duration::from_secs(5)
         );
     }

@@ -136,11 +136,10 @@ impl<S: AsyncWrite + Unpin> Wire<S> {
     ) -> Poll<io::Result<usize>> {
         match &write {
             Poll::Ready(Ok(count)) => self.writes.moved(*count),
-            Poll::Ready(Err(_)) => {}
             Poll::Pending if self.writes.is_over(context) => {
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
-            Poll::Pending => {}
+            Poll::Ready(Err(_)) | Poll::Pending => {}
         }
         write
     }

@@ -14,7 +14,7 @@ use crate::key::Key;
 #[must_use = "its place is given back when it is dropped"]
 pub struct Visit<K: Key, V: Clone + Send + Sync + 'static> {
     cache: Cache<K, V>,
-    visit: Option<guard::Visit>,
+    inner: Option<guard::Visit>,
     began: seawall_core::time::Time,
 }
 
@@ -43,7 +43,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Cache<K, V> {
                 engine.meters.origin_begins();
                 Ok(Visit {
                     cache: self.clone(),
-                    visit: Some(visit),
+                    inner: Some(visit),
                     began,
                 })
             }
@@ -65,7 +65,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Visit<K, V> {
     }
 
     fn leave(&mut self, ok: Option<bool>) {
-        let Some(visit) = self.visit.take() else { return };
+        let Some(visit) = self.inner.take() else { return };
         let engine = &*self.cache.engine;
         let mut locked = engine.core();
         let core = &mut *locked;

@@ -4,8 +4,8 @@ fn is_up_to_date(name: &str, made: &str) {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../schema");
     let path = format!("{folder}/{name}.schema.json");
     if std::env::var_os("UPDATE").is_some() {
-        std::fs::create_dir_all(folder).unwrap();
-        std::fs::write(&path, made).unwrap();
+        std::fs::create_dir_all(folder).expect("the repository can be written");
+        std::fs::write(&path, made).expect("the repository can be written");
     }
     let published = std::fs::read_to_string(path).unwrap_or_default();
     assert!(

@@ -51,9 +51,14 @@ impl Guard {
 
     /// Takes a call back, and lets who waits for its place go on. `ok` says whether the origin answered as it should;
     /// nothing is known when absent.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "what was given back is not given back again"
+    )]
     pub fn end_visit(&mut self, now: Time, rng: &mut Stream, visit: Visit, ok: Option<bool>) {
-        let result = ok.map(|ok| (ok, now.since(visit.began)));
-        self.leave_origin(now, visit.permit, visit.place, result);
+        let Visit { permit, place, began } = visit;
+        let result = ok.map(|ok| (ok, now.since(began)));
+        self.leave_origin(now, permit, place, result);
         self.promote(now, rng);
     }
 }

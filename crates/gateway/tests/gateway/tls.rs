@@ -24,7 +24,7 @@ struct Pair {
     key: PathBuf,
 }
 
-fn openssl(words: &[&str]) {
+fn openssl(words: &[String]) {
     let done = Command::new("openssl")
         .args(words)
         .output()
@@ -38,51 +38,39 @@ impl Pair {
         let (authority, authority_key) = (file("authority"), file("authority-key"));
         let (chain, key, request) = (file("chain"), file("key"), file("request"));
         let text = |path: &PathBuf| path.to_str().expect("a plain name").to_owned();
-        let curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
-        let (a, k, c, p, r) = (
-            text(&authority),
-            text(&authority_key),
-            text(&chain),
-            text(&key),
-            text(&request),
-        );
+        let run = |words: &str, names: &[&str], files: &[(&str, &PathBuf)]| {
+            let mut all: Vec<String> = words.split(' ').map(str::to_owned).collect();
+            all.extend(names.iter().map(|name| (*name).to_owned()));
+            all.extend(
+                files
+                    .iter()
+                    .flat_map(|(option, path)| [(*option).to_owned(), text(path)]),
+            );
+            openssl(&all);
+        };
+        let curve = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
         let subject = format!("/CN={label} authority");
-        openssl(
-            &[
-                &[
-                    "req", "-x509", "-days", "2", "-subj", &subject, "-out", &a, "-keyout", &k,
-                ][..],
-                &curve,
-            ]
-            .concat(),
+        run(
+            &format!("req -x509 -days 2 {curve}"),
+            &["-subj", &subject],
+            &[("-out", &authority), ("-keyout", &authority_key)],
         );
         let names = format!("subjectAltName=DNS:{name}");
-        openssl(
-            &[
-                &[
-                    "req", "-subj", "/CN=leaf", "-addext", &names, "-out", &r, "-keyout", &p,
-                ][..],
-                &curve,
-            ]
-            .concat(),
+        run(
+            &format!("req -subj /CN=leaf {curve}"),
+            &["-addext", &names],
+            &[("-out", &request), ("-keyout", &key)],
         );
-        openssl(&[
-            "x509",
-            "-req",
-            "-days",
-            "2",
-            "-in",
-            &r,
-            "-CA",
-            &a,
-            "-CAkey",
-            &k,
-            "-CAcreateserial",
-            "-copy_extensions",
-            "copy",
-            "-out",
-            &c,
-        ]);
+        run(
+            "x509 -req -days 2 -CAcreateserial -copy_extensions copy",
+            &[],
+            &[
+                ("-in", &request),
+                ("-CA", &authority),
+                ("-CAkey", &authority_key),
+                ("-out", &chain),
+            ],
+        );
         Pair {
             authority,
             chain,

@@ -266,7 +266,7 @@ element! {
 element! {
     /// A second tier that gateways share.
     pub struct RedisTier, "`redis`", check = check_redis {
-        /// Where it is, such as "redis://redis:6379"; `SEAWALL_REDIS_URL` comes first, and is the place for a password.
+        /// Where it is, such as `redis://redis:6379`; `SEAWALL_REDIS_URL` comes first, and is the place for a password.
         url: Option<String>, optional Text;
         /// What the names of its keys begin with; gateways with the same one share what they keep.
         prefix: String, default Text = "seawall:".to_owned();
