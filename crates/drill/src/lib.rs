@@ -1,6 +1,9 @@
 //! Real faults on real servers.
 //!
-//! What is here stands between real processes: [`proxy`] carries their connections and breaks them as it is told. It is
-//! no simulator: faults are the machines of `seawall-core` that the simulator uses too, driven in real time.
+//! What is here stands between real processes: [`proxy`] carries their connections and breaks them as it is told,
+//! [`server`] is a cache where there is no Redis. It is no simulator: faults are the machines of `seawall-core` that the
+//! simulator uses too, driven in real time.
 
 pub mod proxy;
+pub mod resp;
+pub mod server;
