@@ -64,7 +64,8 @@ pub(crate) fn time_left(call: &mut Call<'_>) -> Answer {
         Some(at) => at as i64,
     };
     let seconds = !name.starts_with('p') && left >= 0;
-    call.number(if seconds { (left + 500) / 1_000 } else { left })
+    let rounded = (left.max(0) as u64 + 500) / 1_000;
+    call.number(if seconds { rounded as i64 } else { left })
 }
 
 pub(crate) fn persist(call: &mut Call<'_>) -> Answer {
