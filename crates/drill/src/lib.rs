@@ -1,9 +1,10 @@
 //! Real faults on real servers.
 //!
 //! What is here stands between real processes: [`proxy`] carries their connections and breaks them as it is told,
-//! [`server`] is a cache where there is no Redis. It is no simulator: faults are the machines of `seawall-core` that the
+//! [`server`] is a cache where there is no Redis, [`load`] is what calls them. It is no simulator: faults are the machines of `seawall-core` that the
 //! simulator uses too, driven in real time.
 
+pub mod load;
 pub mod proxy;
 pub mod resp;
 pub mod server;

@@ -4,5 +4,7 @@ mod clients;
 mod conditions;
 mod library;
 mod likeness;
+#[path = "../support/redis_server.rs"]
 mod redis_server;
+#[path = "../support/wire.rs"]
 mod wire;

@@ -1,5 +1,7 @@
 //! A real `redis-server`: on loopback, on a free port, ended by its process id.
 
+#![allow(dead_code, reason = "no test uses all of it")]
+
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -28,7 +30,6 @@ impl RedisServer {
     }
 
     /// Stops the process, and lets it go on.
-    #[expect(dead_code, reason = "only some tests need it")]
     pub(crate) fn freeze(&self, frozen: bool) {
         let signal = if frozen { Signal::SIGSTOP } else { Signal::SIGCONT };
         let id = i32::try_from(self.process.id()).expect("a process id");

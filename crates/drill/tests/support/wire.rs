@@ -1,5 +1,7 @@
 //! A client of few words: what it is told it sends, and what comes back it shows.
 
+#![allow(dead_code, reason = "no test uses all of it")]
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
