@@ -4,8 +4,6 @@
 //! read and written, and made into the faults that [`seawall_core::flow`] carries out. Toxiproxy's types accept what
 //! Toxiproxy accepts; of ours, what is unknown or out of range is refused.
 
-use std::sync::Arc;
-
 use seawall_core::flow::{Fault, Setting};
 use seawall_core::link;
 use seawall_core::rng::Seed;
@@ -74,7 +72,7 @@ pub enum Kind {
     /// Bytes are changed.
     Corrupt(Corrupt),
     /// Commands of Redis fail, or take long.
-    Resp(Arc<Resp>),
+    Resp(Resp),
 }
 
 /// Declares the attributes of a type.
@@ -206,7 +204,7 @@ const TYPES: [(&str, Reader); 12] = [
     ("stall", |map| read(map).map(Kind::Stall)),
     ("partition", |map| read(map).map(Kind::Partition)),
     ("corrupt", |map| read(map).map(Kind::Corrupt)),
-    ("resp", |map| read(map).map(|resp| Kind::Resp(Arc::new(resp)))),
+    ("resp", |map| read(map).map(Kind::Resp)),
 ];
 
 /// Why a toxic is refused.
@@ -258,7 +256,9 @@ impl Toxic {
         let mut toxic = Toxic::new(stream, self::kind(&kind, attributes(&map)?)?);
         toxic.toxicity = toxicity;
         if name.len() > NAME_MAX {
-            return Err(ToxicError::Malformed(format!("a name has {NAME_MAX} bytes at most")));
+            return Err(ToxicError::Malformed(format!(
+                "a name has {NAME_MAX} bytes at most"
+            )));
         }
         if !name.is_empty() {
             toxic.name = name;
@@ -289,7 +289,10 @@ impl Toxic {
     pub(crate) fn seed(&self, run: Seed, proxy: &str, connection: u64) -> Option<Seed> {
         let seed = match self.attributes.seed() {
             Some(seed) => Seed(seed).stream("toxic", connection),
-            None => run.stream(&format!("{proxy}/{}/{}", self.stream.name(), self.name), connection),
+            None => run.stream(
+                &format!("{proxy}/{}/{}", self.stream.name(), self.name),
+                connection,
+            ),
         };
         let seed = Seed({ seed }.bits());
         seed.stream("toxicity", 0).chance(self.toxicity).then_some(seed)
@@ -407,7 +410,10 @@ impl Kind {
                 if resp.error.contains(['\r', '\n']) {
                     return Err("an error is one line".to_owned());
                 }
-                if [&resp.error, &resp.key, &resp.command].iter().any(|text| text.len() > TEXT_MAX) {
+                if [&resp.error, &resp.key, &resp.command]
+                    .iter()
+                    .any(|text| text.len() > TEXT_MAX)
+                {
                     return Err(format!("no text is longer than {TEXT_MAX} bytes"));
                 }
                 Ok(())
@@ -455,7 +461,11 @@ pub(crate) fn object(value: &Value) -> Result<Map<String, Value>, String> {
         return Err("not an object".to_owned());
     };
     let lower = |(key, value): (&String, &Value)| (key.to_lowercase(), value.clone());
-    Ok(map.iter().filter(|(_, value)| !value.is_null()).map(lower).collect())
+    Ok(map
+        .iter()
+        .filter(|(_, value)| !value.is_null())
+        .map(lower)
+        .collect())
 }
 
 /// A text of an object, if it is there.
@@ -480,6 +490,8 @@ fn toxicity(map: &Map<String, Value>) -> Result<Option<f64>, ToxicError> {
 fn attributes(map: &Map<String, Value>) -> Result<Map<String, Value>, ToxicError> {
     match map.get("attributes") {
         None => Ok(Map::new()),
-        Some(value) => object(value).map_err(|error| ToxicError::Malformed(format!("`attributes` is {error}"))),
+        Some(value) => {
+            object(value).map_err(|error| ToxicError::Malformed(format!("`attributes` is {error}")))
+        }
     }
 }
