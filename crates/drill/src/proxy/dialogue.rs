@@ -92,48 +92,48 @@ impl Dialogue {
         self.errors > 0
     }
 
-    /// Takes what the client says and gives what goes on to the server. Without rules, and with nothing held back, what
-    /// goes on is what came, and is not copied.
-    pub(super) fn ask(&mut self, now: Time, rules: &[Rule], said: Bytes, out: &mut Vec<Chunk>) {
-        if said.is_empty() {
-            return;
+    /// Listens to the client, if nothing of it is to be changed; says whether it is so.
+    pub(super) fn overhear_request(&mut self, said: &[u8]) -> bool {
+        if self.requests.holds() {
+            return false;
         }
-        if self.state == State::Silent {
-            self.state = if said[0] == b'*' {
-                State::Spoken
-            } else {
-                State::Foreign
-            };
+        self.begin(said);
+        self.read_requests(Time::ZERO, &[], said, false);
+        self.requests.sent = self.requests.under_way();
+        true
+    }
+
+    /// Listens to the server, if nothing of it is to be changed; says whether it is so.
+    pub(super) fn overhear_reply(&mut self, said: &[u8]) -> bool {
+        if self.errors > 0 {
+            return false;
         }
-        if self.state == State::Foreign {
-            out.push(plain(said));
-            return;
-        }
-        let keep = !rules.is_empty() || self.requests.holds();
-        let mut rest = &said[..];
-        while !rest.is_empty() && self.state == State::Spoken {
-            match self.requests.read(&mut rest, keep) {
-                Step::More => {}
+        let mut rest = said;
+        while !rest.is_empty() && self.speaks() {
+            match self.replies.read(&mut rest) {
                 Step::Broken => self.end(),
-                Step::Known => {
-                    self.decide(now, rules);
-                    if self.requests.left == 0 {
-                        self.requests.begin();
-                    }
-                }
-                Step::Over => self.requests.begin(),
+                Step::Over => self.replied(),
+                Step::More | Step::Known => {}
             }
         }
-        if !keep {
-            self.requests.sent = true;
-            out.push(plain(said));
+        true
+    }
+
+    /// Takes what the client says and gives what goes on to the server.
+    pub(super) fn ask(&mut self, now: Time, rules: &[Rule], said: Bytes, out: &mut Vec<Chunk>) {
+        self.begin(&said);
+        if self.state != State::Spoken {
+            if !said.is_empty() {
+                out.push(plain(said));
+            }
             return;
         }
+        let left = self.read_requests(now, rules, &said, true);
         self.requests.flush(out);
         if self.state == State::Foreign {
             self.release(out);
-            if !rest.is_empty() {
-                out.push(plain(said.slice(said.len() - rest.len()..)));
+            if left > 0 {
+                out.push(plain(said.slice(said.len() - left..)));
             }
         }
     }
@@ -141,15 +141,8 @@ impl Dialogue {
     /// Takes what the server says and gives what goes on to the client, with errors in their places.
     pub(super) fn answer(&mut self, said: Bytes, out: &mut Vec<Chunk>) {
         self.inject(out);
-        if said.is_empty() {
-            return;
-        }
-        if self.state == State::Silent {
-            self.state = State::Foreign;
-        }
-        let mut from = 0;
-        let mut at = 0;
-        while at < said.len() && self.state == State::Spoken {
+        let (mut from, mut at) = (0, 0);
+        while at < said.len() && self.speaks() {
             let mut rest = &said[at..];
             let step = self.replies.read(&mut rest);
             at = said.len() - rest.len();
@@ -178,6 +171,44 @@ impl Dialogue {
             self.requests.sent = true;
             out.push(plain(held));
         }
+    }
+
+    /// The first byte tells what kind of conversation this is.
+    fn begin(&mut self, said: &[u8]) {
+        if let (State::Silent, Some(first)) = (self.state, said.first()) {
+            self.state = if *first == b'*' {
+                State::Spoken
+            } else {
+                State::Foreign
+            };
+        }
+    }
+
+    /// Whether the server answers commands. One that speaks first does something else.
+    fn speaks(&mut self) -> bool {
+        if self.state == State::Silent {
+            self.state = State::Foreign;
+        }
+        self.state == State::Spoken
+    }
+
+    /// Reads what the client says, and returns how many bytes are left over because it is not RESP.
+    fn read_requests(&mut self, now: Time, rules: &[Rule], said: &[u8], keep: bool) -> usize {
+        let mut rest = said;
+        while !rest.is_empty() && self.state == State::Spoken {
+            match self.requests.read(&mut rest, keep) {
+                Step::More => {}
+                Step::Broken => self.end(),
+                Step::Known => {
+                    self.decide(now, rules);
+                    if self.requests.left == 0 {
+                        self.requests.begin();
+                    }
+                }
+                Step::Over => self.requests.begin(),
+            }
+        }
+        rest.len()
     }
 
     /// A command's name and key are known: what becomes of it?
@@ -378,6 +409,11 @@ impl Requests {
     /// Whether the command under way is held back, or has a fate other than to pass.
     fn holds(&self) -> bool {
         !self.held.is_empty() || matches!(self.fate, Fate::Swallow | Fate::Pass(Some(_)))
+    }
+
+    /// Whether some of a command has been read.
+    fn under_way(&self) -> bool {
+        self.left > 0 || !self.line.is_empty()
     }
 
     /// Reads as far as the next thing to be known.

@@ -20,7 +20,11 @@ fn command(words: &[&str]) -> Vec<u8> {
 fn ask(dialogue: &mut Dialogue, rules: &[Rule], said: &[u8], size: usize) -> Vec<u8> {
     let mut out = Vec::new();
     for part in said.chunks(size) {
-        dialogue.ask(Time::ZERO, rules, Bytes::copy_from_slice(part), &mut out);
+        if rules.is_empty() && dialogue.overhear_request(part) {
+            out.push(plain(Bytes::copy_from_slice(part)));
+        } else {
+            dialogue.ask(Time::ZERO, rules, Bytes::copy_from_slice(part), &mut out);
+        }
     }
     joined(&out)
 }
@@ -29,7 +33,11 @@ fn answer(dialogue: &mut Dialogue, said: &[u8], size: usize) -> String {
     let mut out = Vec::new();
     dialogue.answer(Bytes::new(), &mut out);
     for part in said.chunks(size) {
-        dialogue.answer(Bytes::copy_from_slice(part), &mut out);
+        if dialogue.overhear_reply(part) {
+            out.push(plain(Bytes::copy_from_slice(part)));
+        } else {
+            dialogue.answer(Bytes::copy_from_slice(part), &mut out);
+        }
     }
     String::from_utf8(joined(&out)).unwrap()
 }
