@@ -26,16 +26,19 @@
 
 mod api;
 mod chain;
+mod counters;
 mod dialogue;
 mod fleet;
 mod glob;
 mod passage;
 mod pump;
+mod service;
 mod toxic;
 mod way;
 
 pub use api::{Api, drafts};
 pub use fleet::{Draft, Proxies, ProxyError, View};
+pub use service::{Options, run};
 pub use toxic::{
     Bandwidth, Corrupt, Kind, Latency, LimitData, Noop, Partition, ResetPeer, Resp, Side, Slicer, SlowClose,
     Stall, Timeout, Toxic, ToxicError,

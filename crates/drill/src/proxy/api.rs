@@ -11,7 +11,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, Path, Request, State};
-use axum::http::header::{CONTENT_TYPE, USER_AGENT};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, USER_AGENT};
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
@@ -61,7 +61,7 @@ fn router(proxies: Proxies) -> Router {
         .route("/metrics", get(metrics))
         .fallback(|| async { (StatusCode::NOT_FOUND, "404 page not found\n") })
         .layer(DefaultBodyLimit::max(BODY_MAX))
-        .layer(from_fn(refuse_browsers))
+        .layer(from_fn(admit))
         .with_state(proxies)
 }
 
@@ -152,11 +152,16 @@ async fn connection(
     served.await
 }
 
-/// A page from anywhere could make a browser ask.
-async fn refuse_browsers(request: Request, next: Next) -> Response {
+/// Refuses what is not even looked at: a page from anywhere could make a browser ask, and a body could be endless.
+async fn admit(request: Request, next: Next) -> Response {
     let agent = request.headers().get(USER_AGENT).map(HeaderValue::as_bytes);
     if agent.is_some_and(|agent| agent.starts_with(b"Mozilla/")) {
         return (StatusCode::FORBIDDEN, "User agent not allowed\n").into_response();
+    }
+    let length = request.headers().get(CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    if length.is_some_and(|length| length > BODY_MAX) {
+        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     }
     match tokio::time::timeout(REQUEST_MAX, next.run(request)).await {
         Ok(response) => response,

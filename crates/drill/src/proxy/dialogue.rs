@@ -139,7 +139,7 @@ impl Dialogue {
     }
 
     /// Takes what the server says and gives what goes on to the client, with errors in their places.
-    pub(super) fn answer(&mut self, said: Bytes, out: &mut Vec<Chunk>) {
+    pub(super) fn answer(&mut self, said: &Bytes, out: &mut Vec<Chunk>) {
         self.inject(out);
         let (mut from, mut at) = (0, 0);
         while at < said.len() && self.speaks() {

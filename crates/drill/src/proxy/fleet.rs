@@ -1,7 +1,6 @@
 //! All proxies of a process, by name: what is said to the HTTP API is done here.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +13,8 @@ use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 
 use super::chain::{Active, Chain};
-use super::passage::{Clock, Counters, Passage, Wiring};
+use super::counters::{Counters, Labels, page};
+use super::passage::{Clock, Passage, Wiring};
 use super::toxic::{NAME_MAX, Side, Toxic, ToxicError, object, text};
 
 /// So many proxies, and toxics of a proxy, there are at most.
@@ -375,49 +375,15 @@ impl Proxies {
     /// What is counted, for Prometheus.
     pub async fn metrics(&self) -> String {
         let proxies = self.0.proxies.lock().await;
-        let mut text = String::new();
-        for (name, help, sent) in [
-            (
-                "received",
-                "Bytes received on a proxy's connections, by direction.",
-                false,
-            ),
-            ("sent", "Bytes sent on a proxy's connections, by direction.", true),
-        ] {
-            let name = format!("toxiproxy_proxy_{name}_bytes_total");
-            let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} counter\n");
-            for proxy in proxies.values() {
-                for side in [Side::Upstream, Side::Downstream] {
-                    let bytes = proxy.counters.bytes(side);
-                    let value = if sent { bytes.1 } else { bytes.0 };
-                    let labels = proxy.labels(Some(side));
-                    let _ = writeln!(text, "{name}{labels} {value}");
-                }
-            }
-        }
-        let connections: [(&str, &str, &str, fn(&Counters) -> &AtomicU64); 3] = [
-            ("open", "gauge", "Connections that are open.", |counters| {
-                &counters.open
-            }),
-            ("accepted_total", "counter", "Connections accepted.", |counters| {
-                &counters.accepted
-            }),
-            (
-                "refused_total",
-                "counter",
-                "Connections closed because there were too many.",
-                |counters| &counters.refused,
-            ),
-        ];
-        for (name, kind, help, read) in connections {
-            let name = format!("seawall_proxy_connections_{name}");
-            let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
-            for proxy in proxies.values() {
-                let value = read(&proxy.counters).load(Ordering::Relaxed);
-                let _ = writeln!(text, "{name}{} {value}", proxy.labels(None));
-            }
-        }
-        text
+        let counted = proxies.values().map(|proxy| {
+            let labels = Labels {
+                proxy: &proxy.name,
+                listener: &proxy.listen,
+                upstream: &proxy.upstream,
+            };
+            (labels, &*proxy.counters)
+        });
+        page(&counted.collect::<Vec<_>>())
     }
 
     async fn insert(&self, proxies: &mut BTreeMap<String, Proxy>, draft: &Draft) -> Result<View, ProxyError> {
@@ -516,18 +482,4 @@ impl Proxy {
             .map(|address| address.to_string())
             .any(|address| address == self.listen)
     }
-
-    fn labels(&self, side: Option<Side>) -> String {
-        let direction = side.map_or(String::new(), |side| format!("direction=\"{}\",", side.name()));
-        let [proxy, listener, upstream] =
-            [&self.name, &self.listen, &self.upstream].map(|text| escaped(text));
-        format!("{{{direction}proxy=\"{proxy}\",listener=\"{listener}\",upstream=\"{upstream}\"}}")
-    }
-}
-
-/// A label's value in the exposition format.
-fn escaped(text: &str) -> String {
-    text.replace('\\', "\\\\")
-        .replace('"', "\\\"")
-        .replace('\n', "\\n")
 }

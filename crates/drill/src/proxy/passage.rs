@@ -14,6 +14,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use super::chain::Chain;
+use super::counters::Counters;
 use super::pump::{Both, End, Pump};
 use super::toxic::Side;
 
@@ -39,33 +40,6 @@ impl Clock {
 
     pub(super) async fn sleep_until(self, time: Time) {
         tokio::time::sleep_until(self.0 + Duration::from_nanos(time.as_nanos())).await;
-    }
-}
-
-/// What a proxy counts, by direction where there are two.
-#[derive(Debug, Default)]
-pub(super) struct Counters {
-    received: [AtomicU64; 2],
-    sent: [AtomicU64; 2],
-    pub(super) accepted: AtomicU64,
-    pub(super) refused: AtomicU64,
-    pub(super) open: AtomicU64,
-}
-
-impl Counters {
-    pub(super) fn received(&self, side: Side, bytes: usize) {
-        self.received[side as usize].fetch_add(bytes as u64, Ordering::Relaxed);
-    }
-
-    pub(super) fn sent(&self, side: Side, bytes: usize) {
-        self.sent[side as usize].fetch_add(bytes as u64, Ordering::Relaxed);
-    }
-
-    /// Bytes received from the one end and sent to the other.
-    pub(super) fn bytes(&self, side: Side) -> (u64, u64) {
-        let side = side as usize;
-        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        (load(&self.received[side]), load(&self.sent[side]))
     }
 }
 

@@ -228,7 +228,7 @@ impl<'a> Pump<'a> {
                     self.both.injected.notify_one();
                 }
             }
-            Side::Downstream => dialogue.answer(said, &mut self.chunks),
+            Side::Downstream => dialogue.answer(&said, &mut self.chunks),
         }
         self.foreign = dialogue.foreign();
         drop(dialogue);

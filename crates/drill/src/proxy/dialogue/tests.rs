@@ -1,3 +1,5 @@
+use std::fmt::Write as _;
+
 use super::*;
 
 fn rule(json: &str) -> Rule {
@@ -11,7 +13,7 @@ fn rule(json: &str) -> Rule {
 fn command(words: &[&str]) -> Vec<u8> {
     let mut text = format!("*{}\r\n", words.len());
     for word in words {
-        text += &format!("${}\r\n{word}\r\n", word.len());
+        let _ = write!(text, "${}\r\n{word}\r\n", word.len());
     }
     text.into_bytes()
 }
@@ -31,12 +33,12 @@ fn ask(dialogue: &mut Dialogue, rules: &[Rule], said: &[u8], size: usize) -> Vec
 
 fn answer(dialogue: &mut Dialogue, said: &[u8], size: usize) -> String {
     let mut out = Vec::new();
-    dialogue.answer(Bytes::new(), &mut out);
+    dialogue.answer(&Bytes::new(), &mut out);
     for part in said.chunks(size) {
         if dialogue.overhear_reply(part) {
             out.push(plain(Bytes::copy_from_slice(part)));
         } else {
-            dialogue.answer(Bytes::copy_from_slice(part), &mut out);
+            dialogue.answer(&Bytes::copy_from_slice(part), &mut out);
         }
     }
     String::from_utf8(joined(&out)).unwrap()
