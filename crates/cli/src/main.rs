@@ -8,9 +8,11 @@ mod check;
 mod explain;
 mod gateway;
 mod limits;
+mod log;
 mod output;
 mod playing;
 mod progress;
+mod proxy;
 #[cfg(test)]
 mod reference;
 mod scenarios;
@@ -55,6 +57,7 @@ enum Command {
     Scenarios(scenarios::Arguments),
     Schema(schema::Arguments),
     Gateway(gateway::Arguments),
+    Proxy(proxy::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         Command::Scenarios(arguments) => scenarios::run(&arguments),
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Gateway(arguments) => gateway::run(&arguments),
+        Command::Proxy(arguments) => proxy::run(&arguments),
     };
     match done {
         Ok(met) => ExitCode::from(u8::from(!met)),

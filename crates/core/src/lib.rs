@@ -13,6 +13,7 @@ pub mod dist;
 pub mod draw;
 pub mod early;
 pub mod epoch;
+pub mod flow;
 pub mod gate;
 pub mod guard;
 pub mod health;

@@ -1,8 +1,8 @@
 //! Real faults on real servers.
 //!
 //! What is here stands between real processes: [`proxy`] carries their connections and breaks them as it is told,
-//! [`server`] is a cache where there is no Redis, [`load`] is what calls them. It is no simulator: faults are the machines of `seawall-core` that the
-//! simulator uses too, driven in real time.
+//! [`server`] is a cache where there is no Redis, and [`load`] calls them. It is no simulator: faults and arrivals are the
+//! machines of `seawall-core` that the simulator uses too, driven in real time.
 
 pub mod load;
 pub mod proxy;
