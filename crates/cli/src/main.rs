@@ -4,10 +4,12 @@
 //! where and how to mend it), 3 when the command could not be carried out.
 
 mod builtin;
+mod cache_server;
 mod check;
 mod explain;
 mod gateway;
 mod limits;
+mod load;
 mod log;
 mod output;
 mod playing;
@@ -58,6 +60,8 @@ enum Command {
     Schema(schema::Arguments),
     Gateway(gateway::Arguments),
     Proxy(proxy::Arguments),
+    Load(load::Arguments),
+    CacheServer(cache_server::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -71,6 +75,8 @@ fn main() -> ExitCode {
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Gateway(arguments) => gateway::run(&arguments),
         Command::Proxy(arguments) => proxy::run(&arguments),
+        Command::Load(arguments) => load::run(&arguments),
+        Command::CacheServer(arguments) => cache_server::run(&arguments),
     };
     match done {
         Ok(met) => ExitCode::from(u8::from(!met)),

@@ -34,6 +34,8 @@ pub struct Pipeline {
     lanes: Vec<mpsc::Sender<Ask>>,
     next: AtomicUsize,
     prefix: String,
+    /// In seconds; never, when there is none.
+    expiry: Option<String>,
 }
 
 #[derive(Debug)]
@@ -55,6 +57,15 @@ impl Pipeline {
             lanes: (0..connections.max(1)).map(lane).collect(),
             next: AtomicUsize::new(0),
             prefix: prefix.to_owned(),
+            expiry: None,
+        }
+    }
+
+    /// What is written expires after so many seconds.
+    pub fn expiring(self, seconds: u64) -> Pipeline {
+        Pipeline {
+            expiry: Some(seconds.to_string()),
+            ..self
         }
     }
 
@@ -87,9 +98,13 @@ impl Pipeline {
     fn ask(&self, call: &Call) -> Result<oneshot::Receiver<Reply>, Reply> {
         let key = format!("{}{}", self.prefix, call.name());
         let mut bytes = BytesMut::new();
-        match &call.write {
-            None => request(&[b"GET", key.as_bytes()], &mut bytes),
-            Some(value) => request(&[b"SET", key.as_bytes(), value], &mut bytes),
+        match (&call.write, &self.expiry) {
+            (None, _) => request(&[b"GET", key.as_bytes()], &mut bytes),
+            (Some(value), None) => request(&[b"SET", key.as_bytes(), value], &mut bytes),
+            (Some(value), Some(seconds)) => {
+                let words = [b"SET", key.as_bytes(), value, b"EX", seconds.as_bytes()];
+                request(&words, &mut bytes);
+            }
         }
         let (answer, heard) = oneshot::channel();
         let lane = self.next.fetch_add(1, Ordering::Relaxed) % self.lanes.len();

@@ -29,6 +29,10 @@ impl RedisServer {
         panic!("redis-server does not start");
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Stops the process, and lets it go on.
     pub(crate) fn freeze(&self, frozen: bool) {
         let signal = if frozen { Signal::SIGSTOP } else { Signal::SIGCONT };
