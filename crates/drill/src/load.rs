@@ -118,6 +118,9 @@ impl Default for Settings {
     }
 }
 
+/// Changes that wait until the sending thread looks for them; who makes more waits for it.
+const ORDERS_MAX: usize = 256;
+
 /// How long an attempt without a timeout may take.
 const PATIENCE: Span = Span::secs(60);
 
@@ -125,7 +128,7 @@ const PATIENCE: Span = Span::secs(60);
 #[derive(Debug)]
 pub struct Load {
     run: Arc<Run>,
-    orders: mpsc::Sender<Order>,
+    orders: mpsc::SyncSender<Order>,
     ended: oneshot::Receiver<()>,
 }
 
@@ -188,7 +191,7 @@ impl Load {
             in_flight: AtomicU64::new(0),
             tally: Mutex::new(tally),
         });
-        let (orders, inbox) = mpsc::channel();
+        let (orders, inbox) = mpsc::sync_channel(ORDERS_MAX);
         let (end, ended) = oneshot::channel();
         let pacer = Pacer::new(Arc::clone(&run), Arc::new(target), inbox);
         let runtime = tokio::runtime::Handle::current();

@@ -151,6 +151,16 @@ impl<'a> Call<'a> {
         found
     }
 
+    /// The entry of a key, which is looked at and not used: it counts as a hit or a miss all the same.
+    pub(crate) fn glance(&mut self, key: &[u8]) -> Option<&Entry> {
+        let found = self.state.keys.peek(self.now, self.client.database, key);
+        match found {
+            Some(_) => self.state.stats.hits += 1,
+            None => self.state.stats.misses += 1,
+        }
+        found
+    }
+
     /// The text of a key, which is read.
     pub(crate) fn read_text(&mut self, key: &'a [u8]) -> Result<Option<Bytes>, Fault> {
         match self.read(key).map(|entry| &entry.value) {

@@ -23,20 +23,16 @@ pub(crate) fn exists(call: &mut Call<'_>) -> Answer {
 }
 
 pub(crate) fn kind(call: &mut Call<'_>) -> Answer {
-    let found = call
-        .state
-        .keys
-        .peek(call.now, call.client.database, &call.args[1]);
+    let key = &call.args[1];
+    let found = call.glance(key);
     let kind = found.map_or("none", |entry| entry.value.kind());
     call.reply().simple(kind);
     Ok(())
 }
 
 pub(crate) fn encoding(call: &mut Call<'_>) -> Answer {
-    let found = call
-        .state
-        .keys
-        .peek(call.now, call.client.database, &call.args[2]);
+    let key = &call.args[2];
+    let found = call.glance(key);
     let encoding = found.map(|entry| match &entry.value {
         Value::Text(text) if integer(text).is_some() => "int",
         Value::Text(text) if text.len() <= 44 => "embstr",
@@ -53,14 +49,12 @@ pub(crate) fn encoding(call: &mut Call<'_>) -> Answer {
 /// `TTL`, `PTTL`, `EXPIRETIME`, `PEXPIRETIME`.
 pub(crate) fn time_left(call: &mut Call<'_>) -> Answer {
     let name = call.command.name;
-    let found = call
-        .state
-        .keys
-        .peek(call.now, call.client.database, &call.args[1]);
+    let (key, now) = (&call.args[1], call.now);
+    let found = call.glance(key);
     let left = match found.map(|entry| entry.expires) {
         None => -2,
         Some(FOREVER) => -1,
-        Some(at) if name.ends_with("ttl") => (at - call.now) as i64,
+        Some(at) if name.ends_with("ttl") => (at - now) as i64,
         Some(at) => at as i64,
     };
     let seconds = !name.starts_with('p') && left >= 0;
@@ -210,16 +204,22 @@ pub(crate) fn scan(call: &mut Call<'_>) -> Answer {
             _ => return Err(SYNTAX),
         }
     }
-    let mut found = Vec::new();
+    let (mut found, mut looked_up) = (Vec::new(), 0);
     let keys = &call.state.keys;
     let next = keys.scan(call.now, call.client.database, cursor, count, |entry| {
-        let suits = kind
+        if pattern.is_some_and(|pattern| !matches(pattern, &entry.key, false)) {
+            return;
+        }
+        // Redis looks each one up for its type, and counts that.
+        looked_up += u64::from(kind.is_some());
+        if kind
             .as_ref()
-            .is_none_or(|kind| kind == entry.value.kind().as_bytes());
-        if suits && pattern.is_none_or(|pattern| matches(pattern, &entry.key, false)) {
+            .is_none_or(|kind| kind == entry.value.kind().as_bytes())
+        {
             found.push(entry.key.clone());
         }
     });
+    call.state.stats.hits += looked_up;
     let mut reply = call.reply();
     reply.array(2);
     reply.bulk(next.to_string());

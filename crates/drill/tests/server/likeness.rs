@@ -31,7 +31,7 @@ impl Pair {
     fn fresh(&mut self) {
         for wire in [&mut self.theirs, &mut self.ours] {
             wire.say("HELLO 2");
-            for line in ["SELECT 0", "CLIENT UNPAUSE", "FLUSHALL"] {
+            for line in ["SELECT 0", "CLIENT UNPAUSE", "FLUSHALL", "CONFIG RESETSTAT"] {
                 wire.say(line);
             }
         }
@@ -44,6 +44,27 @@ impl Pair {
             "{}\n in {requests:?}",
             differences.join("\n")
         );
+    }
+
+    /// What was counted meanwhile.
+    fn same_numbers(&mut self, requests: &[Vec<String>]) {
+        let counted = [&mut self.theirs, &mut self.ours].map(|wire| {
+            wire.say("HELLO 2");
+            let info = wire.say("INFO stats") + &wire.say("INFO errorstats");
+            let wanted = [
+                "keyspace_hits",
+                "keyspace_misses",
+                "total_error_replies",
+                "errorstat_",
+            ];
+            let lines = info
+                .lines()
+                .filter(|line| wanted.iter().any(|name| line.starts_with(name)));
+            let mut lines: Vec<String> = lines.map(str::to_owned).collect();
+            lines.sort();
+            lines
+        });
+        assert_eq!(counted[0], counted[1], "theirs and ours, after {requests:?}");
     }
 
     fn differences(&mut self, requests: &[Vec<String>]) -> Vec<String> {
@@ -440,6 +461,7 @@ fn the_same_requests_have_the_same_replies() {
         }
         // What is said of itself differs: `HELLO` by the number of the client.
         pair.same(&sequence);
+        pair.same_numbers(&sequence);
         Ok(())
     });
     if let Err(error) = result {
