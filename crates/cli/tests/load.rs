@@ -55,9 +55,12 @@ fn load_is_sent_and_told() {
     let file = path.to_string_lossy().into_owned();
     let output = seawall(&[&common[..], &["--writes", "10%", "--goodput", "50%", "--json", &file]].concat());
     let said = text(&output.stdout);
-    assert!(said.contains("100.00% right answers, of "), "{said}{}", text(&output.stderr));
+    // A machine that is too busy to send in time says so.
+    let late = said.starts_with("NOT SOUND: calls were sent late");
+    let sound = said.starts_with("100.00% right answers, of ");
+    assert!(late || sound, "{said}{}", text(&output.stderr));
+    assert_eq!(output.status.code(), Some(i32::from(late)), "{said}");
     assert!(said.contains("own error: calls were sent late by"), "{said}");
-    assert!(matches!(output.status.code(), Some(0)) || said.starts_with("NOT SOUND"), "{said}");
     let json: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     std::fs::remove_file(&path).unwrap();
     assert_eq!(json["outcomes"]["fresh"], json["calls"]);
@@ -80,7 +83,7 @@ fn load_is_sent_and_told() {
 #[test]
 fn wrong_input_is_told_with_how_to_mend_it() {
     for (args, said) in [
-        (&["load", "ftp://a/"][..], "`ftp://a/` is not http"),
+        (&["load", "ftp://a/"][..], "`ftp` cannot be called"),
         (&["load", "redis://nowhere:x"], "`nowhere:x` is no address"),
         (&["load", "http://a/", "--keys", "zipf"], "it must be zipf:COUNT:EXPONENT"),
         (&["load", "http://a/", "--rate", "5"], "a unit is missing"),

@@ -37,7 +37,7 @@ pub enum AddressError {
     #[error("`{0}` is no URL")]
     Malformed(String),
     /// It is not `http`.
-    #[error("`{0}` is not http: put a proxy in front that speaks TLS")]
+    #[error("`{0}` cannot be called: only http can")]
     Scheme(String),
 }
 
