@@ -8,6 +8,7 @@ mod cache_server;
 mod check;
 mod explain;
 mod gateway;
+mod keeper;
 mod limits;
 mod load;
 mod log;
@@ -62,6 +63,7 @@ enum Command {
     Proxy(proxy::Arguments),
     Load(load::Arguments),
     CacheServer(cache_server::Arguments),
+    Keeper(keeper::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -77,6 +79,7 @@ fn main() -> ExitCode {
         Command::Proxy(arguments) => proxy::run(&arguments),
         Command::Load(arguments) => load::run(&arguments),
         Command::CacheServer(arguments) => cache_server::run(&arguments),
+        Command::Keeper(arguments) => keeper::run(&arguments),
     };
     match done {
         Ok(met) => ExitCode::from(u8::from(!met)),

@@ -4,7 +4,10 @@
 //! [`server`] is a cache where there is no Redis, and [`load`] calls them. It is no simulator: faults and arrivals are the
 //! machines of `seawall-core` that the simulator uses too, driven in real time.
 
+pub mod keeper;
 pub mod load;
+pub mod paced;
 pub mod proxy;
 pub mod resp;
 pub mod server;
+pub mod stack;
