@@ -267,3 +267,6 @@ impl Way {
 pub(super) fn no_parts<'a>() -> [IoSlice<'a>; PARTS_MAX] {
     [IoSlice::new(&[]); PARTS_MAX]
 }
+
+#[cfg(test)]
+mod tests;
