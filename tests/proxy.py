@@ -167,5 +167,27 @@ def chaos_toolkit():
     print(f"  chaostoolkit {journal['chaoslib-version']}: {len(runs)} activities, not deviated")
 
 
+def refusals():
+    """What is wrong is told at once, by the exit status too."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    taken = socket.create_server(("127.0.0.1", 0))
+    busy = f"127.0.0.1:{taken.getsockname()[1]}"
+    for text, more, status, word in (
+        ('[{"name": "a"}]', (), 2, "upstream at proxy 1"),
+        ("{", (), 2, "config.json"),
+        ("[]", ("--api", busy), 3, "address already in use"),
+        ('[{"name": "a", "upstream": "b:1", "listen": "%s"}]' % busy, (), 3, "address already in use"),
+    ):
+        config = scratch / "config.json"
+        config.write_text(text)
+        arguments = ("--config", config, "--api", "127.0.0.1:0") if not more else ("--config", config, *more)
+        came, told = run(seawall, "proxy", *arguments, timeout=20)
+        if came != status or word not in told:
+            fail(f"{text}: exit {came}, not {status}: {told}")
+    taken.close()
+    print("  wrong input is refused")
+
+
+refusals()
 rust_client()
 chaos_toolkit()
