@@ -7,6 +7,7 @@ mod builtin;
 mod check;
 mod explain;
 mod gateway;
+mod keeper;
 mod limits;
 mod log;
 mod output;
@@ -58,6 +59,7 @@ enum Command {
     Schema(schema::Arguments),
     Gateway(gateway::Arguments),
     Proxy(proxy::Arguments),
+    Keeper(keeper::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -71,6 +73,7 @@ fn main() -> ExitCode {
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Gateway(arguments) => gateway::run(&arguments),
         Command::Proxy(arguments) => proxy::run(&arguments),
+        Command::Keeper(arguments) => keeper::run(&arguments),
     };
     match done {
         Ok(met) => ExitCode::from(u8::from(!met)),
