@@ -25,9 +25,11 @@
 //! ```
 
 mod api;
+mod attributes;
 mod chain;
 mod counters;
 mod dialogue;
+mod draft;
 mod fleet;
 mod glob;
 mod passage;
@@ -37,9 +39,11 @@ mod toxic;
 mod way;
 
 pub use api::{Api, drafts};
-pub use fleet::{Draft, Proxies, ProxyError, View};
-pub use service::{Options, run};
-pub use toxic::{
-    Bandwidth, Corrupt, Kind, Latency, LimitData, Noop, Partition, ResetPeer, Resp, Side, Slicer, SlowClose,
-    Stall, Timeout, Toxic, ToxicError,
+pub use attributes::{
+    Bandwidth, Corrupt, Kind, Latency, LimitData, Noop, Partition, ResetPeer, Resp, Slicer, SlowClose, Stall,
+    Timeout,
 };
+pub use draft::{Draft, ProxyError, View};
+pub use fleet::Proxies;
+pub use service::{Options, run};
+pub use toxic::{Side, Toxic, ToxicError};

@@ -25,7 +25,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use super::fleet::{Draft, Proxies, ProxyError};
+use super::draft::{Draft, ProxyError};
+use super::fleet::Proxies;
 use super::toxic::Toxic;
 
 /// The release of Toxiproxy whose API this is.

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use seawall_core::flow::{Fault, Setting};
 
+use super::attributes::Kind;
 use super::dialogue::Rule;
 use super::passage::Wiring;
-use super::toxic::{Kind, Side, Toxic};
+use super::toxic::{Side, Toxic};
 
 /// A toxic in force, with a number that no other one has.
 #[derive(Clone, Debug)]

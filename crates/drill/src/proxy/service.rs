@@ -6,7 +6,8 @@ use seawall_core::rng::Seed;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::api::Api;
-use super::fleet::{Draft, Proxies, ProxyError};
+use super::draft::{Draft, ProxyError};
+use super::fleet::Proxies;
 
 /// What the process is.
 #[derive(Clone, Debug)]

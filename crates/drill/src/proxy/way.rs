@@ -116,8 +116,7 @@ impl Way {
 
     /// Changes the faults; `alive` says which toxics there are.
     pub(super) fn change(&mut self, now: Time, chain: &[Setting], alive: impl Fn(u64) -> bool) {
-        let head = self.queue.front().map_or(self.tail, |piece| piece.offset);
-        self.flow.set(now, head, chain);
+        self.flow.set(now, self.head(), chain);
         for piece in &mut self.queue {
             piece.verdict = None;
             piece.wait = piece.wait.filter(|(id, _)| alive(*id));
@@ -191,6 +190,12 @@ impl Way {
             self.queue.pop_front();
             self.judged -= 1;
         }
+        self.flow.gone(self.head());
+    }
+
+    /// Where the first byte is that has not gone.
+    fn head(&self) -> u64 {
+        self.queue.front().map_or(self.tail, |piece| piece.offset)
     }
 
     /// Asks what becomes of all that has not been asked about.
@@ -218,6 +223,7 @@ impl Way {
                     self.split(bytes as usize);
                     self.queue.remove(self.judged);
                     self.queued -= bytes as usize;
+                    self.flow.gone(self.head());
                 }
                 fate => piece.verdict = Some(fate),
             }
@@ -267,3 +273,6 @@ impl Way {
 pub(super) fn no_parts<'a>() -> [IoSlice<'a>; PARTS_MAX] {
     [IoSlice::new(&[]); PARTS_MAX]
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 use std::fmt::Write as _;
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn rule(json: &str) -> Rule {
@@ -208,4 +210,55 @@ fn scripts_have_their_key_elsewhere() {
         long,
         "too long to be looked at"
     );
+}
+
+/// Bytes that are nearly RESP.
+fn noise() -> impl Strategy<Value = Vec<u8>> {
+    let word = prop_oneof![
+        5 => Just(command(&["GET", "k"])),
+        3 => Just(b"+OK\r\n".to_vec()),
+        1 => Just(command(&["SUBSCRIBE", "k"])),
+        3 => prop::sample::select(vec!["*2\r\n", "$3\r\n", "GET\r\n", "$1\r\nk\r\n", ">1\r\n", "%1\r\n", "|1\r\n"])
+            .prop_map(|text| text.as_bytes().to_vec()),
+        1 => prop::collection::vec(prop::sample::select(b"*$:+-%~>|0123456789\r\nGETk".to_vec()), 0..90),
+        1 => prop::collection::vec(any::<u8>(), 0..10),
+    ];
+    prop::collection::vec(word, 0..12).prop_map(|words| words.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn without_rules_all_passes(said in noise(), heard in noise(), size in 1..40_usize) {
+        let mut dialogue = Dialogue::default();
+        prop_assert_eq!(ask(&mut dialogue, &[], &said, size), said);
+        let mut out = Vec::new();
+        for part in heard.chunks(size) {
+            dialogue.answer(&Bytes::copy_from_slice(part), &mut out);
+        }
+        prop_assert_eq!(joined(&out), heard);
+    }
+
+    #[test]
+    fn with_rules_it_does_not_matter_how_bytes_come(said in noise(), heard in noise(), size in 1..40_usize) {
+        let rules = [rule(r#"{"command":"get","error":"E","rate":0.5}"#)];
+        let mut runs = Vec::new();
+        for size in [size, usize::MAX] {
+            let mut dialogue = Dialogue::default();
+            let mut on = ask(&mut dialogue, &rules, &said, size);
+            let mut out = Vec::new();
+            dialogue.answer(&Bytes::new(), &mut out);
+            for part in heard.chunks(size) {
+                dialogue.answer(&Bytes::copy_from_slice(part), &mut out);
+            }
+            let answered = joined(&out);
+            prop_assert!(answered.len() >= heard.len());
+            let mut rest = Vec::new();
+            dialogue.release(&mut rest);
+            on.extend(joined(&rest));
+            runs.push((on, answered));
+        }
+        prop_assert_eq!(&runs[0], &runs[1]);
+    }
 }
