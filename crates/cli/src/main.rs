@@ -4,15 +4,19 @@
 //! where and how to mend it), 3 when the command could not be carried out.
 
 mod builtin;
+mod cache_server;
 mod check;
 mod explain;
 mod gateway;
 mod keeper;
 mod limits;
+mod load;
+mod log;
 mod output;
 mod playing;
 mod progress;
 mod protections;
+mod proxy;
 #[cfg(test)]
 mod reference;
 mod scenarios;
@@ -57,6 +61,9 @@ enum Command {
     Scenarios(scenarios::Arguments),
     Schema(schema::Arguments),
     Gateway(gateway::Arguments),
+    Proxy(proxy::Arguments),
+    Load(load::Arguments),
+    CacheServer(cache_server::Arguments),
     Keeper(keeper::Arguments),
 }
 
@@ -74,6 +81,9 @@ fn main() -> ExitCode {
         Command::Scenarios(arguments) => scenarios::run(&arguments),
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Gateway(arguments) => gateway::run(&arguments),
+        Command::Proxy(arguments) => proxy::run(&arguments),
+        Command::Load(arguments) => load::run(&arguments),
+        Command::CacheServer(arguments) => cache_server::run(&arguments),
         Command::Keeper(arguments) => keeper::run(&arguments),
     };
     match done {

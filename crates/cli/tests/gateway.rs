@@ -4,6 +4,7 @@
     clippy::unwrap_used,
     reason = "a test may panic, and its helpers are not marked as tests"
 )]
+#![expect(clippy::disallowed_methods, reason = "a process lives in real time")]
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};

@@ -6,10 +6,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use seawall_drill::keeper::{Keeper, Mending, Program};
 use seawall_drill::stack::{Postgres, Redis};
+use tokio::time::Instant;
 
 const SEAWALL: &str = env!("CARGO_BIN_EXE_seawall");
 /// Set in the process that plays the drill which is killed.

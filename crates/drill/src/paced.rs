@@ -85,14 +85,14 @@ impl Paced {
     ///
     /// # Errors
     /// When there is no free port.
-    pub async fn start(upstream: SocketAddr, node: Node, speed: Speed, seed: Seed) -> io::Result<Paced> {
+    pub async fn start(upstream: SocketAddr, node: Node, speed: Speed, draws: Seed) -> io::Result<Paced> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let door = Arc::new(Door {
             upstream,
             node: node.clone(),
             speed,
-            rng: Mutex::new(seed.stream("paced", 0)),
+            rng: Mutex::new(draws.stream("paced", 0)),
         });
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let task = tokio::spawn(async move {

@@ -244,8 +244,8 @@ fn drill(cx: &mut Reader, node: &Node, variants: &[String]) -> Option<Drill> {
 
 /// Whether the variants that a table names are there.
 fn known(cx: &mut Reader, table: &Node, names: &[String], variants: &[String]) {
-    let named = table.field("variants").map_or(&[][..], Node::items);
-    for (name, node) in names.iter().zip(named) {
+    let nodes = table.field("variants").map_or(&[][..], Node::items);
+    for (name, node) in names.iter().zip(nodes) {
         if !variants.contains(name) {
             let known: Vec<&str> = variants.iter().map(String::as_str).collect();
             let message = format!("there is no variant `{}`", reader::clip(name));

@@ -286,27 +286,27 @@ mod tests {
             match &protection.setting {
                 Setting::Breaker(breaker) => assert_eq!(breaker.open_for, Span::secs(5)),
                 Setting::Ttl(ttl) => {
-                    assert_eq!(ttl.jitter, Some(seawall_core::ttl::Jitter::Up(Span::secs(3))))
+                    assert_eq!(ttl.jitter, Some(seawall_core::ttl::Jitter::Up(Span::secs(3))));
                 }
                 Setting::Stale(stale) => assert_eq!(stale.on_error, Span::secs(60)),
                 other => panic!("not in the document: {other:?}"),
             }
         }
         let [hang, scale] = drill.timeline.as_slice() else {
-            panic!("two events")
+            panic!("two events");
         };
         assert_eq!((hang.at, hang.for_), (Span::secs(6), Some(Span::secs(12))));
         let What::Action(Action::Scale { takes, .. }) = scale.what else {
-            panic!("an action")
+            panic!("an action");
         };
         assert_eq!((scale.at, takes), (Span::secs(24), Span::secs(6)));
         let [shed, back] = drill.expects.as_slice() else {
-            panic!("two expectations")
+            panic!("two expectations");
         };
         assert_eq!((shed.over.from, shed.over.to), (-1.0, 12.0));
         assert_eq!(shed.wanted, Wanted::Is(Statistic::Sum, Bound::Below(5.0)));
         let Wanted::Reaches { bound, within, hold } = back.wanted else {
-            panic!("a time")
+            panic!("a time");
         };
         assert_eq!(
             (bound, within, hold),

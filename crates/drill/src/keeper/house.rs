@@ -257,7 +257,7 @@ impl House {
             command.uid(user.uid.as_raw()).gid(user.gid.as_raw());
         }
         let child = command.spawn().map_err(failed)?;
-        let pid = Pid(child.id() as i32);
+        let pid = Pid(i32::try_from(child.id()).map_err(|error| failed(io::Error::other(error)))?);
         let started = seen(pid).map_or(0, |seen| seen.started);
         self.running.insert(
             pid,
@@ -477,24 +477,24 @@ fn swept(folder: &Path, left: &mut Vec<String>) {
     if notes.is_empty() || notes.iter().any(keeps) {
         return;
     }
-    let mut lent = BTreeMap::new();
-    for note in notes {
-        match note {
+    let mut owed = BTreeMap::new();
+    for each in notes {
+        match each {
             Note::Process(pid, started) if is_there(pid, started) => {
                 for each in descendants(pid).into_iter().chain([pid]) {
                     left.extend(send(each, Signal::SIGKILL).err());
                 }
             }
             Note::Lent(number, mending) => {
-                lent.insert(number, mending);
+                owed.insert(number, mending);
             }
             Note::Mended(number) => {
-                lent.remove(&number);
+                owed.remove(&number);
             }
             Note::Keeper(..) | Note::Process(..) => {}
         }
     }
-    for mending in lent.into_values().rev() {
+    for mending in owed.into_values().rev() {
         // Of servers nothing is known any more but their addresses, which may be others' by now.
         if !matches!(mending, Mending::Continue(_) | Mending::Redis { .. }) {
             left.extend(mending.carry_out().err());

@@ -70,7 +70,8 @@ fn told(address: SocketAddr, login: &[String], command: &[String]) -> Result<(),
 fn asked(stream: &mut TcpStream, words: &[String]) -> Result<(), String> {
     let mut bytes = format!("*{}\r\n", words.len());
     for word in words {
-        bytes.push_str(&format!("${}\r\n{word}\r\n", word.len()));
+        let length = word.len();
+        bytes.extend(["$", &length.to_string(), "\r\n", word, "\r\n"]);
     }
     stream
         .write_all(bytes.as_bytes())
@@ -115,7 +116,7 @@ fn unmounted(path: &Path) -> Result<(), String> {
             return Ok(());
         }
         match Command::new("umount").arg(path).output() {
-            Ok(done) => last = String::from_utf8_lossy(&done.stderr).trim().to_owned(),
+            Ok(done) => String::from_utf8_lossy(&done.stderr).trim().clone_into(&mut last),
             Err(error) => last = error.to_string(),
         }
         sleep(APART);

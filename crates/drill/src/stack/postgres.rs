@@ -13,7 +13,7 @@ use crate::keeper::{Keeper, Pid, Program};
 
 const PING: Duration = Duration::from_millis(500);
 /// A new cluster of databases is made within this time.
-const INIT: Duration = Duration::from_secs(60);
+const INIT: Duration = Duration::from_mins(1);
 /// Whom it runs as when Seawall is root, which PostgreSQL refuses to be.
 const USERS: [&str; 2] = ["postgres", "nobody"];
 /// The user that it is made with; it lets everybody in from the loopback address.

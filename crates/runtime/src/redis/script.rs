@@ -19,6 +19,11 @@ impl Script {
         }
     }
 
+    /// What is run.
+    pub(super) fn text(&self) -> &'static str {
+        self.text
+    }
+
     /// The call by hash. It fails where the server has not seen the script since it began.
     pub(super) fn by_hash(&self, key: &str, args: &[&[u8]]) -> Cmd {
         call("EVALSHA", &self.hash, key, args)
