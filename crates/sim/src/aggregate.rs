@@ -18,6 +18,7 @@
     reason = "`shelf` and `self`, `shared` and `shares` are what they are called"
 )]
 
+mod again;
 mod caches;
 mod classes;
 mod clients;
@@ -181,6 +182,8 @@ enum Stage {
     Waited { service: u8 },
     /// Loads of a tick are given up.
     Hard { service: u8 },
+    /// Failed loads are tried again.
+    Approach { service: u8 },
 }
 
 /// All state of a run.
@@ -336,6 +339,7 @@ impl World {
             Stage::Landed { ok, shed } => self.landed(cohort, ok, shed),
             Stage::Waited { service } => self.waited(service as usize, cohort),
             Stage::Hard { service } => self.give_up(service as usize, cohort),
+            Stage::Approach { service } => self.approach(service as usize, cohort),
         }
     }
 

@@ -272,7 +272,7 @@ impl World {
             let (nodes, shards) = (&database.meters.node_requests, database.shards);
             self.meter.add_spread(nodes, begun as f64, true, shards);
             for cohort in &database.reads.begun {
-                if let Who::Load { service, .. } = cohort.who {
+                if let Who::Load { service, attempt: 0, .. } = cohort.who {
                     self.services[service as usize].loads.begun += cohort.count as f64;
                 }
             }

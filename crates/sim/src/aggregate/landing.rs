@@ -26,6 +26,7 @@ impl World {
             service,
             purpose,
             launch,
+            ..
         } = load.who
         else {
             return;
@@ -42,10 +43,10 @@ impl World {
             return self.send(target, again);
         }
         let loads = &mut self.services[index].loads;
-        let Some((open, tick)) = loads.launch(launch).map(|launch| (launch.open, launch.tick)) else {
+        let Some((out, tick)) = loads.launch(launch).map(|launch| (launch.out(), launch.tick)) else {
             return;
         };
-        let alive = load.count.min(open);
+        let alive = load.count.min(out);
         if alive == 0 {
             return;
         }
@@ -55,14 +56,18 @@ impl World {
         if ok {
             loads.takes += FOLLOW * (took - loads.takes);
         }
-        let share = alive as f64 / open as f64;
+        let share = alive as f64 / out as f64;
         if let Some(panel) = &mut loads.origin_panel {
             panel.record(now, tick, share, ok, took);
         }
         if ok && purpose == Purpose::Write {
             self.services[index].loads.note_written(launch, alive);
         }
-        self.end_loads(index, load.part(alive), ok, None);
+        let mut load = load.part(alive);
+        if !ok {
+            load = self.try_again(index, load);
+        }
+        self.end_loads(index, load, ok, None);
     }
 
     /// Loads have found no place at the origin.
@@ -72,14 +77,14 @@ impl World {
         };
         let (index, now) = (service as usize, self.now);
         let loads = &mut self.services[index].loads;
-        let Some((open, tick)) = loads.launch(launch).map(|launch| (launch.open, launch.tick)) else {
+        let Some((out, tick)) = loads.launch(launch).map(|launch| (launch.out(), launch.tick)) else {
             return;
         };
-        let alive = load.count.min(open);
+        let alive = load.count.min(out);
         loads.inside = loads.inside.saturating_sub(alive);
         if let Some(panel) = &mut loads.origin_panel {
             // They were let through by the breaker and never asked the origin.
-            panel.release_share(now, tick, alive as f64 / open.max(1) as f64);
+            panel.release_share(now, tick, alive as f64 / out.max(1) as f64);
         }
         self.end_loads(index, load.part(alive), false, Some(reason));
     }
@@ -141,12 +146,14 @@ impl World {
     /// What loads that have ended in this tick have brought is stored.
     pub(super) fn settle(&mut self, index: usize) {
         let mut touched = std::mem::take(&mut self.services[index].loads.touched);
+        let (mut all_good, mut all_bad) = (0, 0);
         for id in touched.drain(..) {
             let Some(launch) = self.services[index].loads.launch(id) else {
                 continue;
             };
             let (good, bad) = (std::mem::take(&mut launch.good), std::mem::take(&mut launch.bad));
             let before = (launch.open + good + bad) as f64;
+            (all_good, all_bad) = (all_good + good, all_bad + bad);
             let (tick, begun) = (launch.tick, launch.begun.max(1) as f64);
             if good > 0 {
                 let kept = self.services[index]
@@ -166,7 +173,10 @@ impl World {
                 );
             }
         }
-        self.services[index].loads.touched = touched;
+        let (tick, dt) = (self.tick, self.dt);
+        let loads = &mut self.services[index].loads;
+        loads.touched = touched;
+        loads.note_success(tick, dt, all_good, all_bad);
     }
 
     /// What loads of a launch have brought is stored, or they have failed and left their keys missing.

@@ -78,7 +78,10 @@ impl World {
     /// Takes loads of a launch out of wherever they are.
     pub(super) fn stop_loads(&mut self, index: usize, id: u32, count: u64) {
         let loads = &mut self.services[index].loads;
-        let Some(Launch { open, tick, .. }) = loads.launch(id) else {
+        let Some(Launch {
+            open, paused, tick, ..
+        }) = loads.launch(id)
+        else {
             return;
         };
         let (open, tick) = (*open, *tick);
@@ -86,6 +89,8 @@ impl World {
             return;
         }
         let share = count as f64 / open as f64;
+        let waited = (libm::round(*paused as f64 * share) as u64).min(*paused);
+        *paused -= waited;
         let of_launch = |cohort: &Cohort| matches!(cohort.who, Who::Load { service, launch, .. } if service as usize == index && launch == id);
         let mut lined = 0;
         for load in loads.line.iter_mut().filter(|load| of_launch(load)) {
@@ -95,7 +100,7 @@ impl World {
         }
         loads.line.retain(|load| load.count > 0);
         loads.lined = loads.lined.saturating_sub(lined);
-        loads.inside = loads.inside.saturating_sub(count.saturating_sub(lined));
+        loads.inside = loads.inside.saturating_sub(count.saturating_sub(lined + waited));
         let now = self.now;
         if let Some(panel) = &mut loads.origin_panel {
             panel.release(now, tick);

@@ -7,6 +7,7 @@ use seawall_core::policies::Policies;
 use seawall_core::rng::{Seed, Stream};
 use seawall_core::time::{Span, Time};
 
+use super::again::Again;
 use super::cohort::{Cohort, NEVER, Purpose, Sought, Who, about};
 use super::looks::{Keyed, Past};
 use super::panel::Panel;
@@ -16,6 +17,9 @@ use super::{Outcome, Stage, World};
 /// The most ticks for which it is remembered what look-ups found missing.
 const PAST_MAX: usize = 2048;
 
+/// How quickly the share of loads that bring something follows, from tick to tick.
+const SUCCESS_FOLLOWS: f64 = 0.2;
+
 /// Loads that were begun in one tick, and who waits for them.
 #[derive(Debug, Default)]
 pub(super) struct Launch {
@@ -24,6 +28,8 @@ pub(super) struct Launch {
     pub(super) begun: u64,
     /// Loads that have not ended.
     pub(super) open: u64,
+    /// Those of them that have failed and wait to be tried again.
+    pub(super) paused: u64,
     pub(super) waiters: Vec<Waiter>,
     /// How many are for each class.
     pub(super) mix: Vec<f64>,
@@ -37,6 +43,13 @@ pub(super) struct Launch {
     /// How many have ended in this tick, well and badly.
     pub(super) good: u64,
     pub(super) bad: u64,
+}
+
+impl Launch {
+    /// Loads that are at the origin or in the line before it.
+    pub(super) fn out(&self) -> u64 {
+        self.open.saturating_sub(self.paused)
+    }
 }
 
 /// Requests that wait for a load.
@@ -62,6 +75,7 @@ pub(super) struct Loads {
     pub(super) keyed: Keyed,
     pub(super) classes: usize,
     pub(super) origin_panel: Option<Panel>,
+    pub(super) again: Option<Again>,
     /// Places at the origin, over all instances; waiting places; seconds that one waits.
     pub(super) limit: f64,
     pub(super) places: f64,
@@ -73,6 +87,8 @@ pub(super) struct Loads {
     pub(super) turnover: Turnover,
     /// Seconds that loads take of late.
     pub(super) takes: f64,
+    /// The share of loads that bring something of late.
+    pub(super) succeeds: f64,
     pub(super) hard: f64,
     pub(super) total: f64,
     pub(super) cancels: bool,
@@ -116,6 +132,7 @@ impl Loads {
             keyed: Keyed::default(),
             classes,
             origin_panel: None,
+            again: None,
             limit: f64::INFINITY,
             places: 0.0,
             patience: 0.0,
@@ -125,6 +142,7 @@ impl Loads {
             room: f64::INFINITY,
             turnover: Turnover::default(),
             takes: 0.0,
+            succeeds: 1.0,
             hard: f64::INFINITY,
             total: f64::INFINITY,
             cancels: false,
@@ -166,6 +184,7 @@ impl Loads {
                 *panel = Some(Panel::new(settings, up, rng));
             }
         }
+        Again::retune(&mut self.again, played, up);
         let limit = played.limit.as_ref();
         self.limit = limit.map_or(f64::INFINITY, |limit| f64::from(limit.max) * up);
         self.places = limit.map_or(0.0, |limit| f64::from(limit.places) * up);
@@ -264,7 +283,7 @@ impl Loads {
         launch.tick = tick;
         launch.purpose = Some(purpose);
         launch.sealed = false;
-        (launch.begun, launch.open) = (0, 0);
+        (launch.begun, launch.open, launch.paused) = (0, 0, 0);
         (launch.good, launch.bad) = (0, 0);
         launch.waiters.clear();
         launch.counts.clear();
@@ -273,6 +292,48 @@ impl Loads {
         launch.first.clear();
         self.launches.push_back(launch);
         last
+    }
+
+    /// How many of so many loads have a place at the origin at once, and how many have one in the line before it.
+    pub(super) fn places_for(&self, count: u64, bounded: bool) -> (u64, u64) {
+        if !bounded || self.limit.is_infinite() || self.gated {
+            return (count, 0);
+        }
+        let begins = if self.lined > 0 {
+            0
+        } else {
+            (self.room.max(0.0) as u64).min(count)
+        };
+        let room = (self.places - self.lined as f64).max(0.0) as u64;
+        (begins, room.min(count - begins))
+    }
+
+    /// Loads wait in the line before the origin from now on.
+    pub(super) fn line_up(&mut self, load: Cohort) {
+        if load.count > 0 {
+            self.lined += load.count;
+            self.line.push_back(Cohort {
+                since: load.age,
+                ..load
+            });
+        }
+    }
+
+    /// Notes which share of the loads that ended in a tick has brought something. Nothing at all comes of an origin from
+    /// which loads do not come back.
+    pub(super) fn note_success(&mut self, tick: u32, dt: f64, good: u64, bad: u64) {
+        let seen = if good + bad > 0 {
+            good as f64 / (good + bad) as f64
+        } else {
+            let late = |launch: &Launch| {
+                launch.open > 0 && f64::from(tick - launch.tick) * dt > 2.0 * (self.takes + dt)
+            };
+            if !self.launches.front().is_some_and(late) {
+                return;
+            }
+            0.0
+        };
+        self.succeeds += SUCCESS_FOLLOWS * (seen - self.succeeds);
     }
 
     /// Forgets launches that are over.
@@ -320,19 +381,7 @@ impl World {
         }
         // Writes pass the line, and so do refreshes, which stand in none.
         let loads = &mut self.services[index].loads;
-        let begins = if purpose == Purpose::Write || loads.limit.is_infinite() || loads.gated {
-            cohort.count
-        } else if loads.lined > 0 {
-            0
-        } else {
-            (loads.room.max(0.0) as u64).min(cohort.count)
-        };
-        let waits = if begins < cohort.count {
-            let room = (loads.places - loads.lined as f64).max(0.0) as u64;
-            room.min(cohort.count - begins)
-        } else {
-            0
-        };
+        let (begins, waits) = loads.places_for(cohort.count, purpose != Purpose::Write);
         let beginning = cohort.split(begins);
         let waiting = cohort.split(waits);
         self.shed_load(index, cohort, Reason::OriginLimit);
@@ -342,9 +391,7 @@ impl World {
         }
         if waiting.count > 0 {
             let load = self.attach(index, waiting, wanted);
-            let loads = &mut self.services[index].loads;
-            loads.lined += load.count;
-            loads.line.push_back(load);
+            self.services[index].loads.line_up(load);
         }
     }
 
@@ -380,6 +427,7 @@ impl World {
                 service: index as u8,
                 purpose: wanted.purpose,
                 launch: id,
+                attempt: 0,
             },
             count: cohort.count,
             born: tick,
@@ -412,6 +460,7 @@ impl World {
                     service: index as u8,
                     purpose: Purpose::Read,
                     launch: id,
+                    attempt: 0,
                 },
                 age: until,
                 ..cohort
@@ -438,10 +487,12 @@ impl World {
         let loads = &mut service.loads;
         loads.inside += load.count;
         loads.room -= load.count as f64;
-        if load.read && !loads.gated {
+        if load.read && !loads.gated && load.is_first_attempt() {
             loads.begun += load.count as f64;
         }
         load.since = load.age;
+        self.pay_for_retries(index, &load);
+        let service = &mut self.services[index];
         let spares = matches!(
             service.fallback,
             Some((_, seawall_scenario::FallbackWhen::CacheDown))
@@ -485,13 +536,13 @@ impl World {
     pub(super) fn promote(&mut self, index: usize) {
         while let Some(first) = self.services[index].loads.line.front().copied() {
             let patience = self.services[index].loads.patience;
-            let waited = self.age(&first);
+            let age = self.age(&first);
             let loads = &mut self.services[index].loads;
-            if waited >= patience {
+            if age - first.since >= patience {
                 loads.line.pop_front();
                 loads.lined -= first.count;
                 let late = Cohort {
-                    age: patience,
+                    age: first.since + patience,
                     ..first
                 };
                 self.end_loads(index, late, false, Some(Reason::OriginTimeout));
@@ -508,7 +559,7 @@ impl World {
                 front.count -= begins;
             }
             let load = Cohort {
-                age: waited,
+                age,
                 ..first.part(begins)
             };
             self.begin_load(index, load);

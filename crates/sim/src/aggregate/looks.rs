@@ -82,7 +82,7 @@ impl World {
                 nodes.asked += ASKED_FOLLOWS * (std::mem::take(&mut nodes.asked_now) - nodes.asked);
             }
         }
-        let loads_take = service.loads.takes;
+        let (loads_take, succeeds) = (service.loads.takes, service.loads.succeeds);
         let keyed = &mut service.loads.keyed;
         let classes = keyed.rates.len();
         if keyed.both.is_empty() {
@@ -95,10 +95,10 @@ impl World {
             let absent =
                 |tier: usize| tiers[tier].shelf.absent[class] / tiers[tier].shelf.keys[class].max(1e-12);
             let rate = keyed.rates[class];
-            // A key that is asked for many times in a tick is missed only until its first load is back.
+            // A key that is asked for many times in a tick is missed only until its first load is back, if it brings it.
             let asked = rate * dt;
             let seen = if asked > 1.0 && tiers[tiers.len() - 1].nodes.iter().all(|nodes| nodes.answers) {
-                ((1.0 + rate * loads_take) / asked).min(1.0)
+                1.0 - succeeds * (1.0 - (1.0 + rate * loads_take) / asked).max(0.0)
             } else {
                 1.0
             };

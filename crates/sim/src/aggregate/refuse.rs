@@ -161,7 +161,7 @@ fn of_policies(policies: &Policies, whose: &str, reasons: &mut Vec<String>) {
         early,
         stale: _,
         deadline,
-        retry,
+        retry: _,
         queue,
         limit,
         rate: _,
@@ -213,7 +213,6 @@ fn of_policies(policies: &Policies, whose: &str, reasons: &mut Vec<String>) {
     refuse(soft.is_some(), "deadline.soft");
     refuse(lease.is_some(), "lease");
     refuse(early.is_some(), "early");
-    refuse(retry.is_some(), "retry");
     refuse(warm.as_ref().is_some_and(|warm| warm.automatic), "warm");
     refuse(hot.is_some(), "hot");
     if let Some(queue) = queue {

@@ -61,6 +61,7 @@ impl World {
                 service: index as u8,
                 purpose: Purpose::Refresh,
                 launch: id,
+                attempt: 0,
             },
             count,
             born: tick,

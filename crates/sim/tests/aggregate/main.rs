@@ -1,4 +1,6 @@
-//! The aggregate engine against closed forms, at several parameters each.
+//! The aggregate engine against closed forms, at several parameters each, and against the exact engine.
+
+mod protections;
 
 use seawall_core::record::{Metric, Record};
 use seawall_scenario::{AS_WRITTEN, Document, Scenario};
@@ -11,11 +13,15 @@ fn scenario(text: &str) -> Scenario {
 }
 
 fn try_play(text: &str, seed: u64) -> Result<Run, String> {
+    try_play_by(text, seed, Engine::Aggregate)
+}
+
+fn try_play_by(text: &str, seed: u64, engine: Engine) -> Result<Run, String> {
     let options = Options {
         seed,
         run: 0,
         scale: 1.0,
-        engine: Engine::Aggregate,
+        engine,
     };
     simulate(&scenario(text), &options, &|_| ()).map_err(|refusal| refusal.to_string())
 }

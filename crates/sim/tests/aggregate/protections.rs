@@ -1,0 +1,75 @@
+//! Protections of the read path: what each does in the aggregate engine is what it does in the exact one.
+
+use seawall_core::record::Metric;
+use seawall_sim::Engine;
+
+use super::{rate, try_play_by};
+
+/// What is compared: a metric of a component from one second to another, and by how much it may differ (as a share, and
+/// in calls a second).
+type Compared<'a> = (Metric, &'a str, f64, f64, f64);
+
+/// Plays a scenario in both engines and holds the rates of one against those of the other.
+#[track_caller]
+fn alike(what: &str, text: &str, compared: &[Compared<'_>]) {
+    let play = |engine| {
+        try_play_by(text, 1, engine)
+            .unwrap_or_else(|refusal| panic!("{what}: {refusal}"))
+            .record
+    };
+    let (exact, aggregate) = (play(Engine::Exact), play(Engine::Aggregate));
+    let mut off = Vec::new();
+    for (metric, of, from, to, tolerance) in compared {
+        let truth = rate(&exact, *metric, of, *from, *to);
+        let seen = rate(&aggregate, *metric, of, *from, *to);
+        // Three standard deviations of the difference of two counts are chance.
+        let chance = 3.0 * (2.0 * truth.max(1.0) / (to - from)).sqrt();
+        let line = format!(
+            "{what}, {} of {of} from {from} to {to} s: exact {truth:.1}, aggregate {seen:.1}",
+            metric.name()
+        );
+        println!("{line}");
+        if (seen - truth).abs() > tolerance * truth + chance {
+            off.push(line);
+        }
+    }
+    assert!(off.is_empty(), "{}", off.join("\n"));
+}
+
+/// A service of four instances whose misses go to a database that can take `capacity` a second. No key is so hot that
+/// the instant of its own expiry shows.
+fn behind(requests: f64, capacity: f64, protect: &str, fault: &str) -> String {
+    format!(
+        "[run]\nduration = \"120s\"\nwarmup = \"30s\"\nprefilled = true\n[client.web]\ncalls = \"app\"\nrate = \"{requests}/s\"\n\
+         keys = {{ zipf = {{ count = 20000, exponent = 0.3 }} }}\ntimeout = \"2s\"\n\
+         [service.app]\ninstances = 4\ncaches = [\"redis\"]\norigin = \"db\"\n\
+         [cache.redis]\nttl = \"40s\"\nlatency = \"1ms\"\n\
+         [database.db]\nservice_time = {{ exponential = \"20ms\" }}\ncapacity = \"{capacity}/s\"\ntimeout = \"5s\"\n\
+         [protect]\n{protect}\n{fault}"
+    )
+}
+
+#[test]
+fn failed_loads_are_tried_again_as_far_as_the_budget_goes() {
+    let outage = "[[timeline]]\nat = \"20s\"\nfor = \"20s\"\non = \"db\"\nfault = \"refuse\"";
+    for (retry, name) in [
+        ("{ attempts = 3, backoff = \"50ms\" }", "with the budget of a tenth"),
+        ("{ attempts = 3, backoff = \"50ms\", budget = \"100%\" }", "with enough for all first retries"),
+        ("{ attempts = 1 }", "never"),
+        ("{ attempts = 2, backoff = \"400ms\", jitter = false, budget = \"50%\" }", "without jitter"),
+    ] {
+        let text = behind(3_000.0, 4_000.0, &format!("retry = {retry}"), outage);
+        alike(
+            name,
+            &text,
+            &[
+                (Metric::Retries, "app", 22.0, 38.0, 0.03),
+                (Metric::Loads, "app", 22.0, 38.0, 0.03),
+                (Metric::OriginRequests, "db", 22.0, 38.0, 0.03),
+                (Metric::Goodput, "web", 20.0, 40.0, 0.01),
+                (Metric::OriginRequests, "db", 41.0, 60.0, 0.03),
+                (Metric::Goodput, "web", 40.0, 120.0, 0.01),
+            ],
+        );
+    }
+}
