@@ -180,6 +180,8 @@ enum Stage {
     Landed { ok: bool, shed: bool },
     /// Those who wait for the loads of a tick have waited long enough.
     Waited { service: u8 },
+    /// Those who wait for the loads of a tick would rather have something stale by now.
+    Softly { service: u8 },
     /// Loads of a tick are given up.
     Hard { service: u8 },
     /// Failed loads are tried again.
@@ -338,6 +340,7 @@ impl World {
             Stage::Worked { service, outcome } => self.worked(service as usize, cohort, outcome),
             Stage::Landed { ok, shed } => self.landed(cohort, ok, shed),
             Stage::Waited { service } => self.waited(service as usize, cohort),
+            Stage::Softly { service } => self.settle_for_less(service as usize, cohort),
             Stage::Hard { service } => self.give_up(service as usize, cohort),
             Stage::Approach { service } => self.approach(service as usize, cohort),
         }

@@ -25,12 +25,43 @@ impl World {
             !late
         });
         let gone: u64 = over.iter().map(|waiter| waiter.cohort.count).sum();
-        for Waiter { cohort, until } in over {
+        for Waiter { cohort, until, .. } in over {
             self.note_missed(&cohort, false);
             let cohort = Cohort { age: until, ..cohort };
             self.failed(index, cohort, None);
         }
         self.cancel(index, id, gone, before);
+    }
+
+    /// Some who wait for loads are served something stale instead, where there is something. Their loads go on.
+    pub(super) fn settle_for_less(&mut self, index: usize, late: Cohort) {
+        let Who::Load { launch: id, .. } = late.who else {
+            return;
+        };
+        let (tick, dt) = (self.tick, self.dt);
+        let Some(launch) = self.services[index].loads.launch(id) else {
+            return;
+        };
+        let mut waiters = std::mem::take(&mut launch.waiters);
+        for waiter in &mut waiters {
+            let age = (f64::from(tick) - f64::from(waiter.cohort.born)) * dt;
+            if age + 0.75 * dt < waiter.soft {
+                continue;
+            }
+            let asking = Cohort {
+                age: waiter.soft,
+                ..waiter.cohort
+            };
+            waiter.soft = f64::INFINITY;
+            let left = self.serve_stale_on_error(index, asking);
+            self.note_missed(&waiter.cohort.part(waiter.cohort.count - left.count), false);
+            waiter.cohort.count = left.count;
+        }
+        waiters.retain(|waiter| waiter.cohort.count > 0);
+        if let Some(launch) = self.services[index].loads.launch(id) {
+            waiters.append(&mut launch.waiters);
+            launch.waiters = waiters;
+        }
     }
 
     /// Clients have left, and what they waited for is stopped.

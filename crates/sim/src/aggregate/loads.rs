@@ -58,6 +58,8 @@ pub(super) struct Waiter {
     pub(super) cohort: Cohort,
     /// Their age when they have waited long enough.
     pub(super) until: f64,
+    /// Their age from which something stale is better than waiting.
+    pub(super) soft: f64,
 }
 
 /// The loads of a service.
@@ -90,6 +92,7 @@ pub(super) struct Loads {
     /// The share of loads that bring something of late.
     pub(super) succeeds: f64,
     pub(super) hard: f64,
+    pub(super) soft: f64,
     pub(super) total: f64,
     pub(super) cancels: bool,
     /// The database itself knows of the limit.
@@ -144,6 +147,7 @@ impl Loads {
             takes: 0.0,
             succeeds: 1.0,
             hard: f64::INFINITY,
+            soft: f64::INFINITY,
             total: f64::INFINITY,
             cancels: false,
             gated: false,
@@ -190,6 +194,11 @@ impl Loads {
         self.places = limit.map_or(0.0, |limit| f64::from(limit.places) * up);
         self.patience = limit.map_or(0.0, |limit| limit.timeout.as_secs_f64());
         self.hard = seconds(played.deadline.hard);
+        self.soft = if played.stale.is_some() {
+            seconds(played.deadline.soft)
+        } else {
+            f64::INFINITY
+        };
         self.total = seconds(played.deadline.total);
         self.cancels = played.deadline.cancel;
         self.coalesces = played.coalesce.is_some();
@@ -467,6 +476,20 @@ impl World {
             };
             self.later(Stage::Waited { service: index as u8 }, load);
         }
+        let soft = cohort.age + self.services[index].loads.soft;
+        if soft.is_finite() && known {
+            let load = Cohort {
+                who: Who::Load {
+                    service: index as u8,
+                    purpose: Purpose::Read,
+                    launch: id,
+                    attempt: 0,
+                },
+                age: soft,
+                ..cohort
+            };
+            self.later(Stage::Softly { service: index as u8 }, load);
+        }
         let waiters = self.services[index]
             .loads
             .launch(id)
@@ -476,7 +499,7 @@ impl World {
                 .last_mut()
                 .filter(|last| last.until.total_cmp(&until).is_eq() || (last.until - until).abs() < 1e-3);
             if !like.is_some_and(|last| last.cohort.join(&cohort)) {
-                waiters.push(Waiter { cohort, until });
+                waiters.push(Waiter { cohort, until, soft });
             }
         }
     }

@@ -205,12 +205,11 @@ fn of_policies(policies: &Policies, whose: &str, reasons: &mut Vec<String>) {
     let deadline::Settings {
         total: _,
         cache: _,
-        soft,
+        soft: _,
         hard: _,
         cancel: _,
     } = deadline;
     refuse(stagger.is_some(), "ttl.stagger");
-    refuse(soft.is_some(), "deadline.soft");
     refuse(lease.is_some(), "lease");
     refuse(early.is_some(), "early");
     refuse(warm.as_ref().is_some_and(|warm| warm.automatic), "warm");

@@ -31,7 +31,12 @@ impl World {
             known,
             ..Sought::NOTHING
         };
-        let share = self.stale(index, &cohort, sought, 1);
+        // Who finds something that may be served before its refresh has failed never comes here.
+        let (first, all) = (
+            self.stale(index, &cohort, sought, 0),
+            self.stale(index, &cohort, sought, 1),
+        );
+        let share = (all - first).max(0.0) / (1.0 - first).max(1e-9);
         if share > 0.0 {
             let count = self.share_of(cohort.count, share);
             let served = cohort.split(count);

@@ -73,3 +73,25 @@ fn failed_loads_are_tried_again_as_far_as_the_budget_goes() {
         );
     }
 }
+
+#[test]
+fn a_soft_deadline_serves_what_is_stale_when_the_origin_is_slow() {
+    let slow = "[[timeline]]\nat = \"20s\"\nfor = \"30s\"\non = \"db\"\nfault = { slow_query = { factor = 200 } }";
+    for (stale, soft) in [("20s", "5s"), ("20s", "100ms"), ("10s", "300ms")] {
+        let protect = format!(
+            "stale = {{ on_error = \"{stale}\", while_revalidating = \"0s\" }}\ndeadline = {{ soft = \"{soft}\" }}"
+        );
+        let text = behind(3_000.0, 1e6, &protect, slow).replace("{ exponential = \"20ms\" }", "\"20ms\"");
+        alike(
+            &format!("soft after {soft}, stale for {stale}"),
+            &text,
+            &[
+                (Metric::Goodput, "web", 20.0, 50.0, 0.01),
+                (Metric::Loads, "app", 20.0, 30.0, 0.03),
+                (Metric::Loads, "app", 40.0, 50.0, 0.03),
+                (Metric::OriginRequests, "db", 22.0, 50.0, 0.03),
+                (Metric::Goodput, "web", 50.0, 120.0, 0.01),
+            ],
+        );
+    }
+}
