@@ -30,6 +30,7 @@ mod landing;
 mod law;
 mod leaving;
 mod loads;
+mod limits;
 mod looks;
 mod nodes;
 mod panel;
@@ -45,6 +46,7 @@ mod staleness;
 mod timeline;
 
 use seawall_core::deadline;
+use seawall_core::limit;
 use seawall_core::rng::{Seed, Stream};
 use seawall_core::time::{Span, Time};
 use seawall_scenario::{Action, Knob, Place, Scenario, Setting, What};
@@ -107,7 +109,10 @@ fn shortest_wait(scenario: &Scenario) -> Span {
             Setting::Deadline(deadline) => {
                 vec![deadline.total, deadline.cache, deadline.soft, deadline.hard]
             }
-            Setting::Limit(limit) => vec![Some(limit.timeout)],
+            Setting::Limit(limit) => match limit.mode {
+                limit::Mode::Aimd { latency, .. } => vec![Some(limit.timeout), Some(latency)],
+                _ => vec![Some(limit.timeout)],
+            },
             Setting::Queue(queue) => vec![Some(queue.timeout)],
             Setting::Coalesce(coalesce) => vec![Some(coalesce.wait_max)],
             _ => Vec::new(),

@@ -4,6 +4,7 @@ use seawall_core::gate::Reason;
 use seawall_core::time::Span;
 
 use super::cohort::{Cohort, Purpose, Who, about};
+use super::limits::Gone;
 use super::{Outcome, World};
 
 /// How quickly the time that loads take follows.
@@ -56,6 +57,7 @@ impl World {
         if ok {
             loads.takes += FOLLOW * (took - loads.takes);
         }
+        loads.go_outside(tick, alive, if ok { Gone::Answered } else { Gone::Failed }, took);
         let share = alive as f64 / out as f64;
         if let Some(panel) = &mut loads.origin_panel {
             panel.record(now, tick, share, ok, took);

@@ -2,6 +2,7 @@
 
 use super::World;
 use super::cohort::{Cohort, Purpose, Who, about};
+use super::limits::Gone;
 use super::loads::{Launch, Waiter};
 
 impl World {
@@ -133,6 +134,7 @@ impl World {
         loads.lined = loads.lined.saturating_sub(lined);
         loads.inside = loads.inside.saturating_sub(count.saturating_sub(lined + waited));
         let now = self.now;
+        loads.go_outside(tick, count.saturating_sub(lined + waited), Gone::Dropped, 0.0);
         if let Some(panel) = &mut loads.origin_panel {
             panel.release(now, tick);
         }
@@ -170,6 +172,7 @@ impl World {
         if let Some(panel) = &mut loads.origin_panel {
             panel.record(now, tick, 1.0, false, hard);
         }
+        loads.go_outside(tick, open, Gone::Failed, hard);
         let waiters = loads
             .launch(id)
             .map(|launch| std::mem::take(&mut launch.waiters))

@@ -9,6 +9,7 @@ use seawall_core::time::{Span, Time};
 
 use super::again::Again;
 use super::cohort::{Cohort, NEVER, Purpose, Sought, Who, about};
+use super::limits::{Gone, Limits};
 use super::looks::{Keyed, Past};
 use super::panel::Panel;
 use super::services::Turnover;
@@ -80,6 +81,8 @@ pub(super) struct Loads {
     pub(super) again: Option<Again>,
     /// Places at the origin, over all instances; waiting places; seconds that one waits.
     pub(super) limit: f64,
+    /// What finds the limit, where it is not fixed.
+    pub(super) limits: Option<Limits>,
     pub(super) places: f64,
     pub(super) patience: f64,
     pub(super) inside: u64,
@@ -137,6 +140,7 @@ impl Loads {
             origin_panel: None,
             again: None,
             limit: f64::INFINITY,
+            limits: None,
             places: 0.0,
             patience: 0.0,
             inside: 0,
@@ -190,7 +194,13 @@ impl Loads {
         }
         Again::retune(&mut self.again, played, up);
         let limit = played.limit.as_ref();
-        self.limit = limit.map_or(f64::INFINITY, |limit| f64::from(limit.max) * up);
+        let (seed, index) = (self.seed, self.index as u64);
+        let rng = || seed.stream("limits", index);
+        Limits::retune(&mut self.limits, now, limit, up, rng);
+        self.limit = match (&self.limits, limit) {
+            (Some(limits), _) => limits.all(),
+            (None, limit) => limit.map_or(f64::INFINITY, |limit| f64::from(limit.max) * up),
+        };
         self.places = limit.map_or(0.0, |limit| f64::from(limit.places) * up);
         self.patience = limit.map_or(0.0, |limit| limit.timeout.as_secs_f64());
         self.hard = seconds(played.deadline.hard);
@@ -343,6 +353,22 @@ impl Loads {
             0.0
         };
         self.succeeds += SUCCESS_FOLLOWS * (seen - self.succeeds);
+    }
+
+    /// Limits that find themselves are told of loads that go inside.
+    pub(super) fn go_inside(&mut self, load: &Cohort) {
+        if let (Some(limits), Who::Load { launch, .. }) = (&mut self.limits, load.who)
+            && let Some(launch) = self.launches.get(launch.wrapping_sub(self.base) as usize)
+        {
+            limits.enter(launch.tick, load.count);
+        }
+    }
+
+    /// And of those that have left.
+    pub(super) fn go_outside(&mut self, tick: u32, count: u64, gone: Gone, took: f64) {
+        if let Some(limits) = &mut self.limits {
+            limits.leave(tick, count, gone, took);
+        }
     }
 
     /// Forgets launches that are over.
@@ -514,6 +540,9 @@ impl World {
             loads.begun += load.count as f64;
         }
         load.since = load.age;
+        if !loads.gated || !load.read {
+            loads.go_inside(&load);
+        }
         self.pay_for_retries(index, &load);
         let service = &mut self.services[index];
         let spares = matches!(

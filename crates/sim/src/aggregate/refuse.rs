@@ -5,7 +5,7 @@
 
 use seawall_core::policies::Policies;
 use seawall_core::queue::Order;
-use seawall_core::{coalesce, deadline, limit, ttl};
+use seawall_core::{coalesce, deadline, ttl};
 use seawall_scenario::{
     Action, Cache, CacheKind, Client, Event, Eviction, Fault, Gateway, Knob, Place, Protection, Scenario,
     Service, Setting, What,
@@ -163,7 +163,7 @@ fn of_policies(policies: &Policies, whose: &str, reasons: &mut Vec<String>) {
         deadline,
         retry: _,
         queue,
-        limit,
+        limit: _,
         rate: _,
         throttle: _,
         shed: _,
@@ -217,9 +217,6 @@ fn of_policies(policies: &Policies, whose: &str, reasons: &mut Vec<String>) {
     if let Some(queue) = queue {
         refuse(queue.order != Order::Fifo, "queue.order");
         refuse(queue.codel.is_some(), "queue.codel");
-    }
-    if let Some(limit) = limit {
-        refuse(limit.mode != limit::Mode::Fixed, "limit.mode");
     }
 }
 

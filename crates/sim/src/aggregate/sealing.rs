@@ -145,6 +145,8 @@ impl World {
             }
         }
         loads.turnover.close();
+        self.adapt(index);
+        let loads = &mut self.services[index].loads;
         let limit = if loads.gated { f64::INFINITY } else { loads.limit };
         loads.room = loads.turnover.room(limit - loads.inside as f64, dt);
         let mix = self.copies_of(index);

@@ -95,3 +95,30 @@ fn a_soft_deadline_serves_what_is_stale_when_the_origin_is_slow() {
         );
     }
 }
+
+#[test]
+fn an_adaptive_limit_finds_what_the_origin_can_do() {
+    let flush = "[[timeline]]\nat = \"20s\"\non = \"redis\"\nfault = \"flush\"";
+    // Where the gradient comes to rest is chance: at its lowest latency that it has seen by luck.
+    for (mode, capacity, near) in [
+        ("{ aimd = { latency = \"60ms\", decrease = \"90%\" } }", 600.0, 0.15),
+        ("{ gradient = { tolerance = 2 } }", 600.0, 0.5),
+        ("{ aimd = { latency = \"200ms\", decrease = \"50%\" } }", 500.0, 0.15),
+    ] {
+        let limit = format!("limit = {{ mode = {mode}, min = 2, max = 200, initial = 10, places = 50, timeout = \"500ms\" }}");
+        let text = behind(3_000.0, capacity, &limit, flush);
+        alike(
+            &format!("{mode} before {capacity}/s"),
+            &text,
+            &[
+                (Metric::LimiterLimit, "app", 10.0, 20.0, near),
+                (Metric::LimiterLimit, "app", 22.0, 40.0, near),
+                (Metric::OriginRequests, "db", 20.0, 30.0, 0.03),
+                (Metric::OriginRequests, "db", 30.0, 60.0, 0.03),
+                (Metric::Goodput, "web", 20.0, 30.0, 0.03),
+                (Metric::Goodput, "web", 30.0, 60.0, 0.03),
+                (Metric::Goodput, "web", 60.0, 120.0, 0.03),
+            ],
+        );
+    }
+}
