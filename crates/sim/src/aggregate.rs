@@ -29,8 +29,8 @@ mod envelope;
 mod landing;
 mod law;
 mod leaving;
-mod loads;
 mod limits;
+mod loads;
 mod looks;
 mod nodes;
 mod panel;
@@ -44,6 +44,7 @@ mod sharing;
 mod shelf;
 mod staleness;
 mod timeline;
+mod warming;
 
 use seawall_core::deadline;
 use seawall_core::limit;
@@ -312,6 +313,7 @@ impl World {
         for service in 0..self.services.len() {
             self.admit_line(service);
             self.promote(service);
+            self.go_on_warming(service);
             self.seal(service);
         }
         for database in 0..self.databases.len() {

@@ -79,10 +79,14 @@ impl World {
         let now = self.now;
         let loads = &mut self.services[index].loads;
         let hard = loads.hard;
-        let Some(launch) = loads.launch(id) else { return load };
+        let Some(launch) = loads.launch(id) else {
+            return load;
+        };
         let waiters: u64 = launch.waiters.iter().map(|waiter| waiter.cohort.count).sum();
         let waited_for = (waiters as f64 / launch.open.max(1) as f64).min(1.0);
-        let Some(again) = &mut loads.again else { return load };
+        let Some(again) = &mut loads.again else {
+            return load;
+        };
         let attempts = u32::from(attempt) + 1;
         if attempts >= again.settings.attempts {
             return load;
@@ -97,7 +101,10 @@ impl World {
         };
         let jitter = again.settings.jitter;
         let wanted = about(load.count as f64 * waited_for * in_time, &mut loads.rng).min(load.count);
-        let granted = loads.again.as_mut().map_or(0, |again| again.budget.retries(now, wanted));
+        let granted = loads
+            .again
+            .as_mut()
+            .map_or(0, |again| again.budget.retries(now, wanted));
         if granted == 0 {
             return load;
         }

@@ -15,6 +15,8 @@ pub(super) enum Purpose {
     Write,
     /// In the background.
     Refresh,
+    /// To fill a cold cache.
+    Warm,
 }
 
 /// Who made a call.

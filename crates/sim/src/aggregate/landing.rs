@@ -156,6 +156,7 @@ impl World {
             let (good, bad) = (std::mem::take(&mut launch.good), std::mem::take(&mut launch.bad));
             let before = (launch.open + good + bad) as f64;
             (all_good, all_bad) = (all_good + good, all_bad + bad);
+            let warms = launch.purpose == Some(Purpose::Warm);
             let (tick, begun) = (launch.tick, launch.begun.max(1) as f64);
             if good > 0 {
                 let kept = self.services[index]
@@ -163,6 +164,9 @@ impl World {
                     .last()
                     .map_or(0.0, |tier| tier.stores(0));
                 self.note_stored(index, tick, kept * good as f64 / begun);
+                if warms {
+                    self.services[index].loads.warmed += kept * good as f64;
+                }
                 self.store(index, id, good, good as f64 / before, true);
             }
             if bad > 0 {

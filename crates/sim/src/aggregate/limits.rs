@@ -67,7 +67,9 @@ impl Limits {
             entered: 0,
         });
         limits.real = up.max(1.0);
-        limits.machines.resize_with(count, || Limiter::new(settings.clone()));
+        limits
+            .machines
+            .resize_with(count, || Limiter::new(settings.clone()));
         for machine in &mut limits.machines {
             machine.retune(now, settings.clone());
         }
@@ -75,7 +77,11 @@ impl Limits {
 
     /// The limit of all instances together.
     pub(super) fn all(&self) -> f64 {
-        let sum: f64 = self.machines.iter().map(|machine| f64::from(machine.limit())).sum();
+        let sum: f64 = self
+            .machines
+            .iter()
+            .map(|machine| f64::from(machine.limit()))
+            .sum();
         sum / self.machines.len() as f64 * self.real
     }
 
@@ -96,7 +102,9 @@ impl Limits {
         for (index, machine) in self.machines.iter_mut().enumerate() {
             let part = draw::binomial(count, (1.0 / self.real).min(1.0), &mut self.rng);
             if part > 0 {
-                batch.of.push((index as u8, machine.note(machine.in_flight()), part));
+                batch
+                    .of
+                    .push((index as u8, machine.note(machine.in_flight()), part));
             }
         }
     }

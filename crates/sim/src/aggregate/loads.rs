@@ -13,6 +13,7 @@ use super::limits::{Gone, Limits};
 use super::looks::{Keyed, Past};
 use super::panel::Panel;
 use super::services::Turnover;
+use super::warming::Warming;
 use super::{Outcome, Stage, World};
 
 /// The most ticks for which it is remembered what look-ups found missing.
@@ -79,6 +80,7 @@ pub(super) struct Loads {
     pub(super) classes: usize,
     pub(super) origin_panel: Option<Panel>,
     pub(super) again: Option<Again>,
+    pub(super) warming: Warming,
     /// Places at the origin, over all instances; waiting places; seconds that one waits.
     pub(super) limit: f64,
     /// What finds the limit, where it is not fixed.
@@ -139,6 +141,7 @@ impl Loads {
             classes,
             origin_panel: None,
             again: None,
+            warming: Warming::default(),
             limit: f64::INFINITY,
             limits: None,
             places: 0.0,

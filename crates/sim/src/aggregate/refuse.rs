@@ -153,7 +153,7 @@ fn of_cache(scenario: &Scenario, index: usize, cache: &Cache, reasons: &mut Vec<
 
 fn of_policies(policies: &Policies, whose: &str, reasons: &mut Vec<String>) {
     let Policies {
-        breaker: _,
+        breaker,
         origin_breaker: _,
         coalesce,
         lease,
@@ -212,7 +212,12 @@ fn of_policies(policies: &Policies, whose: &str, reasons: &mut Vec<String>) {
     refuse(stagger.is_some(), "ttl.stagger");
     refuse(lease.is_some(), "lease");
     refuse(early.is_some(), "early");
-    refuse(warm.as_ref().is_some_and(|warm| warm.automatic), "warm");
+    // When breakers close, each instance warms what it has seen itself.
+    let automatic = warm.as_ref().is_some_and(|warm| warm.automatic);
+    refuse(
+        automatic && breaker.is_some(),
+        "warm.automatic` beside a `breaker",
+    );
     refuse(hot.is_some(), "hot");
     if let Some(queue) = queue {
         refuse(queue.order != Order::Fifo, "queue.order");
@@ -249,10 +254,13 @@ fn of_event(scenario: &Scenario, event: &Event, reasons: &mut Vec<String>) {
             }
             Action::Scale { nodes, .. } => nodes.is_none(),
             Action::Restart { .. } => !some_nodes && !matches!(on, Some(Place::Service(_))),
-            Action::Unprotect(_) | Action::Purge | Action::Flush | Action::Balance(_) | Action::Rate(_) => {
-                true
-            }
-            Action::Warm { .. } | Action::Shard { .. } => false,
+            Action::Unprotect(_)
+            | Action::Purge
+            | Action::Flush
+            | Action::Balance(_)
+            | Action::Rate(_)
+            | Action::Warm { .. } => true,
+            Action::Shard { .. } => false,
         },
     };
     if !possible {

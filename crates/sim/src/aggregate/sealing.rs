@@ -105,7 +105,10 @@ impl World {
                     0.0
                 };
                 let open_to = (absent - joined).max(untouched);
-                let first = if open_to > 0.0 {
+                let first = if launch.purpose == Some(Purpose::Warm) {
+                    // Each of them is another key.
+                    untouched * (count / absent.max(1e-12)).min(1.0)
+                } else if open_to > 0.0 {
                     untouched * taken(count / open_to)
                 } else {
                     0.0

@@ -44,22 +44,31 @@ impl World {
         if count == 0 {
             return;
         }
-        let id = loads.current(tick, Purpose::Refresh);
+        loads.refreshes += count;
+        let load = self.launch_aside(index, Purpose::Refresh, count, &wanted);
+        self.begin_load(index, load);
+    }
+
+    /// Launches loads that nobody waits for, for keys of the classes as in `mix`.
+    pub(super) fn launch_aside(&mut self, index: usize, purpose: Purpose, count: u64, mix: &[f64]) -> Cohort {
+        let tick = self.tick;
+        let loads = &mut self.services[index].loads;
+        let id = loads.current(tick, purpose);
         let hard = loads.hard;
         let mut fresh = false;
-        loads.refreshes += count;
         if let Some(launch) = loads.launch(id) {
             fresh = launch.begun == 0;
             launch.begun += count;
             launch.open += count;
-            for (sum, wanted_here) in launch.mix.iter_mut().zip(&wanted) {
-                *sum += wanted_here / sum_of(&wanted) * count as f64;
+            let each = count as f64 / sum_of(mix);
+            for (sum, wanted) in launch.mix.iter_mut().zip(mix) {
+                *sum += wanted * each;
             }
         }
         let load = Cohort {
             who: Who::Load {
                 service: index as u8,
-                purpose: Purpose::Refresh,
+                purpose,
                 launch: id,
                 attempt: 0,
             },
@@ -71,10 +80,10 @@ impl World {
             since: 0.0,
             lag: 0.0,
         };
-        if fresh && hard.is_finite() {
+        if fresh && count > 0 && hard.is_finite() {
             self.later(Stage::Hard { service: index as u8 }, Cohort { age: hard, ..load });
         }
-        self.begin_load(index, load);
+        load
     }
 
     /// Who finds a load of the same key under way waits for it.

@@ -76,8 +76,10 @@ impl World {
             return;
         };
         self.remake(place);
-        if let (Place::Database(database), Fault::Hang | Fault::Partition) = (place, fault) {
-            self.let_go(database);
+        match (place, fault) {
+            (Place::Database(database), Fault::Hang | Fault::Partition) => self.let_go(database),
+            (Place::Cache(cache), Fault::Kill | Fault::Loading) => self.warm_by_itself(cache),
+            _ => {}
         }
     }
 
@@ -116,7 +118,10 @@ impl World {
         };
         let (tick, dt) = (self.tick, self.dt);
         match fault {
-            Fault::Flush | Fault::Replace => self.flush(event, cache),
+            Fault::Flush | Fault::Replace => {
+                self.flush(event, cache);
+                self.warm_by_itself(cache);
+            }
             Fault::Expire { share } => self.each_class(event, cache, |tier, class| {
                 tier.expire(tick, class, *share);
             }),
@@ -361,6 +366,7 @@ impl World {
                     }
                 }
                 self.flush(event, cache);
+                self.warm_by_itself(cache);
             }
             Action::Rate(rate) => {
                 if let Some(Place::Client(client)) = event.on {
@@ -370,7 +376,16 @@ impl World {
             }
             // Instances are taken together, so it makes no difference how calls are spread over them.
             Action::Balance(_) => {}
-            Action::Warm { .. } | Action::Shard { .. } => {
+            Action::Warm { pace } => {
+                let Some(Place::Cache(cache)) = event.on else {
+                    return;
+                };
+                if let Some(pace) = *pace {
+                    self.pace_warming(cache, pace);
+                }
+                self.warm(cache);
+            }
+            Action::Shard { .. } => {
                 unreachable!("a scenario with this is refused")
             }
         }
@@ -441,7 +456,19 @@ impl World {
                     }
                 }
                 self.remake_cache(cache);
+                self.warm_by_itself(cache);
             }
+        }
+    }
+
+    /// Whatever is warmed in this cache is warmed at this pace from now on.
+    fn pace_warming(&mut self, cache: usize, pace: f64) {
+        let scale = self.plan.scale;
+        for (service, _) in self.tiers_of(cache) {
+            let warm = self.services[service].policies.warm.get_or_insert_default();
+            // The pace of an action is in the played size already.
+            warm.pace = pace / scale;
+            self.retune(Place::Service(service));
         }
     }
 

@@ -53,10 +53,19 @@ fn behind(requests: f64, capacity: f64, protect: &str, fault: &str) -> String {
 fn failed_loads_are_tried_again_as_far_as_the_budget_goes() {
     let outage = "[[timeline]]\nat = \"20s\"\nfor = \"20s\"\non = \"db\"\nfault = \"refuse\"";
     for (retry, name) in [
-        ("{ attempts = 3, backoff = \"50ms\" }", "with the budget of a tenth"),
-        ("{ attempts = 3, backoff = \"50ms\", budget = \"100%\" }", "with enough for all first retries"),
+        (
+            "{ attempts = 3, backoff = \"50ms\" }",
+            "with the budget of a tenth",
+        ),
+        (
+            "{ attempts = 3, backoff = \"50ms\", budget = \"100%\" }",
+            "with enough for all first retries",
+        ),
         ("{ attempts = 1 }", "never"),
-        ("{ attempts = 2, backoff = \"400ms\", jitter = false, budget = \"50%\" }", "without jitter"),
+        (
+            "{ attempts = 2, backoff = \"400ms\", jitter = false, budget = \"50%\" }",
+            "without jitter",
+        ),
     ] {
         let text = behind(3_000.0, 4_000.0, &format!("retry = {retry}"), outage);
         alike(
@@ -76,7 +85,8 @@ fn failed_loads_are_tried_again_as_far_as_the_budget_goes() {
 
 #[test]
 fn a_soft_deadline_serves_what_is_stale_when_the_origin_is_slow() {
-    let slow = "[[timeline]]\nat = \"20s\"\nfor = \"30s\"\non = \"db\"\nfault = { slow_query = { factor = 200 } }";
+    let slow =
+        "[[timeline]]\nat = \"20s\"\nfor = \"30s\"\non = \"db\"\nfault = { slow_query = { factor = 200 } }";
     for (stale, soft) in [("20s", "5s"), ("20s", "100ms"), ("10s", "300ms")] {
         let protect = format!(
             "stale = {{ on_error = \"{stale}\", while_revalidating = \"0s\" }}\ndeadline = {{ soft = \"{soft}\" }}"
@@ -101,11 +111,21 @@ fn an_adaptive_limit_finds_what_the_origin_can_do() {
     let flush = "[[timeline]]\nat = \"20s\"\non = \"redis\"\nfault = \"flush\"";
     // Where the gradient comes to rest is chance: at its lowest latency that it has seen by luck.
     for (mode, capacity, near) in [
-        ("{ aimd = { latency = \"60ms\", decrease = \"90%\" } }", 600.0, 0.15),
+        (
+            "{ aimd = { latency = \"60ms\", decrease = \"90%\" } }",
+            600.0,
+            0.15,
+        ),
         ("{ gradient = { tolerance = 2 } }", 600.0, 0.5),
-        ("{ aimd = { latency = \"200ms\", decrease = \"50%\" } }", 500.0, 0.15),
+        (
+            "{ aimd = { latency = \"200ms\", decrease = \"50%\" } }",
+            500.0,
+            0.15,
+        ),
     ] {
-        let limit = format!("limit = {{ mode = {mode}, min = 2, max = 200, initial = 10, places = 50, timeout = \"500ms\" }}");
+        let limit = format!(
+            "limit = {{ mode = {mode}, min = 2, max = 200, initial = 10, places = 50, timeout = \"500ms\" }}"
+        );
         let text = behind(3_000.0, capacity, &limit, flush);
         alike(
             &format!("{mode} before {capacity}/s"),
@@ -118,6 +138,40 @@ fn an_adaptive_limit_finds_what_the_origin_can_do() {
                 (Metric::Goodput, "web", 20.0, 30.0, 0.03),
                 (Metric::Goodput, "web", 30.0, 60.0, 0.03),
                 (Metric::Goodput, "web", 60.0, 120.0, 0.03),
+            ],
+        );
+    }
+}
+
+#[test]
+fn warming_fills_a_cold_cache_at_its_pace() {
+    let flush = "[[timeline]]\nat = \"20s\"\non = \"redis\"\nfault = \"flush\"";
+    let told = "[[timeline]]\nat = \"25s\"\non = \"redis\"\naction = { warm = { pace = \"400/s\" } }";
+    for (protect, timeline, name) in [
+        (
+            "warm = { pace = \"600/s\", threshold = \"90%\" }",
+            flush.to_owned(),
+            "by itself",
+        ),
+        (
+            "coalesce = {}\nwarm = { pace = \"200/s\", threshold = \"50%\" }",
+            flush.to_owned(),
+            "half of it",
+        ),
+        ("", format!("{flush}\n{told}"), "when told"),
+    ] {
+        // Little traffic, so that most of the cache is warmed before it is asked for.
+        let text = behind(500.0, 4_000.0, protect, &timeline);
+        alike(
+            name,
+            &text,
+            &[
+                (Metric::Warmed, "app", 20.0, 30.0, 0.03),
+                (Metric::Warmed, "app", 30.0, 60.0, 0.03),
+                (Metric::OriginRequests, "db", 20.0, 25.0, 0.03),
+                (Metric::OriginRequests, "db", 25.0, 40.0, 0.03),
+                (Metric::OriginRequests, "db", 40.0, 60.0, 0.03),
+                (Metric::OriginRequests, "db", 60.0, 80.0, 0.03),
             ],
         );
     }
