@@ -112,9 +112,10 @@ fn figures(scenario: &Scenario, run: &Run) -> Figures {
     let origin = windows.map(|window| {
         let seconds = window.len() as f64 * period;
         let databases = scenario.databases.iter();
-        let calls: f64 = databases
+        // From nothing and not from −0, which is what a sum of no numbers is.
+        let calls = databases
             .map(|database| sum(record, Metric::OriginRequests, &database.name, window.clone()))
-            .sum();
+            .fold(0.0, std::ops::Add::add);
         calls / seconds
     });
     let judged = scenario.judge(std::slice::from_ref(record));
