@@ -37,6 +37,7 @@ mod panel;
 mod pool;
 mod prefill;
 mod refuse;
+mod renewal;
 mod sample;
 mod sealing;
 mod services;
@@ -313,6 +314,7 @@ impl World {
         for service in 0..self.services.len() {
             self.admit_line(service);
             self.promote(service);
+            self.renew_due(service);
             self.go_on_warming(service);
             self.seal(service);
         }

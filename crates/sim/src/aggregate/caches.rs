@@ -15,6 +15,7 @@ use super::classes::{Classes, Groups};
 use super::law::Law;
 use super::nodes::Nodes;
 use super::panel::Panel;
+use super::renewal::Due;
 use super::shelf::{Life, Shelf};
 use crate::meter::{Counter, Meter};
 use crate::plan::Plan;
@@ -42,6 +43,8 @@ pub(super) struct Tier {
     pub(super) stale: Option<[Shelf; 2]>,
     /// What has expired since the stale ones were last looked at, and the share of the missing that was filled.
     pub(super) gone_stale: Vec<f64>,
+    /// What is due for its refresh, where entries are refreshed ahead of their end.
+    pub(super) due: Option<Due>,
     pub(super) refilled: Vec<f64>,
     pub(super) panels: Vec<Panel>,
     pub(super) latency: Law,
@@ -212,6 +215,7 @@ impl Tier {
             shelf: Shelf::new(keys, life_max),
             stale: None,
             gone_stale: vec![0.0; classes.len()],
+            due: None,
             refilled: vec![0.0; classes.len()],
             panels: Vec::new(),
             latency: Law::new(&written.latency),
@@ -362,6 +366,18 @@ impl Tier {
                 };
             }
         }
+        if !self.local {
+            Due::retune(&mut self.due, &self.shelf.keys, played, self.dt);
+        }
+        if let Some(due) = &self.due {
+            let cut = |(life, shares): &(Life, Vec<f64>)| -> Vec<(Life, Vec<f64>)> {
+                let parts = due.lives(*life).into_iter();
+                parts
+                    .map(|(life, part)| (life, shares.iter().map(|share| share * part).collect()))
+                    .collect()
+            };
+            lives = lives.iter().flat_map(cut).collect();
+        }
         self.negative = settings.negative.map(|negative| life(Some(negative)));
         self.lives = lives;
     }
@@ -400,8 +416,9 @@ impl Tier {
     }
 
     /// Lets a tick pass over what is stored.
-    pub(super) fn pass(&mut self, tick: u32, rates: &[f64]) {
+    pub(super) fn pass(&mut self, tick: u32, rates: &[f64], cost: f64) {
         self.shelf.pass(tick);
+        self.pass_due(tick, rates, cost);
         if self.stale.is_some() {
             for (sum, expired) in self.gone_stale.iter_mut().zip(&self.shelf.expired) {
                 *sum += expired;
@@ -453,8 +470,9 @@ impl Tier {
             return;
         }
         let there = |class: usize| self.shelf.keys[class] - self.shelf.absent[class];
+        let copies = if self.local { self.copies } else { 1.0 };
         let hazard = |class: usize, time: f64| {
-            let asked = rates[class] / if self.local { self.copies } else { 1.0 } * time;
+            let asked = rates[class] / copies * time;
             if asked < 1e-9 {
                 1.0 / time
             } else {
@@ -479,7 +497,7 @@ impl Tier {
         self.idle = time;
         for class in 0..rates.len() {
             let share = (hazard(class, time) * seconds).min(1.0 - 1e-9);
-            self.evicted += self.shelf.take_out(class, share);
+            self.evicted += self.take_out(class, share);
         }
     }
 
@@ -487,9 +505,26 @@ impl Tier {
         std::mem::take(&mut self.evicted)
     }
 
+    /// Takes a share of the entries of a class out, whatever their age; says how many.
+    pub(super) fn take_out(&mut self, class: usize, share: f64) -> f64 {
+        if let Some(due) = &mut self.due {
+            due.take_out(class, share);
+        }
+        self.shelf.take_out(class, share)
+    }
+
+    /// Lets all entries of a class end together after so many ticks.
+    pub(super) fn align(&mut self, tick: u32, class: usize, after: f64) {
+        let ahead = self.due.as_ref().map_or(0.0, Due::stagger).min(after);
+        self.shelf.align(tick, class, after - ahead, after);
+        if let Some(due) = &mut self.due {
+            due.align(class, (f64::from(tick) + after) as u32);
+        }
+    }
+
     /// Lets a share of the entries of a class expire at once; what is kept for staleness is kept.
     pub(super) fn expire(&mut self, tick: u32, class: usize, share: f64) {
-        let gone = self.shelf.take_out(class, share);
+        let gone = self.take_out(class, share);
         let _ = tick;
         if self.stale.is_some() {
             self.gone_stale[class] += gone;
@@ -501,7 +536,7 @@ impl Tier {
         let mut gone = 0.0;
         for class in 0..self.shelf.keys.len() {
             if group.is_none_or(|group| self.local || groups[class] as usize == group) {
-                gone += self.shelf.take_out(class, 1.0);
+                gone += self.take_out(class, 1.0);
                 if let Some(stale) = &mut self.stale {
                     for shelf in stale.iter_mut() {
                         shelf.take_out(class, 1.0);

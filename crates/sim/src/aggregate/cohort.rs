@@ -15,6 +15,8 @@ pub(super) enum Purpose {
     Write,
     /// In the background.
     Refresh,
+    /// In the background, of what has not expired yet.
+    Renew,
     /// To fill a cold cache.
     Warm,
 }

@@ -107,7 +107,7 @@ impl World {
             return;
         }
         let share = ended as f64 / open as f64;
-        let refreshes = launch.purpose == Some(Purpose::Refresh);
+        let refreshes = launch.refreshes();
         let last = launch.open == ended;
         let mut waiters = std::mem::take(&mut launch.waiters);
         if refreshes {
@@ -193,12 +193,22 @@ impl World {
         if launch.purpose == Some(Purpose::Write) || launch.mix.is_empty() {
             return;
         }
-        let tick = launch.tick;
+        let (tick, renews) = (launch.tick, launch.purpose == Some(Purpose::Renew));
         let mut mix = std::mem::take(&mut launch.mix);
         let mut first = std::mem::take(&mut launch.first);
         let mut blind = std::mem::take(&mut launch.blind);
         self.end_flights(index, &mix, share, ok);
-        if ok {
+        if renews {
+            let counts: Vec<f64> = first.iter().map(|count| count * share).collect();
+            if let Some(tier) = self.services[index].tiers.last_mut() {
+                if ok && tier.stores(0) > 0.5 && !tier.never_stored {
+                    self.meter.add(tier.sets, ended as f64);
+                    tier.renew(self.tick, &counts);
+                } else {
+                    tier.not_renewed(&counts);
+                }
+            }
+        } else if ok {
             let landed = Landed {
                 ended,
                 share,
@@ -208,7 +218,7 @@ impl World {
             };
             self.store_tiers(index, &landed);
         }
-        if !ok {
+        if !ok && !renews {
             self.pass_on(index, id, tick, &first, share);
         }
         let rest = 1.0 - share;
@@ -234,8 +244,9 @@ impl World {
                     tier.stores(group) * (1.0 - open)
                 })
                 .collect();
+            let local = tier.local;
             let of_class = |class: usize| {
-                let group = if tier.local { 0 } else { group_of[class] as usize };
+                let group = if local { 0 } else { group_of[class] as usize };
                 landed.share * stored[group]
             };
             if !tier.never_stored {
@@ -269,7 +280,7 @@ impl World {
                     let share = (blind * of_class(class) / keys).min(1.0);
                     if share > 0.0 {
                         let absent = tier.shelf.absent[class] - tier.shelf.pending[class];
-                        let there = tier.shelf.take_out(class, share.min(1.0 - 1e-9));
+                        let there = tier.take_out(class, share.min(1.0 - 1e-9));
                         counted[class] += there + absent.max(0.0) * share;
                     }
                 }
@@ -329,7 +340,7 @@ impl World {
                 for (class, weight) in weights.iter().enumerate() {
                     let share = count * weight / service.classes.keys[class];
                     if share > 1e-12 {
-                        gone += tier.shelf.take_out(class, share.min(1.0 - 1e-9));
+                        gone += tier.take_out(class, share.min(1.0 - 1e-9));
                     }
                 }
                 self.meter.add(tier.invalidations, gone);

@@ -1,7 +1,7 @@
 //! Who stops waiting for loads, and what becomes of these.
 
 use super::World;
-use super::cohort::{Cohort, Purpose, Who, about};
+use super::cohort::{Cohort, Who, about};
 use super::limits::Gone;
 use super::loads::{Launch, Waiter};
 
@@ -177,10 +177,7 @@ impl World {
             .launch(id)
             .map(|launch| std::mem::take(&mut launch.waiters))
             .unwrap_or_default();
-        if loads
-            .launch(id)
-            .is_some_and(|launch| launch.purpose == Some(Purpose::Refresh))
-        {
+        if loads.launch(id).is_some_and(|launch| launch.refreshes()) {
             loads.refreshes = loads.refreshes.saturating_sub(open);
         }
         self.stop_loads(index, id, open);

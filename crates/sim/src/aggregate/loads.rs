@@ -19,6 +19,8 @@ use super::{Outcome, Stage, World};
 /// The most ticks for which it is remembered what look-ups found missing.
 const PAST_MAX: usize = 2048;
 
+/// Refreshes in the background at a time, of one instance, where nothing is said; as in the guard.
+const REFRESHES_MAX: u32 = 100;
 /// How quickly the share of loads that bring something follows, from tick to tick.
 const SUCCESS_FOLLOWS: f64 = 0.2;
 
@@ -48,6 +50,11 @@ pub(super) struct Launch {
 }
 
 impl Launch {
+    /// Whether they are in the background, for what somebody has read.
+    pub(super) fn refreshes(&self) -> bool {
+        matches!(self.purpose, Some(Purpose::Refresh | Purpose::Renew))
+    }
+
     /// Loads that are at the origin or in the line before it.
     pub(super) fn out(&self) -> u64 {
         self.open.saturating_sub(self.paused)
@@ -220,7 +227,8 @@ impl Loads {
         self.wait_max = coalesce.wait_max.as_secs_f64();
         self.leases = played.lease.is_some();
         self.tracks = self.coalesces || self.leases || played.stale.is_some();
-        let refreshes = played.stale.as_ref().map_or(0, |stale| stale.refreshes_max);
+        let refreshes = played.stale.as_ref();
+        let refreshes = refreshes.map_or(REFRESHES_MAX, |stale| stale.refreshes_max);
         self.refreshes_max = f64::from(refreshes) * up;
     }
 

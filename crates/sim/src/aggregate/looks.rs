@@ -76,7 +76,7 @@ impl World {
         let service = &mut self.services[index];
         let now = self.now;
         for tier in &mut service.tiers {
-            tier.pass(tick, &service.loads.keyed.rates);
+            tier.pass(tick, &service.loads.keyed.rates, service.loads.takes);
             tier.panels.iter_mut().for_each(|panel| panel.pass(now, tick));
             for nodes in &mut tier.nodes {
                 nodes.asked += ASKED_FOLLOWS * (std::mem::take(&mut nodes.asked_now) - nodes.asked);

@@ -98,6 +98,16 @@ fn of_service(scenario: &Scenario, index: usize, service: &Service, reasons: &mu
         reasons.push(format!("`service.{name}.leak`"));
     }
     let kind = |cache: &usize| scenario.caches[*cache].kind;
+    let policies = scenario.policies(Place::Service(index));
+    if caches.iter().any(|cache| kind(cache) == CacheKind::Local) {
+        // What is due in an instance's own memory is refreshed there first.
+        if policies.early.is_some() {
+            reasons.push("`protect.early` of a service with a local cache".to_owned());
+        }
+        if policies.ttl.stagger.is_some() {
+            reasons.push("`protect.ttl.stagger` of a service with a local cache".to_owned());
+        }
+    }
     let shared = caches
         .iter()
         .filter(|cache| kind(cache) == CacheKind::Shared)
@@ -158,7 +168,7 @@ fn of_policies(policies: &Policies, whose: &str, reasons: &mut Vec<String>) {
         coalesce,
         lease,
         ttl,
-        early,
+        early: _,
         stale: _,
         deadline,
         retry: _,
@@ -199,7 +209,7 @@ fn of_policies(policies: &Policies, whose: &str, reasons: &mut Vec<String>) {
         important: _,
         regular: _,
         jitter: _,
-        stagger,
+        stagger: _,
         negative: _,
     } = ttl;
     let deadline::Settings {
@@ -209,9 +219,8 @@ fn of_policies(policies: &Policies, whose: &str, reasons: &mut Vec<String>) {
         hard: _,
         cancel: _,
     } = deadline;
-    refuse(stagger.is_some(), "ttl.stagger");
-    refuse(lease.is_some(), "lease");
-    refuse(early.is_some(), "early");
+    // A fleet of which each member loads a key many times is another thing.
+    refuse(lease.is_some() && coalesce.is_none(), "lease` without `coalesce");
     // When breakers close, each instance warms what it has seen itself.
     let automatic = warm.as_ref().is_some_and(|warm| warm.automatic);
     refuse(

@@ -60,6 +60,15 @@ impl World {
         let copies = if group_loads.leases { 1.0 } else { service.up };
         let keys = &service.classes.keys;
         let local = service.tiers.first().is_some_and(|tier| tier.local);
+        if launch.purpose == Some(Purpose::Renew) {
+            // Nothing of it is missing, and whoever launches it knows which keys these are.
+            if group_loads.tracks {
+                for (flights, count) in group_loads.flights.iter_mut().zip(&launch.mix) {
+                    *flights += count;
+                }
+            }
+            return;
+        }
         let (mut known, mut unknown) = (0, 0);
         launch.first.clear();
         launch.first.extend_from_slice(&launch.mix);

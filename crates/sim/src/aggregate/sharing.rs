@@ -26,17 +26,7 @@ impl World {
             *wanted = pairs * idle * -libm::expm1(-asked / (pairs * idle).max(1e-9));
         }
         let sum: f64 = wanted.iter().sum();
-        let mut room = loads.refreshes_max - loads.refreshes as f64;
-        let full = match service.origin {
-            Some(super::Target::Database(database)) if loads.gated => {
-                !self.databases[database].reads.has_room()
-            }
-            _ => loads.lined > 0 || loads.room < 1.0,
-        };
-        if full {
-            room = 0.0;
-        }
-        let mut count = about(sum.min(room.max(0.0)), &mut self.rng);
+        let mut count = about(sum.min(self.room_for_refreshes(index)), &mut self.rng);
         let loads = &mut self.services[index].loads;
         if let Some(panel) = &mut loads.origin_panel {
             count = panel.admit(now, tick, count);
@@ -47,6 +37,23 @@ impl World {
         loads.refreshes += count;
         let load = self.launch_aside(index, Purpose::Refresh, count, &wanted);
         self.begin_load(index, load);
+    }
+
+    /// How many more refreshes may begin.
+    pub(super) fn room_for_refreshes(&self, index: usize) -> f64 {
+        let service = &self.services[index];
+        let loads = &service.loads;
+        let full = match service.origin {
+            Some(super::Target::Database(database)) if loads.gated => {
+                !self.databases[database].reads.has_room()
+            }
+            _ => loads.lined > 0 || loads.room < 1.0,
+        };
+        if full {
+            0.0
+        } else {
+            (loads.refreshes_max - loads.refreshes as f64).max(0.0)
+        }
     }
 
     /// Launches loads that nobody waits for, for keys of the classes as in `mix`.

@@ -128,7 +128,7 @@ impl World {
             Fault::ExpireAt { instant } => {
                 let at = Time::ZERO + self.plan.scenario.run.warmup + *instant;
                 let after = at.since(self.now).as_secs_f64() / dt;
-                self.each_class(event, cache, |tier, class| tier.shelf.align(tick, class, after));
+                self.each_class(event, cache, |tier, class| tier.align(tick, class, after));
             }
             _ => return false,
         }

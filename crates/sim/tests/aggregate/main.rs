@@ -256,12 +256,12 @@ fn what_cannot_be_played_is_refused_all_of_it_by_name() {
         1_000.0,
         "ttl = \"20s\"\nrenewed_by_hits = true",
         "duration = \"30s\"",
-        "[protect]\nearly = {}\nhot = {}\n[[timeline]]\nat = \"1s\"\non = \"app\"\nfault = { leak = { after = 100 } }",
+        "[protect]\nqueue = { order = \"lifo\" }\nhot = {}\n[[timeline]]\nat = \"1s\"\non = \"app\"\nfault = { leak = { after = 100 } }",
     );
     let refusal = try_play(&text, 1).expect_err("three things stand in the way");
     for name in [
         "`cache.redis.renewed_by_hits`",
-        "`protect.early`",
+        "`protect.queue.order`",
         "`protect.hot`",
         "leak",
     ] {

@@ -176,3 +176,59 @@ fn warming_fills_a_cold_cache_at_its_pace() {
         );
     }
 }
+
+#[test]
+fn staggered_and_early_refreshes_keep_readers_from_waiting() {
+    let align = "[[timeline]]\nat = \"5s\"\non = \"redis\"\nfault = { expire_at = { instant = \"35s\" } }";
+    let refuse = "[[timeline]]\nat = \"30s\"\nfor = \"20s\"\non = \"db\"\nfault = \"refuse\"";
+    for (protect, timeline, name) in [
+        ("ttl = { stagger = \"10s\" }", "", "staggered"),
+        (
+            "ttl = { stagger = \"10s\" }",
+            align,
+            "staggered, and all end together",
+        ),
+        (
+            "ttl = { stagger = \"10s\", jitter = \"20%\" }",
+            refuse,
+            "staggered, and the origin is down",
+        ),
+        ("early = { beta = 5.0 }", "", "early"),
+        ("early = { beta = 5.0 }", refuse, "early, and the origin is down"),
+    ] {
+        let text = behind(10_000.0, 1e6, protect, timeline).replace("\"20ms\"", "\"200ms\"");
+        alike(
+            name,
+            &text,
+            &[
+                // How many are never asked for while they are due is a small part of all.
+                (Metric::CacheMisses, "redis", 0.0, 80.0, 0.1),
+                (Metric::OriginRequests, "db", 0.0, 25.0, 0.04),
+                (Metric::OriginRequests, "db", 25.0, 45.0, 0.04),
+                (Metric::OriginRequests, "db", 45.0, 80.0, 0.04),
+            ],
+        );
+    }
+}
+
+#[test]
+fn with_leases_one_instance_of_the_fleet_loads_a_key() {
+    let flush = "[[timeline]]\nat = \"20s\"\non = \"redis\"\nfault = \"flush\"";
+    for (protect, timeline, name) in [
+        ("coalesce = {}", flush, "without"),
+        ("coalesce = {}\nlease = {}", flush, "with coalescing"),
+    ] {
+        let text = behind(10_000.0, 1e6, protect, timeline).replace("\"20ms\" }\ncap", "\"400ms\" }\ncap");
+        alike(
+            name,
+            &text,
+            &[
+                (Metric::OriginRequests, "db", 0.0, 20.0, 0.03),
+                (Metric::OriginRequests, "db", 20.0, 22.0, 0.03),
+                (Metric::OriginRequests, "db", 22.0, 30.0, 0.03),
+                (Metric::OriginRequests, "db", 30.0, 60.0, 0.03),
+                (Metric::Goodput, "web", 20.0, 22.0, 0.03),
+            ],
+        );
+    }
+}
