@@ -205,6 +205,7 @@ impl Tier {
                 writes: 1.0,
                 asked: 0.0,
                 asked_now: 0.0,
+                full: 0.0,
             })
             .collect();
         let entity = ((service as u64) << 8) | tier as u64;

@@ -253,11 +253,16 @@ impl World {
                 let mean = stored.iter().sum::<f64>() / stored.len() as f64;
                 self.meter.add(tier.sets, landed.ended as f64 * mean);
             }
-            for nodes in &tier.nodes {
+            let each = landed.ended as f64 / tier.groups.count as f64;
+            for nodes in &mut tier.nodes {
                 if let Some(fault) = nodes.writes_say {
-                    let each = landed.ended as f64 / tier.groups.count as f64;
                     self.meter.add(tier.errors[fault as usize], each);
                 }
+                if nodes.full > 0.0 {
+                    let full = tier.errors[seawall_core::guard::CacheFault::TooManyClients as usize];
+                    self.meter.add(full, each * nodes.full);
+                }
+                nodes.asked_now += each;
             }
             // In the shared cache it is known which of these loads were the first for their key.
             let counts = if tier.local { landed.mix } else { landed.first };

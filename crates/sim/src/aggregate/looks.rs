@@ -57,8 +57,6 @@ impl Keyed {
     }
 }
 
-/// How quickly the mean number of look-ups in a tick follows.
-const ASKED_FOLLOWS: f64 = 0.02;
 /// Ticks between two looks at how often keys are asked for.
 const RATES_EVERY: u32 = 32;
 
@@ -78,8 +76,9 @@ impl World {
         for tier in &mut service.tiers {
             tier.pass(tick, &service.loads.keyed.rates, service.loads.takes);
             tier.panels.iter_mut().for_each(|panel| panel.pass(now, tick));
+            let clients_max = tier.written.max_clients;
             for nodes in &mut tier.nodes {
-                nodes.asked += ASKED_FOLLOWS * (std::mem::take(&mut nodes.asked_now) - nodes.asked);
+                nodes.pass(dt, clients_max);
             }
         }
         let (loads_take, succeeds) = (service.loads.takes, service.loads.succeeds);
@@ -331,7 +330,12 @@ impl World {
         }
         let passed = cohort.count;
         self.services[index].tiers[tier].nodes[group].asked_now += passed as f64;
-        let rejected = self.too_many(index, tier, group, passed, pieces);
+        let full = self.services[index].tiers[tier].nodes[group].full;
+        let rejected = if full > 0.0 {
+            draw::binomial(passed, full, &mut self.rng)
+        } else {
+            0
+        };
         let mut parts = Vec::new();
         if let [piece] = pieces {
             parts.push((*piece, passed - rejected));
@@ -374,26 +378,6 @@ impl World {
             };
             self.later(stage, part.part(missed));
         }
-    }
-
-    /// How many look-ups find that a node has too many clients: what of a Poisson number of look-ups under way is over the
-    /// bound (Erlang B).
-    fn too_many(&mut self, index: usize, tier: usize, group: usize, count: u64, pieces: &[Piece]) -> u64 {
-        let asked = &self.services[index].tiers[tier];
-        let Some(most) = asked.written.max_clients else {
-            return 0;
-        };
-        let nodes = &asked.nodes[group];
-        let took: f64 = pieces.iter().map(|piece| piece.share * piece.took).sum();
-        let offered = nodes.asked / self.dt / nodes.count * took;
-        let mut blocked = 1.0;
-        for servers in 1..=most {
-            blocked = offered * blocked / (f64::from(servers) + offered * blocked);
-            if blocked < 1e-12 {
-                return 0;
-            }
-        }
-        draw::binomial(count, blocked, &mut self.rng)
     }
 
     fn found(&mut self, index: usize, cohort: Cohort) {

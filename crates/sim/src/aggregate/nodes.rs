@@ -6,6 +6,8 @@ use seawall_core::time::Time;
 
 use super::caches::Tier;
 
+/// How quickly the mean number of calls in a tick follows.
+const ASKED_FOLLOWS: f64 = 0.02;
 /// Messages that are sent over a faulty link to see what becomes of all.
 const SAMPLE: usize = 200;
 
@@ -31,9 +33,33 @@ pub(super) struct Nodes {
     pub(super) pieces: Vec<Piece>,
     /// The share of writes that its link lets through in time.
     pub(super) writes: f64,
-    /// Look-ups in a tick: on average of late, and in this one.
+    /// Look-ups and stores in a tick: on average of late, and in this one.
     pub(super) asked: f64,
     pub(super) asked_now: f64,
+    /// The share of them that find too many clients there.
+    pub(super) full: f64,
+}
+
+impl Nodes {
+    /// Lets a tick pass: how often a node has too many clients follows from how many calls are under way (Erlang B). A
+    /// store has its client for as long as the look-ups around it.
+    pub(super) fn pass(&mut self, dt: f64, clients_max: Option<u32>) {
+        self.asked += ASKED_FOLLOWS * (std::mem::take(&mut self.asked_now) - self.asked);
+        let Some(most) = clients_max else {
+            self.full = 0.0;
+            return;
+        };
+        let took: f64 = self.pieces.iter().map(|piece| piece.share * piece.took).sum();
+        let offered = self.asked / dt / self.count * took;
+        self.full = 1.0;
+        for servers in 1..=most {
+            self.full = offered * self.full / (f64::from(servers) + offered * self.full);
+            if self.full < 1e-12 {
+                self.full = 0.0;
+                return;
+            }
+        }
+    }
 }
 
 impl Tier {
@@ -100,7 +126,7 @@ impl Tier {
         if self.local {
             1.0
         } else if well {
-            nodes.writes
+            nodes.writes * (1.0 - nodes.full)
         } else {
             0.0
         }
