@@ -165,7 +165,8 @@ impl World {
     /// Services remember what they found missing for as long as clients may come back for it.
     pub(super) fn remember_tries(&mut self) {
         for client in &self.clients {
-            let waits = 3.0 * client.timeout.min(20.0) + client.backoff;
+            // In a line that grows, tries come to their look-ups further apart than they were made.
+            let waits = 6.0 * (client.timeout.min(20.0) + client.backoff);
             let ticks = if client.retries > 0 {
                 (waits / self.dt) as usize + 64
             } else {

@@ -382,6 +382,12 @@ impl Loads {
         }
     }
 
+    /// Whether each miss of so many ticks ago was a load of its own, and would still be known.
+    pub(super) fn loads_all_missed(&self, ticks: u32) -> bool {
+        let bounded = self.limit.is_finite() || self.origin_panel.is_some();
+        !bounded && !self.coalesces && !self.leases && (ticks as usize) < self.keyed.past.len()
+    }
+
     /// Forgets launches that are over.
     pub(super) fn tidy(&mut self, tick: u32) {
         while let Some(first) = self.launches.front() {

@@ -206,7 +206,12 @@ impl World {
             && let Some(looked) = self.looked(client, tries.saturating_sub(1), before)
         {
             // The try before went on without its client: what it missed was loaded for it.
-            let missing = self.past(index, looked).map_or(1.0, |past| 1.0 - past.stored);
+            let missing = match self.past(index, looked) {
+                Some(past) => 1.0 - past.stored,
+                // Whoever was looked up in a tick in which nothing was loaded was there.
+                None if self.services[index].loads.loads_all_missed(self.tick - looked) => 0.0,
+                None => 1.0,
+            };
             odds.groups.iter_mut().for_each(|(_, miss)| *miss *= missing);
         }
         odds
