@@ -238,11 +238,9 @@ impl World {
         let nowhere = service.classes.nowhere;
         let group_of = &service.classes.group;
         for tier in &mut service.tiers {
+            let each = landed.ended as f64 / tier.groups.count as f64;
             let stored: Vec<f64> = (0..tier.groups.count)
-                .map(|group| {
-                    let open = tier.panels.get(group).map_or(0.0, |panel| panel.state(now) / 2.0);
-                    tier.stores(group) * (1.0 - open)
-                })
+                .map(|group| tier.stores(group) * tier.lets_store(now, tick, group, each))
                 .collect();
             let local = tier.local;
             let of_class = |class: usize| {
@@ -253,7 +251,6 @@ impl World {
                 let mean = stored.iter().sum::<f64>() / stored.len() as f64;
                 self.meter.add(tier.sets, landed.ended as f64 * mean);
             }
-            let each = landed.ended as f64 / tier.groups.count as f64;
             for nodes in &mut tier.nodes {
                 if let Some(fault) = nodes.writes_say {
                     self.meter.add(tier.errors[fault as usize], each);

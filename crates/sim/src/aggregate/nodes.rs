@@ -5,6 +5,8 @@ use seawall_core::link::{Delivery, Link};
 use seawall_core::time::Time;
 
 use super::caches::Tier;
+use super::cohort::about;
+use super::panel::End;
 
 /// How quickly the mean number of calls in a tick follows.
 const ASKED_FOLLOWS: f64 = 0.02;
@@ -117,6 +119,36 @@ impl Tier {
             });
         }
         fold(pieces)
+    }
+
+    /// The share of so many stores on the nodes of a group that breakers let through. They learn from them: a store takes no
+    /// time.
+    pub(super) fn lets_store(&mut self, now: Time, tick: u32, group: usize, stores: f64) -> f64 {
+        let well = self.stores(group);
+        let nodes = &self.nodes[group];
+        let faults = [nodes.says, nodes.writes_say];
+        let outage = faults.into_iter().flatten().any(CacheFault::is_outage);
+        let bad = if outage || nodes.frozen_until.is_some() {
+            1.0
+        } else {
+            1.0 - nodes.writes
+        };
+        let count = about(stores, &mut self.rng);
+        let Some(panel) = self.panels.get_mut(group) else {
+            return 1.0;
+        };
+        if count == 0 || panel.is_calm(now, well >= 1.0) {
+            return 1.0 - panel.state(now) / 2.0;
+        }
+        let end = |share: f64, ok: bool| End {
+            share,
+            ok,
+            took: 0.0,
+            tick,
+        };
+        let passed = panel.admit_known(now, count, &[end(1.0 - bad, true), end(bad, false)]);
+        panel.pass(now, tick);
+        passed as f64 / count as f64
     }
 
     /// The share of what is loaded that is stored on the nodes of a group.
