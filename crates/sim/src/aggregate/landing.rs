@@ -339,8 +339,10 @@ impl World {
             let weights = &self.clients[client].weights;
             for tier in &mut service.tiers {
                 let mut gone = 0.0;
+                // Of the instances' own memories only that of the one that writes hears of it.
+                let hears = if tier.local { 1.0 / tier.copies } else { 1.0 };
                 for (class, weight) in weights.iter().enumerate() {
-                    let share = count * weight / service.classes.keys[class];
+                    let share = count * weight / service.classes.keys[class] * hears;
                     if share > 1e-12 {
                         gone += tier.take_out(class, share.min(1.0 - 1e-9));
                     }

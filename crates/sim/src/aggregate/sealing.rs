@@ -2,6 +2,7 @@
 
 use super::World;
 use super::cohort::Purpose;
+use super::staleness::stale_share;
 
 /// Ticks after which writes take their keys out of the caches.
 const WRITTEN_EVERY: u32 = 8;
@@ -84,8 +85,15 @@ impl World {
                 // Who asks for what is being loaded joins instead.
                 let under_way = group_loads.flights[class] + group_loads.shared[class];
                 let pairs = (keys[class] * missing * copies).max(1e-9);
+                // And who is served something stale.
+                let stale = if class < service.classes.nowhere {
+                    stale_share(&service.tiers, class, sought.known, 0)
+                } else {
+                    0.0
+                };
                 weights[class]
                     * missing
+                    * (1.0 - stale)
                     * if coalesces {
                         (1.0 - under_way / pairs).max(0.0)
                     } else {

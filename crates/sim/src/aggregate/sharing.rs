@@ -8,7 +8,7 @@ use super::{Outcome, Stage, World};
 
 impl World {
     /// Begins to refresh keys in the background, unless that is under way or there is no room for it.
-    pub(super) fn refresh(&mut self, index: usize, asked: u64, mix: &[f64]) {
+    pub(super) fn refresh(&mut self, index: usize, asked: u64, mix: &[f64], sought: Sought) {
         let (now, tick) = (self.now, self.tick);
         let service = &self.services[index];
         let loads = &service.loads;
@@ -17,9 +17,10 @@ impl World {
             return;
         }
         // Each key and instance is refreshed once at a time.
+        let local = service.tiers.first().is_some_and(|tier| tier.local);
         let mut wanted = mix.to_vec();
         for (class, wanted) in wanted.iter_mut().enumerate() {
-            let missing = loads.keyed.all[class].max(1e-12);
+            let missing = loads.keyed.missing(class, sought.known, local).max(1e-12);
             let pairs = service.classes.keys[class] * missing * service.up;
             let idle = (1.0 - loads.flights[class] / pairs.max(1e-9)).max(0.0);
             let asked = *wanted / total * asked as f64 * idle;
