@@ -18,26 +18,33 @@
     reason = "`shelf` and `self`, `shared` and `shares` are what they are called"
 )]
 
+mod actions;
 mod again;
+mod approach;
 mod caches;
+mod calls;
 mod classes;
 mod clients;
 mod cohort;
 mod databases;
 mod door;
 mod envelope;
+mod holding;
 mod landing;
+mod launch;
 mod law;
 mod leaving;
 mod limits;
 mod loads;
 mod looks;
 mod nodes;
+mod odds;
 mod panel;
 mod pool;
 mod prefill;
 mod refuse;
 mod renewal;
+mod requests;
 mod sample;
 mod sealing;
 mod services;

@@ -175,6 +175,11 @@ const QUICK: &[&str] = &[
     "retry-storm",
 ];
 
+#[expect(clippy::print_stdout, reason = "it is printed for who asked for it")]
+fn show(table: &str, off: &[String]) {
+    println!("{table}\n{}", off.join("\n"));
+}
+
 fn updates() -> bool {
     std::env::var_os("UPDATE").is_some()
 }
@@ -360,8 +365,7 @@ fn the_fast_engines_agree_with_the_exact_one_and_the_table_says_how_well() {
     let (old, tail) = rest.split_once(TO).expect("the table has an end");
     let table = table(&rows);
     if only().is_some() {
-        println!("{table}\n{}", off.join("\n"));
-        return;
+        return show(&table, &off);
     }
     if updates() {
         std::fs::write(&path, format!("{head}{FROM}\n\n{table}\n{TO}{tail}"))

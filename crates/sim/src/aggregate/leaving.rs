@@ -2,8 +2,8 @@
 
 use super::World;
 use super::cohort::{Cohort, Who, about};
+use super::launch::{Launch, Waiter};
 use super::limits::Gone;
-use super::loads::{Launch, Waiter};
 
 impl World {
     /// Some who wait for loads have waited long enough.

@@ -1,20 +1,19 @@
-//! Loads on their way to the origin: who shares another's, who is let in, who waits for a place, who gives up.
+//! The loads of a service: how many are under way for which keys, and by which rules.
 
 use std::collections::VecDeque;
 
-use seawall_core::gate::Reason;
 use seawall_core::policies::Policies;
 use seawall_core::rng::{Seed, Stream};
 use seawall_core::time::{Span, Time};
 
 use super::again::Again;
-use super::cohort::{Cohort, NEVER, Purpose, Sought, Who, about};
+use super::cohort::{Cohort, Purpose, Who};
+use super::launch::Launch;
 use super::limits::{Gone, Limits};
-use super::looks::{Keyed, Past};
+use super::odds::{Keyed, Past};
 use super::panel::Panel;
 use super::services::Turnover;
 use super::warming::Warming;
-use super::{Outcome, Stage, World};
 
 /// The most ticks for which it is remembered what look-ups found missing.
 const PAST_MAX: usize = 2048;
@@ -23,53 +22,6 @@ const PAST_MAX: usize = 2048;
 const REFRESHES_MAX: u32 = 100;
 /// How quickly the share of loads that bring something follows, from tick to tick.
 const SUCCESS_FOLLOWS: f64 = 0.2;
-
-/// Loads that were begun in one tick, and who waits for them.
-#[derive(Debug, Default)]
-pub(super) struct Launch {
-    pub(super) tick: u32,
-    pub(super) purpose: Option<Purpose>,
-    pub(super) begun: u64,
-    /// Loads that have not ended.
-    pub(super) open: u64,
-    /// Those of them that have failed and wait to be tried again.
-    pub(super) paused: u64,
-    pub(super) waiters: Vec<Waiter>,
-    /// How many are for each class.
-    pub(super) mix: Vec<f64>,
-    /// Keys of each class for which one of these loads was the first.
-    pub(super) first: Vec<f64>,
-    /// Loads for keys of which nothing is known: they may be cached.
-    pub(super) blind: Vec<f64>,
-    /// Loads by client and by what is known of their keys.
-    pub(super) counts: Vec<(u8, Sought, u64)>,
-    pub(super) sealed: bool,
-    /// How many have ended in this tick, well and badly.
-    pub(super) good: u64,
-    pub(super) bad: u64,
-}
-
-impl Launch {
-    /// Whether they are in the background, for what somebody has read.
-    pub(super) fn refreshes(&self) -> bool {
-        matches!(self.purpose, Some(Purpose::Refresh | Purpose::Renew))
-    }
-
-    /// Loads that are at the origin or in the line before it.
-    pub(super) fn out(&self) -> u64 {
-        self.open.saturating_sub(self.paused)
-    }
-}
-
-/// Requests that wait for a load.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Waiter {
-    pub(super) cohort: Cohort,
-    /// Their age when they have waited long enough.
-    pub(super) until: f64,
-    /// Their age from which something stale is better than waiting.
-    pub(super) soft: f64,
-}
 
 /// The loads of a service.
 #[expect(
@@ -400,243 +352,5 @@ impl Loads {
             }
             self.base += 1;
         }
-    }
-}
-
-/// What is wanted of the origin.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Wanted {
-    pub(super) purpose: Purpose,
-    pub(super) sought: Sought,
-}
-
-impl World {
-    /// Requests need the origin.
-    pub(super) fn load(&mut self, index: usize, mut cohort: Cohort, purpose: Purpose, sought: Sought) {
-        let wanted = Wanted { purpose, sought };
-        if purpose == Purpose::Read {
-            cohort = self.serve_stale_first(index, cohort, sought);
-            cohort = self.join(index, cohort, wanted);
-        }
-        if cohort.count == 0 {
-            return;
-        }
-        let (now, tick) = (self.now, self.tick);
-        let loads = &mut self.services[index].loads;
-        if let Some(panel) = &mut loads.origin_panel {
-            let passed = panel.admit(now, tick, cohort.count);
-            let open = cohort.split(cohort.count - passed);
-            self.shed_load(index, open, Reason::OriginOpen);
-        }
-        if cohort.count == 0 {
-            return;
-        }
-        // Writes pass the line, and so do refreshes, which stand in none.
-        let loads = &mut self.services[index].loads;
-        let (begins, waits) = loads.places_for(cohort.count, purpose != Purpose::Write);
-        let beginning = cohort.split(begins);
-        let waiting = cohort.split(waits);
-        self.shed_load(index, cohort, Reason::OriginLimit);
-        if beginning.count > 0 {
-            let load = self.attach(index, beginning, wanted);
-            self.begin_load(index, load);
-        }
-        if waiting.count > 0 {
-            let load = self.attach(index, waiting, wanted);
-            self.services[index].loads.line_up(load);
-        }
-    }
-
-    /// Requests wait for loads of their own from now on; gives back these loads.
-    pub(super) fn attach(&mut self, index: usize, cohort: Cohort, wanted: Wanted) -> Cohort {
-        let tick = self.tick;
-        let loads = &mut self.services[index].loads;
-        let id = loads.current(tick, wanted.purpose);
-        let (hard, total) = (loads.hard, loads.total);
-        let fresh = loads.launch(id).is_some_and(|launch| launch.begun == 0);
-        if let Some(launch) = loads.launch(id) {
-            launch.begun += cohort.count;
-            launch.open += cohort.count;
-            let client = match cohort.who {
-                Who::Client { client, seen, .. } if seen == NEVER => Some(client),
-                _ => None,
-            };
-            if let Some(client) = client {
-                let mut counts = launch.counts.iter_mut();
-                match counts.find(|count| (count.0, count.1) == (client, wanted.sought)) {
-                    Some(known) => known.2 += cohort.count,
-                    None => launch.counts.push((client, wanted.sought, cohort.count)),
-                }
-            }
-        }
-        if let Who::Client { seen, .. } = cohort.who
-            && seen != NEVER
-        {
-            self.mix_again(index, id, seen, cohort.count);
-        }
-        let load = Cohort {
-            who: Who::Load {
-                service: index as u8,
-                purpose: wanted.purpose,
-                launch: id,
-                attempt: 0,
-            },
-            count: cohort.count,
-            born: tick,
-            first: 0,
-            read: wanted.purpose != Purpose::Write,
-            age: 0.0,
-            since: 0.0,
-            lag: 0.0,
-        };
-        if fresh && hard.is_finite() {
-            let stage = Stage::Hard { service: index as u8 };
-            self.later(stage, Cohort { age: hard, ..load });
-        }
-        let until = cohort.since + total;
-        self.wait(index, id, cohort, until, wanted.sought.known);
-        load
-    }
-
-    /// Requests wait for the loads of a launch.
-    pub(super) fn wait(&mut self, index: usize, id: u32, mut cohort: Cohort, until: f64, known: bool) {
-        if let Who::Client { seen, .. } = &mut cohort.who {
-            *seen = if known { self.tick } else { NEVER };
-        }
-        if known {
-            self.note_missed(&cohort, true);
-        }
-        if until.is_finite() {
-            let load = Cohort {
-                who: Who::Load {
-                    service: index as u8,
-                    purpose: Purpose::Read,
-                    launch: id,
-                    attempt: 0,
-                },
-                age: until,
-                ..cohort
-            };
-            self.later(Stage::Waited { service: index as u8 }, load);
-        }
-        let soft = cohort.age + self.services[index].loads.soft;
-        if soft.is_finite() && known {
-            let load = Cohort {
-                who: Who::Load {
-                    service: index as u8,
-                    purpose: Purpose::Read,
-                    launch: id,
-                    attempt: 0,
-                },
-                age: soft,
-                ..cohort
-            };
-            self.later(Stage::Softly { service: index as u8 }, load);
-        }
-        let waiters = self.services[index]
-            .loads
-            .launch(id)
-            .map(|launch| &mut launch.waiters);
-        if let Some(waiters) = waiters {
-            let like = waiters
-                .last_mut()
-                .filter(|last| last.until.total_cmp(&until).is_eq() || (last.until - until).abs() < 1e-3);
-            if !like.is_some_and(|last| last.cohort.join(&cohort)) {
-                waiters.push(Waiter { cohort, until, soft });
-            }
-        }
-    }
-
-    /// Loads have a place at the origin.
-    pub(super) fn begin_load(&mut self, index: usize, mut load: Cohort) {
-        let service = &mut self.services[index];
-        let loads = &mut service.loads;
-        loads.inside += load.count;
-        loads.room -= load.count as f64;
-        if load.read && !loads.gated && load.is_first_attempt() {
-            loads.begun += load.count as f64;
-        }
-        load.since = load.age;
-        if !loads.gated || !load.read {
-            loads.go_inside(&load);
-        }
-        self.pay_for_retries(index, &load);
-        let service = &mut self.services[index];
-        let spares = matches!(
-            service.fallback,
-            Some((_, seawall_scenario::FallbackWhen::CacheDown))
-        );
-        let caches_fail = service.tiers.iter().any(|tier| !tier.local && tier.up() < 0.5);
-        let target = match service.fallback {
-            Some((target, _)) if spares && caches_fail && load.read => Some(target),
-            _ => service.origin,
-        };
-        match target {
-            Some(target) => self.send(target, load),
-            None => self.landed(load, true, false),
-        }
-    }
-
-    pub(super) fn shed_load(&mut self, index: usize, cohort: Cohort, reason: Reason) {
-        if cohort.count > 0 {
-            self.failed(index, cohort, Some(reason));
-        }
-    }
-
-    /// Requests get no answer from the origin: a stale one where that is allowed, or none.
-    pub(super) fn failed(&mut self, index: usize, cohort: Cohort, shed: Option<Reason>) {
-        let cohort = self.serve_stale_on_error(index, cohort);
-        if cohort.count == 0 {
-            return;
-        }
-        let outcome = match shed {
-            Some(reason) => {
-                self.services[index]
-                    .door
-                    .shed(&mut self.meter, reason, cohort.count);
-                Outcome::Shed
-            }
-            None => Outcome::Error,
-        };
-        self.answer(index, cohort, outcome);
-    }
-
-    /// Loads in line begin as far as there is room, and are given up when they have waited too long.
-    pub(super) fn promote(&mut self, index: usize) {
-        while let Some(first) = self.services[index].loads.line.front().copied() {
-            let patience = self.services[index].loads.patience;
-            let age = self.age(&first);
-            let loads = &mut self.services[index].loads;
-            if age - first.since >= patience {
-                loads.line.pop_front();
-                loads.lined -= first.count;
-                let late = Cohort {
-                    age: first.since + patience,
-                    ..first
-                };
-                self.end_loads(index, late, false, Some(Reason::OriginTimeout));
-                continue;
-            }
-            let begins = (loads.room.max(0.0) as u64).min(first.count);
-            if begins == 0 {
-                break;
-            }
-            loads.lined -= begins;
-            if begins == first.count {
-                loads.line.pop_front();
-            } else if let Some(front) = loads.line.front_mut() {
-                front.count -= begins;
-            }
-            let load = Cohort {
-                age,
-                ..first.part(begins)
-            };
-            self.begin_load(index, load);
-        }
-    }
-
-    /// A number of waiters that is a share of so many, on average.
-    pub(super) fn share_of(&mut self, count: u64, share: f64) -> u64 {
-        about(count as f64 * share.clamp(0.0, 1.0), &mut self.rng).min(count)
     }
 }

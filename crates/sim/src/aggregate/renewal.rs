@@ -251,7 +251,9 @@ impl World {
         }
         loads.refreshes += count;
         let share = count as f64 / wanted;
-        keys.iter_mut().for_each(|keys| *keys *= share);
+        for keys in &mut keys {
+            *keys *= share;
+        }
         if let Some(due) = self.services[index]
             .tiers
             .last_mut()

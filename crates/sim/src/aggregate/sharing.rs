@@ -2,8 +2,9 @@
 
 use seawall_core::draw;
 
+use super::approach::Wanted;
 use super::cohort::{Cohort, Purpose, Sought, Who, about};
-use super::loads::{Launch, Wanted};
+use super::launch::Launch;
 use super::{Outcome, Stage, World};
 
 impl World {

@@ -28,7 +28,6 @@ fn alike(what: &str, text: &str, compared: &[Compared<'_>]) {
             "{what}, {} of {of} from {from} to {to} s: exact {truth:.1}, aggregate {seen:.1}",
             metric.name()
         );
-        println!("{line}");
         if (seen - truth).abs() > tolerance * truth + chance {
             off.push(line);
         }
