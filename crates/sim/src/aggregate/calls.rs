@@ -151,7 +151,8 @@ impl World {
         if outcome == Outcome::Error && u32::from(tries) < client.retries {
             self.meter.add(client.retried, count as f64);
             let wait = client.backoff;
-            return self.retry(cohort.part(count), seen, age + wait);
+            // Who hears of an error before it knows what was missing has not been looked up.
+            return self.retry(cohort.part(count), seen, NEVER, age + wait);
         }
         let ending = match outcome {
             Outcome::Fresh => Ending::Fresh,
@@ -174,13 +175,13 @@ impl World {
     }
 
     /// Calls are made again when they are this old.
-    fn retry(&mut self, mut cohort: Cohort, seen: u32, age: f64) {
+    fn retry(&mut self, mut cohort: Cohort, seen: u32, before: u32, age: f64) {
         if let Who::Client { client, tries, .. } = cohort.who {
             cohort.who = Who::Client {
                 client,
                 tries: tries + 1,
                 seen,
-                before: if seen == NEVER { cohort.born } else { NEVER },
+                before,
             };
             cohort.age = age;
             let due = self.tick_of(&cohort, age).max(self.tick + 1);
@@ -234,13 +235,18 @@ impl World {
                 self.meter.add(retried, late.open as f64);
                 let writes = late.writes.min(late.open);
                 let missed = late.missed.min(late.open - writes);
-                self.retry(cohort.part(missed), late.launched, timeout + backoff);
-                self.retry(cohort.part(late.open - writes - missed), NEVER, timeout + backoff);
+                self.retry(cohort.part(missed), late.launched, NEVER, timeout + backoff);
+                self.retry(
+                    cohort.part(late.open - writes - missed),
+                    NEVER,
+                    born,
+                    timeout + backoff,
+                );
                 let writing = Cohort {
                     read: false,
                     ..cohort.part(writes)
                 };
-                self.retry(writing, NEVER, timeout + backoff);
+                self.retry(writing, NEVER, NEVER, timeout + backoff);
             } else {
                 self.end(index, Ending::Timeout, late.open, born, late.first, timeout);
             }

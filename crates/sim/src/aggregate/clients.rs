@@ -1,11 +1,11 @@
 //! Clients and gateways: arrivals, the door, and how calls end.
 
-use seawall_core::arrivals::{Arrivals, Change, Spacing};
+use seawall_core::arrivals::{Arrivals, Spacing};
 use seawall_core::policies::Policies;
 use seawall_core::record::{Ending, Metric};
 use seawall_core::rng::{Seed, Stream};
 use seawall_core::shed::Priority;
-use seawall_core::time::{Span, Time};
+use seawall_core::time::Span;
 use seawall_scenario::{Arrival, Keys, Place};
 
 use super::classes::Weights;
@@ -81,16 +81,7 @@ impl Client {
         let Place::Service(service) = service else {
             unreachable!("a document is only read when clients reach a service")
         };
-        let warmup = Time::ZERO + plan.scenario.run.warmup;
-        let changes: Vec<Change> = client
-            .schedule
-            .iter()
-            .map(|step| Change {
-                at: warmup + step.at,
-                rate: step.rate,
-                over: step.over,
-            })
-            .collect();
+        let changes = plan.changes(client);
         let timeout = client.timeout.map_or(f64::INFINITY, Span::as_secs_f64);
         let kept = if timeout.is_finite() {
             (timeout / dt) as usize + 3
