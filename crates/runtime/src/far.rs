@@ -88,6 +88,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
         limit: Span,
     ) -> Look<K, V> {
         let limit = timeout(limit).unwrap_or(PATIENCE);
+        let until = tokio::time::Instant::now() + limit;
         let store = &**self.store(tier);
         let bytes = match within(limit, "get", store, store.get(node, address, limit)).await {
             Ok(Some(bytes)) => bytes,
@@ -100,12 +101,20 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
         match self.open(key, address, &bytes) {
             Ok(found) if self.tags.purged(&found.body.tags, found.entry.stored) => Look::Missing,
             Ok(found) => Look::Found(found),
-            Err(damage) => self.damaged(tier, node, address, damage),
+            Err(damage) => self.damaged(tier, node, address, damage, until).await,
         }
     }
 
-    /// What is no answer is a miss, counted and told.
-    fn damaged(&self, tier: u8, node: u16, address: &Arc<Address>, damage: Damage) -> Look<K, V> {
+    /// What is no answer is a miss, counted and told. What is damaged is taken out before the look-up ends: later, it
+    /// could be the right value that goes, which a load has put in its place meanwhile.
+    async fn damaged(
+        &self,
+        tier: u8,
+        node: u16,
+        address: &Arc<Address>,
+        damage: Damage,
+        until: tokio::time::Instant,
+    ) -> Look<K, V> {
         self.meters.damaged(damage);
         if self.meters.may_log(self.clock.now()) {
             let (store, key) = (self.store(tier).name(), &*address.text);
@@ -121,12 +130,18 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
         }
         self.meters.fault(tier, CacheFault::Corrupt);
         // Its version is not to be trusted, and must not keep a right value out.
-        self.spawn_work(FarWork::Delete(Delete {
+        let delete = Delete {
             tier,
             node,
             address: Arc::clone(address),
             version: u64::MAX,
-        }));
+        };
+        if !matches!(
+            tokio::time::timeout_at(until, self.take_out(&delete)).await,
+            Ok(Ok(()))
+        ) {
+            self.redo(delete);
+        }
         Look::Corrupt(Entry {
             stored: Time::ZERO,
             fresh_until: Time::ZERO,

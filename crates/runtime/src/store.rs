@@ -55,8 +55,9 @@ pub trait Store: Debug + Send + Sync + 'static {
         timeout: Duration,
     ) -> Boxed<'a, Result<Option<Bytes>, CacheFault>>;
 
-    /// Puts these bytes under this name, unless what is there is an envelope of a higher version
-    /// ([`crate::envelope::VERSION_AT`]). What is there and is no envelope is overwritten.
+    /// Puts these bytes under this name, unless what is there is an envelope of the same key
+    /// ([`DIGEST_AT`](crate::envelope::DIGEST_AT)) and of a higher version
+    /// ([`VERSION_AT`](crate::envelope::VERSION_AT)). Whatever else is there is overwritten.
     fn put<'a>(
         &'a self,
         node: u16,
