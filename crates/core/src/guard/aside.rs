@@ -5,6 +5,7 @@ use crate::coalesce::LoadId;
 use crate::rng::Stream;
 use crate::time::{Span, Time};
 use crate::ttl::Class;
+use crate::warm;
 
 use super::load::{Landing, Purpose, Room};
 use super::step::{Entry, Life, LoadStep};
@@ -113,6 +114,15 @@ impl Guard {
     pub fn observe(&mut self, now: Time, key: u64) {
         if let Some(sketch) = &mut self.sketch {
             sketch.record(now, key);
+        }
+    }
+
+    /// The fewest keys that brought the share of the reads that the warming policy asks for, over its window, hottest
+    /// first; none where popularity is not counted.
+    pub fn popular(&self) -> Vec<u64> {
+        match (&self.policies.warm, &self.sketch) {
+            (Some(settings), Some(sketch)) => warm::by_popularity(&sketch.top(), settings.threshold),
+            _ => Vec::new(),
         }
     }
 
