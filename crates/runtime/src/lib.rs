@@ -74,10 +74,12 @@ mod meters;
 mod observed;
 mod options;
 mod slots;
+mod snapshot;
 mod stats;
 mod store;
 mod tags;
 mod timer;
+mod warming;
 mod weight;
 mod write;
 
@@ -92,6 +94,7 @@ pub use health::{Health, PartHealth, Status};
 pub use key::{Address, Key};
 pub use options::Options;
 pub use origin::{LoadError, Loaded, Origin};
+pub use snapshot::SnapshotError;
 pub use stats::{MetricsPage, Stats, TierStats};
 pub use store::{Boxed, Sealed, Store};
 

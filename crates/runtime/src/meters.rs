@@ -88,6 +88,10 @@ pub(crate) struct Meters {
     pub(crate) dropped: AtomicU64,
     /// Invalidations that a tier will never be told of.
     pub(crate) forgotten: AtomicU64,
+    /// Snapshots of the hot keys: written, not written, and found damaged.
+    pub(crate) snapshots: AtomicU64,
+    pub(crate) snapshots_failed: AtomicU64,
+    pub(crate) snapshots_damaged: AtomicU64,
     /// Failed calls to tiers, by tier and fault.
     pub(crate) faults: [[AtomicU64; CacheFault::ALL.len()]; TIERS_MAX],
     log_at: AtomicU64,

@@ -39,6 +39,12 @@ pub struct Stats {
     pub warmed: u64,
     /// Where warming stands, from 0 to 1; `None` when it is not under way.
     pub warming: Option<f64>,
+    /// Snapshots of the hot keys that were written.
+    pub snapshots: u64,
+    /// Snapshots that could not be written or read.
+    pub snapshots_failed: u64,
+    /// Snapshots that were found and were not whole.
+    pub snapshots_damaged: u64,
     /// Entries of stores that were damaged, and so no answer.
     pub corrupt: u64,
     /// Entries of stores that were not ours, or of another version or key.
@@ -128,6 +134,9 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Cache<K, V> {
             loads_given_up: counters.loads_given_up,
             warmed: counters.warmed,
             warming: core.guard.warming(),
+            snapshots: read(&meters.snapshots),
+            snapshots_failed: read(&meters.snapshots_failed),
+            snapshots_damaged: read(&meters.snapshots_damaged),
             corrupt: read(&meters.corrupt),
             foreign: read(&meters.foreign),
             dropped: read(&meters.dropped),

@@ -7,3 +7,4 @@ mod fleet;
 mod loads;
 mod support;
 mod tiers;
+mod warming;
