@@ -317,16 +317,14 @@ impl<'a, K: Key, V: Clone + Send + Sync + 'static> Ticket<'a, K, V> {
                 Ok(answer(now, &found, source, kind, version))
             }
             Outcome::Absent => Err(Error::NotFound),
-            Outcome::Shed(Reason::OriginOpen) => {
-                let left = self.engine.core().guard.origin_opens_in(now);
-                Err(Error::Open {
-                    retry_after: Duration::from(left).max(Duration::from_millis(1)),
+            Outcome::Shed(reason) => {
+                let after = self.engine.core().guard.retry_after(now, reason);
+                let after = after.map(Duration::from);
+                Err(match (reason, after) {
+                    (Reason::OriginOpen, Some(retry_after)) => Error::Open { retry_after },
+                    (reason, retry_after) => Error::Shed { reason, retry_after },
                 })
             }
-            Outcome::Shed(reason) => Err(Error::Shed {
-                reason,
-                retry_after: None,
-            }),
             Outcome::TimedOut => Err(Error::TimedOut),
             Outcome::Failed | Outcome::Written { .. } => {
                 match self.flight.as_ref().and_then(|flight| flight.landed()) {

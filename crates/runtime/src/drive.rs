@@ -173,6 +173,9 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
         };
         let took = self.clock.now().since(began);
         self.meters.origin_ends(took, result.is_ok());
+        if result.is_ok() && !self.core().guard.is_wanted(flight.id) {
+            self.meters.origin_wasted();
+        }
         match result {
             Ok(brought) => self.fetched(flight, began, took, brought),
             Err(error) => {

@@ -78,6 +78,8 @@ pub(crate) struct Meters {
     pub(crate) invalidations: AtomicU64,
     pub(crate) origin_requests: AtomicU64,
     pub(crate) origin_errors: AtomicU64,
+    /// Calls to the origin that were answered when nobody wanted the answer any more.
+    pub(crate) origin_wasted: AtomicU64,
     pub(crate) origin_durations: Durations,
     /// Entries in stores that were no answer: changed, and not ours.
     pub(crate) corrupt: AtomicU64,
@@ -94,6 +96,8 @@ pub(crate) struct Meters {
     pub(crate) snapshots_damaged: AtomicU64,
     /// Failed calls to tiers, by tier and fault.
     pub(crate) faults: [[AtomicU64; CacheFault::ALL.len()]; TIERS_MAX],
+    /// What calls to tiers took, failed ones included.
+    pub(crate) tier_durations: [Durations; TIERS_MAX],
     log_at: AtomicU64,
 }
 
@@ -141,6 +145,14 @@ impl Meters {
 
     pub(crate) fn origin_begins(&self) {
         self.origin_requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn tier_took(&self, tier: u8, took: Span) {
+        self.tier_durations[tier as usize].add(took);
+    }
+
+    pub(crate) fn origin_wasted(&self) {
+        self.origin_wasted.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn origin_ends(&self, took: Span, well: bool) {

@@ -23,6 +23,8 @@ pub struct Stats {
     pub origin_requests: u64,
     /// Calls to the origin that failed.
     pub origin_errors: u64,
+    /// Calls to the origin that were answered when nobody wanted the answer any more.
+    pub origin_wasted: u64,
     /// Misses that shared another's load.
     pub coalesced: u64,
     /// Answers served past their freshness.
@@ -80,6 +82,8 @@ pub struct TierStats {
     pub sets: u64,
     /// Entries held, where that is known.
     pub entries: Option<u64>,
+    /// Entries pushed out to make room, where that is known.
+    pub evictions: Option<u64>,
 }
 
 fn read(counter: &AtomicU64) -> u64 {
@@ -88,14 +92,15 @@ fn read(counter: &AtomicU64) -> u64 {
 
 impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
     fn tier_stats(&self, counters: &Counters) -> Vec<TierStats> {
-        let memory = self
-            .memory
-            .as_ref()
-            .map(|memory| ("memory", Some(memory.len() as u64)));
-        let far = self.far.iter().map(|store| (store.name(), None));
+        let memory = self.memory.as_ref().map(|memory| {
+            let (entries, evictions) = (memory.len() as u64, memory.evictions());
+            ("memory", Some(entries), Some(evictions))
+        });
+        let far = self.far.iter();
+        let far = far.map(|store| (store.name(), store.entries(), store.evictions()));
         let named = memory.into_iter().chain(far).enumerate();
         named
-            .map(|(tier, (name, entries))| {
+            .map(|(tier, (name, entries, evictions))| {
                 let alone = if tier == 0 && self.memory.is_some() {
                     self.meters.fast_hits.sum()
                 } else {
@@ -108,6 +113,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
                     errors: self.meters.faults[tier].iter().map(read).sum(),
                     sets: read(&self.meters.sets[tier]),
                     entries,
+                    evictions,
                 }
             })
             .collect()
@@ -126,6 +132,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Cache<K, V> {
             loads: counters.loads,
             origin_requests: read(&meters.origin_requests),
             origin_errors: read(&meters.origin_errors),
+            origin_wasted: read(&meters.origin_wasted),
             coalesced: counters.coalesced,
             stale_served: counters.stale_served,
             shed: counters.shed.iter().sum(),
@@ -151,6 +158,8 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Cache<K, V> {
 
     /// Writes all metrics as Prometheus text: the names of the simulator's record, with the cache's name as the label
     /// `component`. The number of series is fixed by how many tiers there are.
+    ///
+    /// One family more than the record has: `cache_duration_seconds{tier}`, what calls to tiers beyond memory took.
     pub fn write_metrics(&self, page: &mut MetricsPage) {
         let engine = &*self.engine;
         let (meters, name) = (&engine.meters, &*engine.name);
@@ -177,6 +186,12 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Cache<K, V> {
             page.add(Metric::CacheSets, name, &label, tier.sets as f64);
             if let Some(entries) = tier.entries {
                 page.add(Metric::CacheEntries, name, &label, entries as f64);
+            }
+            if let Some(evictions) = tier.evictions {
+                page.add(Metric::CacheEvictions, name, &label, evictions as f64);
+            }
+            if place >= tiers.len() - engine.far.len() {
+                page.add_tier_durations(name, &tier.name, &meters.tier_durations[place]);
             }
             for fault in CacheFault::ALL {
                 let count = read(&meters.faults[place][fault as usize]);
@@ -209,6 +224,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Cache<K, V> {
             (Metric::Warmed, counters.warmed),
             (Metric::OriginRequests, read(&meters.origin_requests)),
             (Metric::OriginErrors, read(&meters.origin_errors)),
+            (Metric::OriginWasted, read(&meters.origin_wasted)),
             (Metric::BreakerTransitions, transitions),
         ] {
             page.add(metric, name, &[], count as f64);
@@ -237,7 +253,12 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Cache<K, V> {
 pub struct MetricsPage {
     /// By family, in the order of the record.
     families: std::collections::BTreeMap<Metric, String>,
+    /// Samples of [`TIER_DURATION`], which the record does not have.
+    tier_durations: String,
 }
+
+/// What calls to tiers took.
+const TIER_DURATION: &str = "cache_duration_seconds";
 
 impl MetricsPage {
     /// Adds one sample. Label names are fixed words; values are escaped.
@@ -247,36 +268,18 @@ impl MetricsPage {
 
     fn sample(&mut self, metric: Metric, suffix: &str, component: &str, labels: &[(&str, &str)], value: f64) {
         let text = self.families.entry(metric).or_default();
-        let name = metric.name();
-        // Writing to a string does not fail.
-        let _ = write!(text, "{name}{suffix}{{component=\"{}\"", escaped(component));
-        for (label, content) in labels {
-            let _ = write!(text, ",{label}=\"{}\"", escaped(content));
-        }
-        let _ = match value {
-            value if value == f64::INFINITY => writeln!(text, "}} +Inf"),
-            value => writeln!(text, "}} {value}"),
-        };
+        sample(text, metric.name(), suffix, component, labels, value);
     }
 
     /// Adds a histogram. `instant` observations took next to no time.
     fn add_durations(&mut self, metric: Metric, component: &str, durations: &Durations, instant: u64) {
-        let mut sum = instant;
-        for (bound, bucket) in BOUNDS_S.iter().zip(&durations.buckets) {
-            sum += read(bucket);
-            let bound = bound.to_string();
-            self.sample(metric, "_bucket", component, &[("le", &bound)], sum as f64);
-        }
-        sum += read(&durations.buckets[BOUNDS_S.len()]);
-        self.sample(metric, "_bucket", component, &[("le", "+Inf")], sum as f64);
-        self.sample(
-            metric,
-            "_sum",
-            component,
-            &[],
-            read(&durations.sum_ns) as f64 / 1e9,
-        );
-        self.sample(metric, "_count", component, &[], sum as f64);
+        let text = self.families.entry(metric).or_default();
+        histogram(text, metric.name(), component, &[], durations, instant);
+    }
+
+    fn add_tier_durations(&mut self, component: &str, tier: &str, durations: &Durations) {
+        let text = &mut self.tier_durations;
+        histogram(text, TIER_DURATION, component, &[("tier", tier)], durations, 0);
     }
 
     /// The page.
@@ -296,8 +299,51 @@ impl MetricsPage {
                 metric.help()
             );
         }
+        if !self.tier_durations.is_empty() {
+            let _ = write!(
+                page,
+                "# HELP {TIER_DURATION} Time that a call to a tier took, failed calls included.\n# TYPE {TIER_DURATION} \
+                 histogram\n{}",
+                self.tier_durations
+            );
+        }
         page
     }
+}
+
+fn sample(text: &mut String, name: &str, suffix: &str, component: &str, labels: &[(&str, &str)], value: f64) {
+    // Writing to a string does not fail.
+    let _ = write!(text, "{name}{suffix}{{component=\"{}\"", escaped(component));
+    for (label, content) in labels {
+        let _ = write!(text, ",{label}=\"{}\"", escaped(content));
+    }
+    let _ = match value {
+        value if value == f64::INFINITY => writeln!(text, "}} +Inf"),
+        value => writeln!(text, "}} {value}"),
+    };
+}
+
+fn histogram(
+    text: &mut String,
+    name: &str,
+    component: &str,
+    labels: &[(&str, &str)],
+    durations: &Durations,
+    instant: u64,
+) {
+    let mut sum = instant;
+    let mut bucket = |text: &mut String, bound: &str, count: u64| {
+        sum += count;
+        let labels: Vec<_> = labels.iter().copied().chain([("le", bound)]).collect();
+        sample(text, name, "_bucket", component, &labels, sum as f64);
+    };
+    for (bound, count) in BOUNDS_S.iter().zip(&durations.buckets) {
+        bucket(text, &bound.to_string(), read(count));
+    }
+    bucket(text, "+Inf", read(&durations.buckets[BOUNDS_S.len()]));
+    let seconds = read(&durations.sum_ns) as f64 / 1e9;
+    sample(text, name, "_sum", component, labels, seconds);
+    sample(text, name, "_count", component, labels, sum as f64);
 }
 
 fn escaped(text: &str) -> String {

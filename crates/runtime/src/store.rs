@@ -47,6 +47,16 @@ pub trait Store: Debug + Send + Sync + 'static {
         true
     }
 
+    /// How many entries it has pushed out to make room since it was opened, where it knows.
+    fn evictions(&self) -> Option<u64> {
+        None
+    }
+
+    /// How many entries it holds, where it knows without asking anybody.
+    fn entries(&self) -> Option<u64> {
+        None
+    }
+
     /// The bytes under this name.
     fn get<'a>(
         &'a self,
