@@ -361,9 +361,10 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Drop for Ticket<'_, K, V> {
 
 /// When the caller stops waiting.
 pub(crate) fn deadline(began: Time, options: &Options) -> Time {
-    options
-        .deadline
-        .map_or(Time::NEVER, |deadline| began + Span::from(deadline))
+    let own = options.deadline;
+    #[cfg(feature = "tower")]
+    let own = own.into_iter().chain(crate::layers::time_left()).min();
+    own.map_or(Time::NEVER, |deadline| began + Span::from(deadline))
 }
 
 /// What a value that was found is as an answer.

@@ -46,9 +46,11 @@
 //! backplane is [`Backplane`].
 //!
 //! It is not the door of a service: the queue, the rate limit and the shedding by priority stand before it, in the
-//! gateway.
+//! gateway, or as layers for `tower` (module `layers`, with the feature `tower`).
 
 pub mod envelope;
+#[cfg(feature = "tower")]
+pub mod layers;
 pub mod origin;
 #[cfg(any(feature = "postgres", feature = "sqlite", feature = "http"))]
 pub mod origins;
