@@ -208,7 +208,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Cache<K, V> {
         drop(core);
         let step = engine.load_step(&flight, LoadReply::Launched);
         if step != LoadStep::Done {
-            engine.spawn_load(&flight, Some(step));
+            engine.spawn_load(&flight, Some(step), true);
         }
         engine.publish(Invalidation::Key { hash, version });
     }

@@ -20,6 +20,7 @@ use crate::flight::{Errand, Flight, Found};
 use crate::key::Key;
 use crate::options::Options;
 use crate::origin::{LoadError, Loader};
+use tracing::Instrument as _;
 
 /// A key that meets others with its hash is tried under so many.
 const SALTS: u32 = 8;
@@ -50,6 +51,23 @@ pub(crate) enum Turn {
 impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
     /// Reads through the guard.
     pub(crate) async fn read(
+        &self,
+        key: &K,
+        options: &Options,
+        loader: Option<Loader<V>>,
+    ) -> Result<Answer<V>, Error> {
+        let span = tracing::debug_span!("read", cache = &*self.name, outcome = tracing::field::Empty);
+        let result = self
+            .read_through(key, options, loader)
+            .instrument(span.clone())
+            .await;
+        if !span.is_disabled() {
+            span.record("outcome", outcome_name(&result));
+        }
+        result
+    }
+
+    async fn read_through(
         &self,
         key: &K,
         options: &Options,
@@ -356,6 +374,23 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Drop for Ticket<'_, K, V> {
         let after = self.engine.settle(&mut core, now, &context);
         drop(core);
         self.engine.perform(after);
+    }
+}
+
+/// How a read ended, in a word for its span.
+fn outcome_name<V>(result: &Result<Answer<V>, Error>) -> &'static str {
+    match result {
+        Ok(answer) if answer.freshness == Freshness::Stale => "stale",
+        Ok(answer) => match answer.source {
+            Source::Memory => "memory",
+            Source::Tier(_) => "tier",
+            Source::Origin => "loaded",
+            Source::Shared => "shared",
+        },
+        Err(Error::NotFound) => "missing",
+        Err(Error::Shed { .. } | Error::Open { .. }) => "shed",
+        Err(Error::TimedOut) => "timeout",
+        Err(_) => "error",
     }
 }
 

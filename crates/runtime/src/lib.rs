@@ -75,6 +75,8 @@ mod memory;
 mod meters;
 mod observed;
 mod options;
+#[cfg(feature = "otel")]
+mod otel;
 mod slots;
 mod snapshot;
 mod stats;

@@ -98,6 +98,9 @@ pub(crate) struct Meters {
     pub(crate) faults: [[AtomicU64; CacheFault::ALL.len()]; TIERS_MAX],
     /// What calls to tiers took, failed ones included.
     pub(crate) tier_durations: [Durations; TIERS_MAX],
+    /// Where durations are told besides, one by one.
+    #[cfg(feature = "otel")]
+    pub(crate) hooks: std::sync::OnceLock<crate::otel::Hooks>,
     log_at: AtomicU64,
 }
 
@@ -112,6 +115,8 @@ impl Meters {
         };
         self.endings[ending as usize].fetch_add(1, Ordering::Relaxed);
         self.durations.add(took);
+        #[cfg(feature = "otel")]
+        self.hooks.get().inspect(|hooks| hooks.request(took));
     }
 
     pub(crate) fn set(&self, tier: u8) {
@@ -149,6 +154,8 @@ impl Meters {
 
     pub(crate) fn tier_took(&self, tier: u8, took: Span) {
         self.tier_durations[tier as usize].add(took);
+        #[cfg(feature = "otel")]
+        self.hooks.get().inspect(|hooks| hooks.tier(tier, took));
     }
 
     pub(crate) fn origin_wasted(&self) {
@@ -158,6 +165,8 @@ impl Meters {
     pub(crate) fn origin_ends(&self, took: Span, well: bool) {
         self.origin_errors.fetch_add(u64::from(!well), Ordering::Relaxed);
         self.origin_durations.add(took);
+        #[cfg(feature = "otel")]
+        self.hooks.get().inspect(|hooks| hooks.origin(took));
     }
 
     /// Whether a warning may be logged now.

@@ -118,6 +118,81 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
             })
             .collect()
     }
+
+    /// The tiers beyond memory, by place and name.
+    pub(crate) fn far_tiers(&self) -> impl Iterator<Item = (usize, &str)> {
+        let first = usize::from(self.memory.is_some());
+        (first..).zip(self.far.iter().map(|store| store.name()))
+    }
+
+    /// Hands out each counter and gauge, with its labels beside the component.
+    pub(crate) fn samples(&self, add: &mut dyn FnMut(Metric, &[(&str, &str)], f64)) {
+        let meters = &self.meters;
+        let core = self.core();
+        let counters = core.guard.counters().clone();
+        let now = self.clock.now();
+        let gauges = [
+            (Metric::OriginInFlight, f64::from(core.guard.in_flight())),
+            (Metric::QueueDepth, f64::from(core.guard.queued())),
+            (Metric::InFlight, core.guard.requests() as f64),
+            (Metric::BreakerState, core.guard.breaker_state(now)),
+            (
+                Metric::LimiterLimit,
+                core.guard.limiter_limit().map_or(f64::INFINITY, f64::from),
+            ),
+        ];
+        let transitions = core.guard.breaker_transitions();
+        drop(core);
+        self.tier_samples(&counters, add);
+        let alone = meters.fast_hits.sum();
+        for ending in Ending::ALL {
+            let fast = if ending == Ending::Fresh { alone } else { 0 };
+            let count = read(&meters.endings[ending as usize]) + fast;
+            add(Metric::Requests, &[("outcome", ending.name())], count as f64);
+        }
+        let good = Ending::ALL.iter().filter(|ending| ending.is_good());
+        let good: u64 = good.map(|ending| read(&meters.endings[*ending as usize])).sum();
+        add(Metric::Goodput, &[], (good + alone) as f64);
+        for (reason, count) in Reason::ALL.iter().zip(counters.shed) {
+            add(Metric::Shed, &[("reason", reason.name())], count as f64);
+        }
+        for (metric, count) in [
+            (Metric::CacheInvalidations, read(&meters.invalidations)),
+            (Metric::Loads, counters.loads),
+            (Metric::Coalesced, counters.coalesced),
+            (Metric::Retries, counters.retries),
+            (Metric::Warmed, counters.warmed),
+            (Metric::OriginRequests, read(&meters.origin_requests)),
+            (Metric::OriginErrors, read(&meters.origin_errors)),
+            (Metric::OriginWasted, read(&meters.origin_wasted)),
+            (Metric::BreakerTransitions, transitions),
+        ] {
+            add(metric, &[], count as f64);
+        }
+        for (metric, value) in gauges {
+            add(metric, &[], value);
+        }
+    }
+
+    fn tier_samples(&self, counters: &Counters, add: &mut dyn FnMut(Metric, &[(&str, &str)], f64)) {
+        for (place, tier) in self.tier_stats(counters).iter().enumerate() {
+            let label = [("tier", tier.name.as_str())];
+            add(Metric::CacheHits, &label, tier.hits as f64);
+            add(Metric::CacheMisses, &label, tier.misses as f64);
+            add(Metric::CacheSets, &label, tier.sets as f64);
+            if let Some(entries) = tier.entries {
+                add(Metric::CacheEntries, &label, entries as f64);
+            }
+            if let Some(evictions) = tier.evictions {
+                add(Metric::CacheEvictions, &label, evictions as f64);
+            }
+            for fault in CacheFault::ALL {
+                let count = read(&self.meters.faults[place][fault as usize]);
+                let label = [label[0], ("reason", fault.name())];
+                add(Metric::CacheErrors, &label, count as f64);
+            }
+        }
+    }
 }
 
 impl<K: Key, V: Clone + Send + Sync + 'static> Cache<K, V> {
@@ -163,75 +238,11 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Cache<K, V> {
     pub fn write_metrics(&self, page: &mut MetricsPage) {
         let engine = &*self.engine;
         let (meters, name) = (&engine.meters, &*engine.name);
-        let core = engine.core();
-        let counters = core.guard.counters().clone();
-        let now = engine.clock.now();
-        let gauges = [
-            (Metric::OriginInFlight, f64::from(core.guard.in_flight())),
-            (Metric::QueueDepth, f64::from(core.guard.queued())),
-            (Metric::InFlight, core.guard.requests() as f64),
-            (Metric::BreakerState, core.guard.breaker_state(now)),
-            (
-                Metric::LimiterLimit,
-                core.guard.limiter_limit().map_or(f64::INFINITY, f64::from),
-            ),
-        ];
-        let transitions = core.guard.breaker_transitions();
-        drop(core);
-        let tiers = engine.tier_stats(&counters);
-        for (place, tier) in tiers.iter().enumerate() {
-            let label = [("tier", tier.name.as_str())];
-            page.add(Metric::CacheHits, name, &label, tier.hits as f64);
-            page.add(Metric::CacheMisses, name, &label, tier.misses as f64);
-            page.add(Metric::CacheSets, name, &label, tier.sets as f64);
-            if let Some(entries) = tier.entries {
-                page.add(Metric::CacheEntries, name, &label, entries as f64);
-            }
-            if let Some(evictions) = tier.evictions {
-                page.add(Metric::CacheEvictions, name, &label, evictions as f64);
-            }
-            if place >= tiers.len() - engine.far.len() {
-                page.add_tier_durations(name, &tier.name, &meters.tier_durations[place]);
-            }
-            for fault in CacheFault::ALL {
-                let count = read(&meters.faults[place][fault as usize]);
-                let label = [("tier", tier.name.as_str()), ("reason", fault.name())];
-                page.add(Metric::CacheErrors, name, &label, count as f64);
-            }
+        engine.samples(&mut |metric, labels, value| page.add(metric, name, labels, value));
+        for (place, tier) in engine.far_tiers() {
+            page.add_tier_durations(name, tier, &meters.tier_durations[place]);
         }
         let alone = meters.fast_hits.sum();
-        for ending in Ending::ALL {
-            let fast = if ending == Ending::Fresh { alone } else { 0 };
-            let count = read(&meters.endings[ending as usize]) + fast;
-            page.add(
-                Metric::Requests,
-                name,
-                &[("outcome", ending.name())],
-                count as f64,
-            );
-        }
-        let good = Ending::ALL.iter().filter(|ending| ending.is_good());
-        let good: u64 = good.map(|ending| read(&meters.endings[*ending as usize])).sum();
-        page.add(Metric::Goodput, name, &[], (good + alone) as f64);
-        for (reason, count) in Reason::ALL.iter().zip(counters.shed) {
-            page.add(Metric::Shed, name, &[("reason", reason.name())], count as f64);
-        }
-        for (metric, count) in [
-            (Metric::CacheInvalidations, read(&meters.invalidations)),
-            (Metric::Loads, counters.loads),
-            (Metric::Coalesced, counters.coalesced),
-            (Metric::Retries, counters.retries),
-            (Metric::Warmed, counters.warmed),
-            (Metric::OriginRequests, read(&meters.origin_requests)),
-            (Metric::OriginErrors, read(&meters.origin_errors)),
-            (Metric::OriginWasted, read(&meters.origin_wasted)),
-            (Metric::BreakerTransitions, transitions),
-        ] {
-            page.add(metric, name, &[], count as f64);
-        }
-        for (metric, value) in gauges {
-            page.add(metric, name, &[], value);
-        }
         page.add_durations(Metric::RequestDuration, name, &meters.durations, alone);
         page.add_durations(Metric::OriginDuration, name, &meters.origin_durations, 0);
     }
@@ -258,7 +269,8 @@ pub struct MetricsPage {
 }
 
 /// What calls to tiers took.
-const TIER_DURATION: &str = "cache_duration_seconds";
+pub(crate) const TIER_DURATION: &str = "cache_duration_seconds";
+pub(crate) const TIER_DURATION_HELP: &str = "Time that a call to a tier took, failed calls included.";
 
 impl MetricsPage {
     /// Adds one sample. Label names are fixed words; values are escaped.
@@ -302,8 +314,7 @@ impl MetricsPage {
         if !self.tier_durations.is_empty() {
             let _ = write!(
                 page,
-                "# HELP {TIER_DURATION} Time that a call to a tier took, failed calls included.\n# TYPE {TIER_DURATION} \
-                 histogram\n{}",
+                "# HELP {TIER_DURATION} {TIER_DURATION_HELP}\n# TYPE {TIER_DURATION} histogram\n{}",
                 self.tier_durations
             );
         }
