@@ -86,6 +86,9 @@ pub struct TierStats {
     pub evictions: Option<u64>,
 }
 
+/// Takes a sample: the metric, the labels beside the component, the value.
+pub(crate) type Take<'a> = dyn FnMut(Metric, &[(&str, &str)], f64) + 'a;
+
 fn read(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
 }
@@ -126,7 +129,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
     }
 
     /// Hands out each counter and gauge, with its labels beside the component.
-    pub(crate) fn samples(&self, add: &mut dyn FnMut(Metric, &[(&str, &str)], f64)) {
+    pub(crate) fn samples(&self, add: &mut Take<'_>) {
         let meters = &self.meters;
         let core = self.core();
         let counters = core.guard.counters().clone();
@@ -174,7 +177,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
         }
     }
 
-    fn tier_samples(&self, counters: &Counters, add: &mut dyn FnMut(Metric, &[(&str, &str)], f64)) {
+    fn tier_samples(&self, counters: &Counters, add: &mut Take<'_>) {
         for (place, tier) in self.tier_stats(counters).iter().enumerate() {
             let label = [("tier", tier.name.as_str())];
             add(Metric::CacheHits, &label, tier.hits as f64);

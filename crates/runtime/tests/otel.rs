@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use opentelemetry::metrics::MeterProvider as _;
 use opentelemetry::trace::TracerProvider as _;
-use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData, ResourceMetrics};
+use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData, ResourceMetrics, ScopeMetrics};
 use opentelemetry_sdk::metrics::{InMemoryMetricExporter, SdkMeterProvider};
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData};
 use seawall::{Boxed, Cache, CacheFault, Error, MetricsPage, Options, Sealed, Store};
@@ -17,7 +17,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 struct Empty;
 
 impl Store for Empty {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "empty"
     }
 
@@ -61,10 +61,10 @@ async fn read(cache: &Cache<u64, String>, key: u64) -> Result<String, Error> {
 }
 
 /// All numbers of an export by name and labels, as the Prometheus page writes them; of histograms how many.
-fn exported(metrics: &[ResourceMetrics]) -> BTreeMap<String, f64> {
-    let mut numbers = BTreeMap::new();
+fn numbers(metrics: &[ResourceMetrics]) -> BTreeMap<String, f64> {
+    let mut found = BTreeMap::new();
     let last = metrics.last().expect("it was collected");
-    for metric in last.scope_metrics().flat_map(|scope| scope.metrics()) {
+    for metric in last.scope_metrics().flat_map(ScopeMetrics::metrics) {
         let AggregatedMetrics::F64(data) = metric.data() else {
             panic!("{} is no float", metric.name());
         };
@@ -78,13 +78,13 @@ fn exported(metrics: &[ResourceMetrics]) -> BTreeMap<String, f64> {
         match data {
             MetricData::Sum(sum) => {
                 assert!(sum.is_monotonic(), "{}", metric.name());
-                numbers.extend(
+                found.extend(
                     sum.data_points()
                         .map(|point| (series("", &mut point.attributes()), point.value())),
                 );
             }
             MetricData::Gauge(gauge) => {
-                numbers.extend(
+                found.extend(
                     gauge
                         .data_points()
                         .map(|point| (series("", &mut point.attributes()), point.value())),
@@ -92,14 +92,14 @@ fn exported(metrics: &[ResourceMetrics]) -> BTreeMap<String, f64> {
             }
             MetricData::Histogram(histogram) => {
                 let points = histogram.data_points();
-                numbers.extend(
+                found.extend(
                     points.map(|point| (series("_count", &mut point.attributes()), point.count() as f64)),
                 );
             }
             MetricData::ExponentialHistogram(_) => panic!("{} has fixed buckets", metric.name()),
         }
     }
-    numbers
+    found
 }
 
 /// The page of the same cache in the same form; without buckets, sums, and what is no number.
@@ -144,16 +144,16 @@ async fn an_exporter_gets_what_is_on_the_page() {
         tokio::task::yield_now().await;
     }
     provider.force_flush().expect("it is collected");
-    let exported = exported(&exporter.get_finished_metrics().expect("they are there"));
+    let told = numbers(&exporter.get_finished_metrics().expect("they are there"));
     let mut page = on_the_page(&cache);
     // Hits in memory are in the page's histogram and in no histogram of an exporter.
     let requests = "request_duration_seconds_count{component=\"users\"}";
     assert_eq!(page.insert(requests.to_owned(), 2.0), Some(4.0));
     // A histogram that has seen nothing is not exported.
     page.retain(|series, value| !series.contains("_count{") || *value > 0.0);
-    assert_eq!(exported, page);
-    assert!(exported["cache_duration_seconds_count{component=\"users\",tier=\"empty\"}"] >= 4.0);
-    assert!(exported["requests_total{component=\"users\",outcome=\"fresh\"}"] >= 4.0);
+    assert_eq!(told, page);
+    assert!(told["cache_duration_seconds_count{component=\"users\",tier=\"empty\"}"] >= 4.0);
+    assert!(told["requests_total{component=\"users\",outcome=\"fresh\"}"] >= 4.0);
 
     drop(cache);
     exporter.reset();
@@ -161,8 +161,8 @@ async fn an_exporter_gets_what_is_on_the_page() {
     let after = exporter.get_finished_metrics().expect("they are there");
     let counters = after
         .iter()
-        .flat_map(|metrics| metrics.scope_metrics())
-        .flat_map(|scope| scope.metrics());
+        .flat_map(ResourceMetrics::scope_metrics)
+        .flat_map(ScopeMetrics::metrics);
     assert!(
         counters.filter(|metric| metric.name() == "loads_total").count() == 0,
         "the cache is no more"
@@ -188,15 +188,15 @@ async fn a_read_is_one_trace_with_its_tiers_and_its_load() {
     tokio::task::yield_now().await;
     let spans = exporter.get_finished_spans().expect("they are there");
     let named = |name: &str| -> Vec<&SpanData> { spans.iter().filter(|span| span.name == name).collect() };
-    let names: Vec<&str> = spans.iter().map(|span| &*span.name).collect();
+    let all: Vec<&str> = spans.iter().map(|span| &*span.name).collect();
     let [request] = named("request")[..] else {
-        panic!("{names:?}")
+        panic!("{all:?}")
     };
     let [read] = named("read")[..] else {
-        panic!("a hit in memory is no span: {names:?}")
+        panic!("a hit in memory is no span: {all:?}")
     };
     let [load] = named("load")[..] else {
-        panic!("{names:?}")
+        panic!("{all:?}")
     };
     assert_eq!(read.parent_span_id, request.span_context.span_id());
     assert_eq!(load.parent_span_id, read.span_context.span_id());
