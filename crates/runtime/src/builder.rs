@@ -307,7 +307,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> CacheBuilder<K, V> {
                 nodes: layer.store.nodes(),
                 local: false,
                 shared: layer.store.is_shared(),
-                ttl: layer.ttl.unwrap_or(default).into(),
+                ttl: layer.ttl.or(layer.store.default_ttl()).unwrap_or(default).into(),
                 timeout: layer.timeout.into(),
                 sharding: layer.store.sharding(),
             }

@@ -48,6 +48,8 @@
 //! It is not the door of a service: the queue, the rate limit and the shedding by priority stand before it, in the
 //! gateway, or as layers for `tower` (module `layers`, with the feature `tower`).
 
+#[cfg(feature = "disk")]
+pub mod disk;
 pub mod envelope;
 #[cfg(feature = "tower")]
 pub mod layers;

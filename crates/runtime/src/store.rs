@@ -47,6 +47,11 @@ pub trait Store: Debug + Send + Sync + 'static {
         true
     }
 
+    /// How long it keeps what has no class, where nobody says; by its place among the tiers when it does not say either.
+    fn default_ttl(&self) -> Option<Duration> {
+        None
+    }
+
     /// How many entries it has pushed out to make room since it was opened, where it knows.
     fn evictions(&self) -> Option<u64> {
         None
