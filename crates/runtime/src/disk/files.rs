@@ -10,9 +10,6 @@ use bytes::Bytes;
 use super::DiskError;
 use super::index::{Name, Named};
 
-/// Files are spread over so many folders, because some file systems are slow with large ones.
-const SHELVES: u8 = u8::MAX;
-
 /// The folder, held for as long as it is used.
 #[derive(Debug)]
 pub(super) struct Folder {
@@ -53,10 +50,10 @@ impl Folder {
             fs::remove_file(file?.path())?;
         }
         let mut found = Vec::new();
-        for shelf in 0..=SHELVES {
-            let shelf = self.shelf(shelf);
-            fs::create_dir_all(&shelf)?;
-            for file in fs::read_dir(&shelf)? {
+        for first in 0..=u8::MAX {
+            let folder = self.shelf(first);
+            fs::create_dir_all(&folder)?;
+            for file in fs::read_dir(&folder)? {
                 found.extend(file?.file_name().to_str().and_then(parse));
             }
         }
@@ -101,8 +98,9 @@ impl Folder {
         }
     }
 
-    fn shelf(&self, shelf: u8) -> PathBuf {
-        self.root.join(format!("{shelf:02x}"))
+    /// The folder of the keys that begin with this byte; some file systems are slow with large folders.
+    fn shelf(&self, first: u8) -> PathBuf {
+        self.root.join(format!("{first:02x}"))
     }
 
     fn shelf_of(&self, digest: u128) -> PathBuf {

@@ -70,13 +70,11 @@ impl Index {
                 gone.push((digest, name));
                 continue;
             }
-            match index.make_room(digest, &name, now_us) {
-                Some(pushed_out) => gone.extend(pushed_out),
-                None => {
-                    gone.push((digest, name));
-                    continue;
-                }
-            }
+            let Some(pushed_out) = index.make_room(digest, &name, now_us) else {
+                gone.push((digest, name));
+                continue;
+            };
+            gone.extend(pushed_out);
             gone.extend(index.settle(digest, name, true).map(|old| (digest, old)));
         }
         index.evictions = 0;
