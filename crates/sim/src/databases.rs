@@ -257,7 +257,10 @@ impl DatabaseSim {
 
     /// The node that serves a query.
     pub(crate) fn route(&mut self, key: u64, read: bool) -> Option<u16> {
-        let shard = (mix(key) % self.replicas.len() as u64) as usize;
+        let shard = match self.replicas.len() {
+            1 => 0,
+            shards => (mix(key) % shards as u64) as usize,
+        };
         if !read {
             return Some(self.primaries[shard]);
         }
@@ -266,6 +269,11 @@ impl DatabaseSim {
             return Some(self.primaries[shard]);
         }
         let nodes = &self.nodes;
+        if let [only] = replicas.as_slice()
+            && self.strategy == Strategy::RoundRobin
+        {
+            return nodes[*only as usize].up.then_some(*only);
+        }
         self.load.clear();
         if self.strategy != Strategy::RoundRobin && self.strategy != Strategy::Random {
             let busy = |at: &u16| nodes[*at as usize].busy() as u32;

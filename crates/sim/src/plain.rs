@@ -244,49 +244,58 @@ impl World {
         service.in_progress += 1;
         service.instances[turn].busy += 1;
         self.meter.count(self.caches[way.cache].misses);
-        let mut call = Miss {
-            client: index as u16,
-            instance: turn as u16,
-            node: 0,
-            key,
-            born: now,
-            asked: now,
-        };
+        let (client, instance) = (index as u16, turn as u16);
         if miss.look.is_zero() {
-            self.ask(&mut call, miss);
+            self.ask(client, instance, key, now, miss);
         } else {
-            let id = self.misses.insert(call);
+            let id = self.misses.insert(Miss {
+                client,
+                instance,
+                node: 0,
+                key,
+                born: now,
+                asked: now,
+            });
             self.agenda.push(now + miss.look, Event::Ask(id));
         }
     }
 
     /// The cache has told a short miss that it has nothing.
     pub(crate) fn asks(&mut self, id: Ticket) {
-        let Some(mut call) = self.misses.remove(id) else {
+        let Some(call) = self.misses.remove(id) else {
             return;
         };
         if let Some(Way { miss: Some(miss), .. }) = self.ways[call.client as usize] {
-            self.ask(&mut call, &miss);
+            self.ask(call.client, call.instance, call.key, call.born, &miss);
         } else {
             debug_assert!(false, "a way changed under a short miss");
         }
     }
 
-    fn ask(&mut self, call: &mut Miss, miss: &MissWay) {
+    /// A miss asks the origin. Its parts come one by one: a call that is made in one place and copied at once waits for
+    /// all that was written before it.
+    #[inline]
+    fn ask(&mut self, client: u16, instance: u16, key: u64, born: Time, miss: &MissWay) {
         let now = self.now;
-        let service = self.clients[call.client as usize].service as usize;
-        self.services[service].instances[call.instance as usize]
+        let service = self.clients[client as usize].service as usize;
+        self.services[service].instances[instance as usize]
             .guard
             .plain_miss();
         let database = &mut self.databases[miss.database];
         self.meter.count(database.meters.requests);
-        let node = database.route(call.key, true).unwrap_or(0);
+        let node = database.route(key, true).unwrap_or(0);
         let at = &mut database.nodes[node as usize];
         at.plain += 1;
         self.meter.count(at.requests);
         let time = database.service_time.draw(&mut database.rng);
-        (call.node, call.asked) = (node, now);
-        let id = self.misses.insert(*call);
+        let id = self.misses.insert(Miss {
+            client,
+            instance,
+            node,
+            key,
+            born,
+            asked: now,
+        });
         match miss.lane {
             Some(lane) => self.agenda.push_lane(lane, now + time, Event::Land(id)),
             None => self.agenda.push(now + time, Event::Land(id)),

@@ -43,10 +43,8 @@ impl World {
         for (index, cache) in self.caches.iter_mut().enumerate() {
             let mut total = 0.0;
             for node in &mut cache.nodes {
-                // What has expired goes within a period, as a server's active expiry sees to.
                 let live = node.store.live(now) as f64;
-                let places = node.store.len();
-                node.store.sweep(now, places / 4 + 16);
+                node.store.tidy(now);
                 self.meter.set(node.entries, live);
                 total += live;
                 let evicted = node.store.counts().evicted;
@@ -60,8 +58,7 @@ impl World {
                 for instance in &mut service.instances {
                     for store in &mut instance.locals[tier] {
                         total += store.live(now) as f64;
-                        let places = store.len();
-                        store.sweep(now, places / 4 + 16);
+                        store.tidy(now);
                     }
                 }
             }

@@ -36,6 +36,9 @@ const HOLE: u64 = u64::MAX;
 /// A sweep takes out so many keys at a time.
 const SWEPT_AT_ONCE: usize = 32;
 
+/// [`Store::tidy`] looks at one place in so many, and without a bound not before one in so many is spent.
+const SPENT_ONE_IN: usize = 4;
+
 /// What a store is like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -157,7 +160,11 @@ impl<R: Copy> Store<R> {
             return 0;
         }
         let places = keys.map(|key| self.index.find(key).unwrap_or(0));
-        let read = places.map(|at| self.nodes[at as usize].slot.expires.as_nanos());
+        // A miss writes to both, and writes wait for one another.
+        let read = places.map(|at| {
+            let at = at as usize;
+            self.nodes[at].slot.expires.as_nanos() ^ self.ends[at].as_nanos()
+        });
         read.iter().fold(0, |sum, each| sum ^ each)
     }
 
@@ -251,6 +258,17 @@ impl<R: Copy> Store<R> {
     /// What the store is like.
     pub fn settings(&self) -> Settings {
         self.settings
+    }
+
+    /// Takes out a part of what has expired, as a server's active expiry does. Called now and then, it keeps what has
+    /// expired below a part of what is held. Where there is a bound that is always worth it, for what has expired takes
+    /// a place from what has not; elsewhere it only saves memory, and who asks for a key again finds its place warm.
+    pub fn tidy(&mut self, now: Time) {
+        let held = self.len();
+        let spent = held - self.live(now).min(held);
+        if self.settings.capacity.is_some() || spent * SPENT_ONE_IN > held {
+            self.sweep(now, held / SPENT_ONE_IN + 16);
+        }
     }
 
     /// Looks at up to this many places, going round, and takes out what has expired; says how many that were.
