@@ -45,6 +45,17 @@
 //! [`Policies::deadline`], eager refresh is [`Policies::early`], the distributed cache is [`CacheBuilder::tier`], the
 //! backplane is [`Backplane`].
 //!
+//! | feature | what it adds |
+//! | --- | --- |
+//! | `redis` (on by default) | tiers in Redis: one server, a ring of them, a cluster, behind sentinels; the backplane |
+//! | `disk` | a tier on the local disk, which is there after a restart |
+//! | `postgres`, `sqlite`, `http` | origins: databases with bounded pools, an HTTP service |
+//! | `tower` | the protections as layers, for what is not behind a cache |
+//! | `otel` | metrics through the API of OpenTelemetry (`Cache::export_to`) |
+//!
+//! Spans are those of `tracing`: `read` for each call that memory alone did not answer, with how it ended; below it `tier`
+//! for each call to a tier and `load` for what it began to load.
+//!
 //! It is not the door of a service: the queue, the rate limit and the shedding by priority stand before it, in the
 //! gateway, or as layers for `tower` (module `layers`, with the feature `tower`).
 

@@ -465,3 +465,54 @@ async fn retries_are_within_the_budget_and_the_deadline_and_never_of_what_was_tu
     at_once(&service, 0..20).await;
     assert_eq!((layer.retries(), limit.standing().shed), (0, 19));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_layers_do_is_on_a_page_under_the_usual_names() {
+    let backend = Backend::new(100);
+    backend.fails(true);
+    let limit = LimitLayer::new(fixed(1, 0, 0));
+    let breaker = BreakerLayer::new(breaker::Settings {
+        failures: 1,
+        ..breaker::Settings::default()
+    });
+    let gate = GateLayer::new(
+        &Policies {
+            rate: Some(rate::Settings {
+                rate: 1.0,
+                burst: 5.0,
+                adaptive: None,
+            }),
+            ..Policies::default()
+        },
+        10,
+    );
+    let retry = RetryLayer::new(retry::Settings::default());
+    let service = ServiceBuilder::new()
+        .layer(gate.clone())
+        .layer(retry.clone())
+        .layer(limit.clone())
+        .layer(breaker.clone())
+        .service(backend.service());
+    at_once(&service, 0..7).await;
+    let mut page = seawall::MetricsPage::default();
+    gate.write_metrics("door", &mut page);
+    limit.write_metrics("door", &mut page);
+    breaker.write_metrics("backend", &mut page);
+    retry.write_metrics("backend", &mut page);
+    let text = page.text();
+    for line in [
+        "shed_total{component=\"door\",reason=\"rate\"} 2",
+        "shed_total{component=\"door\",reason=\"queue_full\"} 4",
+        "shed_total{component=\"backend\",reason=\"origin_open\"} 1",
+        "retries_total{component=\"backend\"} 1",
+        "breaker_state{component=\"backend\"} 2",
+        "limiter_limit{component=\"door\"} 1",
+        "queue_depth{component=\"door\"} 0",
+        "degradation_level{component=\"door\"} 0",
+    ] {
+        assert!(
+            text.lines().any(|written| written == line),
+            "{line} is not on\n{text}"
+        );
+    }
+}

@@ -5,16 +5,19 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use seawall_core::breaker::{self, Admission, Permit, Settings, State, Verdict};
+use seawall_core::gate::Reason;
 use seawall_core::limit::Outcome;
+use seawall_core::record::Metric;
 use seawall_core::rng::{Seed, Stream};
 use seawall_core::time::Time;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use super::response::Response;
-use super::{AnyResponse, BoxError, Judge};
+use super::{AnyResponse, BoxError, Judge, Sheds};
 use crate::answer::Error;
 use crate::clock::Clock;
+use crate::stats::MetricsPage;
 
 /// Stops calling a service that fails, for a time.
 #[derive(Clone, Debug)]
@@ -30,7 +33,11 @@ impl BreakerLayer {
         let rng = Seed(clock.now().as_nanos()).stream("breaker", 0);
         let inner = Mutex::new((breaker::Breaker::new(settings), rng));
         BreakerLayer {
-            shared: Arc::new(Shared { clock, inner }),
+            shared: Arc::new(Shared {
+                clock,
+                inner,
+                sheds: Sheds::default(),
+            }),
             judge: AnyResponse,
         }
     }
@@ -59,6 +66,23 @@ impl<J> BreakerLayer<J> {
     /// Changes of state so far.
     pub fn transitions(&self) -> u64 {
         self.shared.inner().0.transitions()
+    }
+
+    /// Writes its state as Prometheus text, as this component.
+    pub fn write_metrics(&self, component: &str, page: &mut MetricsPage) {
+        let state = match self.state() {
+            State::Closed => 0.0,
+            State::HalfOpen => 1.0,
+            State::Open => 2.0,
+        };
+        page.add(Metric::BreakerState, component, &[], state);
+        page.add(
+            Metric::BreakerTransitions,
+            component,
+            &[],
+            self.transitions() as f64,
+        );
+        self.shared.sheds.write(&[Reason::OriginOpen], component, page);
     }
 }
 
@@ -111,6 +135,7 @@ where
 struct Shared {
     clock: Clock,
     inner: Mutex<(breaker::Breaker, Stream)>,
+    sheds: Sheds,
 }
 
 impl Shared {
@@ -138,9 +163,12 @@ impl Call {
                 began: now,
                 permit: Some(permit),
             }),
-            Admission::Refuse { retry_at } => Err(Error::Open {
-                retry_after: Duration::from(retry_at.since(now)).max(Duration::from_millis(1)),
-            }),
+            Admission::Refuse { retry_at } => {
+                shared.sheds.add(Reason::OriginOpen);
+                Err(Error::Open {
+                    retry_after: Duration::from(retry_at.since(now)).max(Duration::from_millis(1)),
+                })
+            }
         }
     }
 

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use seawall_core::gate;
+use seawall_core::gate::{self, Reason};
 use seawall_core::histogram::Histogram;
 use seawall_core::limit::Outcome;
 use seawall_core::policies::Policies;
+use seawall_core::record::Metric;
 use seawall_core::rng::{Seed, Stream};
 use seawall_core::shed::Priority;
 use seawall_core::throttle::Signals;
@@ -18,9 +19,10 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::response::Response;
-use super::{AnyResponse, BoxError, Judge};
+use super::{AnyResponse, BoxError, Judge, Sheds};
 use crate::answer::Error;
 use crate::clock::Clock;
+use crate::stats::MetricsPage;
 
 /// What a request is, to a gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +85,7 @@ impl GateLayer {
             shared: Arc::new(Shared {
                 clock,
                 inner: Mutex::new(inner),
+                sheds: Sheds::default(),
             }),
             asks: AllAlike,
             judge: AnyResponse,
@@ -125,6 +128,15 @@ impl<A, J> GateLayer<A, J> {
     /// The share of reads that the throttle lets through; 1 without one.
     pub fn share(&self) -> f64 {
         self.shared.inner().gate.share()
+    }
+
+    /// Writes how it stands as Prometheus text, as this component.
+    pub fn write_metrics(&self, component: &str, page: &mut MetricsPage) {
+        let (level, share) = (f64::from(self.level()), self.share());
+        page.add(Metric::DegradationLevel, component, &[], level);
+        page.add(Metric::ThrottleRatio, component, &[], share);
+        let reasons = [Reason::Rate, Reason::Throttle, Reason::Degraded];
+        self.shared.sheds.write(&reasons, component, page);
     }
 }
 
@@ -180,6 +192,7 @@ where
 struct Shared {
     clock: Clock,
     inner: Mutex<Inner>,
+    sheds: Sheds,
 }
 
 #[derive(Debug)]
@@ -235,9 +248,12 @@ impl Visit {
         let inner = &mut *locked;
         inner.observe(now);
         let verdict = inner.gate.admit(now, &mut inner.rng, ask.is_read, ask.priority);
-        verdict.map_err(|refusal| Error::Shed {
-            reason: refusal.reason,
-            retry_after: (refusal.retry_after != Span::MAX).then(|| Duration::from(refusal.retry_after)),
+        verdict.map_err(|refusal| {
+            shared.sheds.add(refusal.reason);
+            Error::Shed {
+                reason: refusal.reason,
+                retry_after: (refusal.retry_after != Span::MAX).then(|| Duration::from(refusal.retry_after)),
+            }
         })?;
         inner.inside += 1;
         Ok(Visit {

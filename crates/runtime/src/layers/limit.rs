@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
@@ -13,15 +12,17 @@ use std::time::Duration;
 use seawall_core::gate::Reason;
 use seawall_core::limit::{Limiter, Outcome, Permit, Settings};
 use seawall_core::queue::{self, Cause, Queue};
+use seawall_core::record::Metric;
 use seawall_core::time::Span;
 use tokio::time::Sleep;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use super::response::Response;
-use super::{AnyResponse, BoxError, Judge};
+use super::{AnyResponse, BoxError, Judge, Sheds};
 use crate::answer::Error;
 use crate::clock::{Clock, timeout};
+use crate::stats::MetricsPage;
 
 /// Bounds how many calls are inside a service at a time, with a fixed or an adaptive limit, and how many wait to be.
 #[derive(Clone, Debug)]
@@ -66,7 +67,7 @@ impl LimitLayer {
         let shared = Shared {
             clock: Clock::new(),
             inner: Mutex::new(inner),
-            shed: AtomicU64::new(0),
+            sheds: Sheds::default(),
         };
         LimitLayer {
             shared: Arc::new(shared),
@@ -106,8 +107,22 @@ impl<J> LimitLayer<J> {
             limit: inner.limiter.limit(),
             in_flight: inner.limiter.in_flight(),
             queued: inner.line.len(),
-            shed: self.shared.shed.load(Ordering::Relaxed),
+            shed: self.shared.sheds.sum(),
         }
+    }
+
+    /// Writes how it stands as Prometheus text, as this component.
+    pub fn write_metrics(&self, component: &str, page: &mut MetricsPage) {
+        let standing = self.standing();
+        for (metric, value) in [
+            (Metric::LimiterLimit, f64::from(standing.limit)),
+            (Metric::InFlight, f64::from(standing.in_flight)),
+            (Metric::QueueDepth, standing.queued as f64),
+        ] {
+            page.add(metric, component, &[], value);
+        }
+        let reasons = [Reason::QueueFull, Reason::QueueTimeout, Reason::QueueDelay];
+        self.shared.sheds.write(&reasons, component, page);
     }
 }
 
@@ -214,7 +229,7 @@ where
 struct Shared {
     clock: Clock,
     inner: Mutex<Inner>,
-    shed: AtomicU64,
+    sheds: Sheds,
 }
 
 #[derive(Debug)]
@@ -241,7 +256,7 @@ impl Shared {
     }
 
     fn refuse(&self, reason: Reason) -> Error {
-        self.shed.fetch_add(1, Ordering::Relaxed);
+        self.sheds.add(reason);
         let patience = self.inner().patience;
         Error::Shed {
             reason,

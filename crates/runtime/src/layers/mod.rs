@@ -16,6 +16,8 @@
 //! when to come back ([`refusal`] finds it). A response that counts as a failure, a 500 for example, is told by
 //! `failing`; every error of the service below counts as one, except what another of these layers said.
 //!
+//! Each writes its metrics on a [`MetricsPage`](crate::MetricsPage), under the names of the record and a component of its own.
+//!
 //! They are not `tower`'s own layers of similar names, which queue without a bound, do not adapt, and have no priorities.
 //!
 //! ```
@@ -50,10 +52,14 @@ mod response;
 mod retry;
 
 use std::error::Error as StdError;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use seawall_core::gate::Reason;
 use seawall_core::limit::Outcome;
+use seawall_core::record::Metric;
 
 use crate::answer::Error;
+use crate::stats::MetricsPage;
 
 pub use breaker::{Breaker, BreakerLayer};
 pub use deadline::{Deadline, DeadlineLayer, DeadlineResponse, time_left};
@@ -96,6 +102,33 @@ impl<Res> Judge<Res> for AnyResponse {
 impl<Res, F: Fn(&Res) -> bool + Clone> Judge<Res> for F {
     fn is_failure(&self, response: &Res) -> bool {
         self(response)
+    }
+}
+
+/// How many were turned away, by reason.
+#[derive(Debug, Default)]
+struct Sheds([AtomicU64; Reason::ALL.len()]);
+
+impl Sheds {
+    fn add(&self, reason: Reason) {
+        self.0[reason as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn sum(&self) -> u64 {
+        self.0.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Writes those of these reasons: the ones that the layer may have.
+    fn write(&self, reasons: &[Reason], component: &str, page: &mut MetricsPage) {
+        for reason in reasons {
+            let count = self.0[*reason as usize].load(Ordering::Relaxed);
+            page.add(
+                Metric::Shed,
+                component,
+                &[("reason", reason.name())],
+                count as f64,
+            );
+        }
     }
 }
 

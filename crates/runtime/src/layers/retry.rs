@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use seawall_core::limit::Outcome;
+use seawall_core::record::Metric;
 use seawall_core::retry::{self, Budget, Settings};
 use seawall_core::rng::{Seed, Stream};
 use tower_layer::Layer;
@@ -14,6 +15,7 @@ use tower_service::Service;
 use super::deadline::deadline;
 use super::{AnyResponse, BoxError, Judge, outcome};
 use crate::clock::Clock;
+use crate::stats::MetricsPage;
 use crate::store::Boxed;
 
 /// Makes the copy of a request that is kept for a retry. A closure over the request is one; [`Whole`] clones it.
@@ -101,6 +103,11 @@ impl<C, J> RetryLayer<C, J> {
     /// Retries so far.
     pub fn retries(&self) -> u64 {
         self.shared.with(|inner| inner.retries)
+    }
+
+    /// Writes what it has done as Prometheus text, as this component.
+    pub fn write_metrics(&self, component: &str, page: &mut MetricsPage) {
+        page.add(Metric::Retries, component, &[], self.retries() as f64);
     }
 }
 
