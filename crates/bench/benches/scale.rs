@@ -134,7 +134,10 @@ fn sweep() {
     for rate in 1..=SIDE {
         for ttl in 1..=SIDE {
             let (rate, ttl) = (format!("{}k/s", 100 * rate), format!("{}s", 30 * ttl));
-            let sets = [("client.readers.rate", rate.as_str()), ("cache.redis.ttl", ttl.as_str())];
+            let sets = [
+                ("client.readers.rate", rate.as_str()),
+                ("cache.redis.ttl", ttl.as_str()),
+            ];
             points.push(document.scenario(variant, &sets).expect("a good point"));
         }
     }
@@ -143,7 +146,12 @@ fn sweep() {
     // Of the exact engine one thread is timed, and it has as many as the others.
     let exact = small.speed() * THREADS as f64;
     small.tell("one point, 1/1000", Engine::Exact, None, exact);
-    best(1, &points, Engine::Aggregate, 1.0, THREADS).tell("sweep, 400 points", Engine::Aggregate, Some(120.0), exact);
+    best(1, &points, Engine::Aggregate, 1.0, THREADS).tell(
+        "sweep, 400 points",
+        Engine::Aggregate,
+        Some(120.0),
+        exact,
+    );
 }
 
 /// The best of some rounds of playing all these, on threads.

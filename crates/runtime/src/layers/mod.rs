@@ -16,7 +16,7 @@
 //! when to come back ([`refusal`] finds it). A response that counts as a failure, a 500 for example, is told by
 //! `failing`; every error of the service below counts as one, except what another of these layers said.
 //!
-//! Each writes its metrics on a [`MetricsPage`](crate::MetricsPage), under the names of the record and a component of its own.
+//! Each writes its metrics on a [`MetricsPage`], under the names of the record and a component of its own.
 //!
 //! They are not `tower`'s own layers of similar names, which queue without a bound, do not adapt, and have no priorities.
 //!
