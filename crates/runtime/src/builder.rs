@@ -236,7 +236,8 @@ impl<K: Key, V: Clone + Send + Sync + 'static> CacheBuilder<K, V> {
 
     /// Writes the names of the hot keys into this file every so often, and warms them when the next process begins, at
     /// the pace of the warming policy. Which keys are hot is counted as that policy says (its default where it is
-    /// off: those that bring 80% of the reads of the last 300 s).
+    /// off: those that bring 80% of the reads of the last 300 s); where that policy does not begin by itself, nothing is
+    /// warmed at the start.
     ///
     /// It needs an origin of the cache's own. The file is there whole or not at all; a damaged one is counted and left
     /// aside. [`Cache::snapshot`] writes it at once, for example before a shutdown.

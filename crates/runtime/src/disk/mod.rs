@@ -5,7 +5,8 @@
 //! Files are written beside their place and moved there, and not synced: what a power cut leaves of them is damaged,
 //! and so a miss, by the envelope's checksum. It is no database, and shared with no other process.
 //!
-//! Calls are made on threads of their own, so few of them at a time that a disk which hangs holds no more.
+//! Calls are made on threads of their own, so few of them at a time that a disk which hangs holds no more. A runtime waits
+//! for those at its end; where a disk may hang (a network's), end it with `shutdown_timeout`.
 //!
 //! ```no_run
 //! use seawall::{Cache, disk::Disk};
@@ -271,5 +272,22 @@ impl Store for Disk {
             self.at_the_disk(lane, move |inner| inner.delete(digest, version))
                 .await
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_not_a_lost_one() {
+        let of = |code: i32| fault(&io::Error::from_raw_os_error(code));
+        // ENOSPC, EDQUOT, EROFS, EACCES, EIO
+        let faults = [28, 122, 30, 13, 5].map(of);
+        let (full, read_only) = (CacheFault::OutOfMemory, CacheFault::ReadOnly);
+        assert_eq!(
+            faults,
+            [full, full, read_only, CacheFault::NoAuth, CacheFault::Unavailable]
+        );
     }
 }
