@@ -14,9 +14,9 @@ use seawall_core::arrivals::{Arrivals, Spacing};
 use seawall_core::dist::Dist;
 use seawall_core::keys::{Keys, Law};
 use seawall_core::link::Link;
+use seawall_core::processor::{Curve, Processor};
 use seawall_core::rng::Seed;
 use seawall_core::time::{Span, Time};
-use seawall_sim::processor::{Curve, Processor};
 use seawall_sim::store::{Settings, Store};
 
 const KEYS: u64 = 1_000_000;

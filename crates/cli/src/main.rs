@@ -7,6 +7,7 @@ mod builtin;
 mod check;
 mod explain;
 mod gateway;
+mod keeper;
 mod limits;
 mod output;
 mod playing;
@@ -55,6 +56,7 @@ enum Command {
     Scenarios(scenarios::Arguments),
     Schema(schema::Arguments),
     Gateway(gateway::Arguments),
+    Keeper(keeper::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -67,6 +69,7 @@ fn main() -> ExitCode {
         Command::Scenarios(arguments) => scenarios::run(&arguments),
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Gateway(arguments) => gateway::run(&arguments),
+        Command::Keeper(arguments) => keeper::run(&arguments),
     };
     match done {
         Ok(met) => ExitCode::from(u8::from(!met)),

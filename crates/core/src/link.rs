@@ -26,7 +26,7 @@ use crate::rng::Stream;
 use crate::time::{Span, Time};
 
 /// What one packet carries, in bytes: Ethernet's 1 500 without headers.
-const PACKET_BYTES: u64 = 1_448;
+pub const PACKET_BYTES: u64 = 1_448;
 /// After how long a packet is first sent again, and at most (Linux: `TCP_RTO_MIN`, `TCP_RTO_MAX`).
 const RESEND_AFTER: Span = Span::millis(200);
 const RESEND_AFTER_MAX: Span = Span::secs(120);
@@ -92,6 +92,8 @@ pub struct Link {
     last: Time,
     /// When the last message has gone through the narrow place.
     through: Time,
+    /// How long the last message was on its way without having been lost; none when it was given up.
+    travel: Option<Span>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -119,6 +121,7 @@ impl Link {
             healthy: true,
             last: Time::ZERO,
             through: Time::ZERO,
+            travel: Some(Span::ZERO),
         }
     }
 
@@ -135,9 +138,23 @@ impl Link {
     pub fn send(&mut self, now: Time, bytes: u64, rng: &mut Stream) -> Delivery {
         let latency = self.latency.draw(rng);
         if self.healthy {
+            self.travel = Some(latency);
             return self.deliver(now + latency);
         }
         self.send_faulty(now, bytes, latency, rng)
+    }
+
+    /// Sends `bytes` more of the last message, which came late: they take as long as what was sent of it before, and
+    /// are not lost on their own. Nothing is drawn, so it does not matter in how many parts a message comes.
+    pub fn send_more(&mut self, now: Time, bytes: u64) -> Delivery {
+        if let Some(fate) = self.faults.fate() {
+            return fate;
+        }
+        let Some(travel) = self.travel else {
+            return Delivery::Dropped;
+        };
+        let leaves = self.squeeze(now, bytes);
+        self.deliver(leaves + travel)
     }
 
     /// Sets a fault, in the place of one of its kind.
@@ -201,39 +218,37 @@ impl Link {
 
     #[cold]
     fn send_faulty(&mut self, now: Time, bytes: u64, latency: Span, rng: &mut Stream) -> Delivery {
+        if let Some(fate) = self.faults.fate() {
+            return fate;
+        }
         let faults = self.faults;
-        // Through a partition, not even a refusal comes back.
-        if faults.partition {
-            return Delivery::Dropped;
-        }
-        if faults.refuse {
-            return Delivery::Refused;
-        }
-        if faults.reset {
-            return Delivery::Reset;
-        }
-        if faults.hang {
-            return Delivery::Held;
-        }
-        let mut leaves = now;
-        if let Some(bytes_per_s) = faults.bytes_per_s {
-            let takes = Span::from_secs_f64(bytes as f64 / bytes_per_s);
-            self.through = self.through.max(now) + takes;
-            leaves = self.through;
-        }
-        let mut arrives = leaves + latency;
+        let leaves = self.squeeze(now, bytes);
+        let mut travel = latency;
         if let Some((add, jitter)) = faults.latency {
             let twice = jitter + jitter;
             let give = Span::nanos(rng.below(twice.as_nanos().saturating_add(1)));
-            arrives += (add + give).saturating_sub(jitter);
+            travel += (add + give).saturating_sub(jitter);
         }
+        self.travel = Some(travel);
+        let mut arrives = leaves + travel;
         if faults.loss > 0.0 {
-            match resending(bytes, faults.loss, rng) {
-                Some(delay) => arrives += delay,
-                None => return Delivery::Dropped,
-            }
+            let Some(delay) = resending(bytes, faults.loss, rng) else {
+                self.travel = None;
+                return Delivery::Dropped;
+            };
+            arrives += delay;
         }
         self.deliver(arrives)
+    }
+
+    /// When these bytes have gone through the narrow place, if there is one.
+    fn squeeze(&mut self, now: Time, bytes: u64) -> Time {
+        let Some(bytes_per_s) = self.faults.bytes_per_s else {
+            return now;
+        };
+        let takes = Span::from_secs_f64(bytes as f64 / bytes_per_s);
+        self.through = self.through.max(now) + takes;
+        self.through
     }
 
     #[inline]
@@ -243,6 +258,24 @@ impl Link {
             return Delivery::At(self.last);
         }
         Delivery::At(arrives)
+    }
+}
+
+impl Faults {
+    /// What becomes of everything, when nothing gets through.
+    fn fate(&self) -> Option<Delivery> {
+        // Through a partition, not even a refusal comes back.
+        if self.partition {
+            Some(Delivery::Dropped)
+        } else if self.refuse {
+            Some(Delivery::Refused)
+        } else if self.reset {
+            Some(Delivery::Reset)
+        } else if self.hang {
+            Some(Delivery::Held)
+        } else {
+            None
+        }
     }
 }
 
@@ -441,5 +474,53 @@ mod tests {
             link.send(Time::ZERO, 1, &mut rng),
             Delivery::At(Time::ZERO + MS(1))
         );
+    }
+
+    #[test]
+    fn it_does_not_matter_in_how_many_parts_a_message_comes() {
+        let faults = [
+            Fault::Latency {
+                add: MS(100),
+                jitter: MS(50),
+            },
+            Fault::Loss { share: 0.5 },
+        ];
+        for (seed, fault) in (0..50).flat_map(|seed| faults.map(|fault| (seed, fault))) {
+            let mut whole = Link::new(Dist::Fixed(MS(1)));
+            whole.set(fault);
+            let mut parts = whole.clone();
+            let (mut a, mut b) = (Seed(seed).stream("link", 0), Seed(seed).stream("link", 0));
+            let arrives = whole.send(Time::ZERO, 1_000, &mut a);
+            assert_eq!(parts.send(Time::ZERO, 10, &mut b), arrives);
+            assert_eq!(parts.send_more(Time::ZERO, 990), arrives);
+            assert_eq!(a.bits(), b.bits(), "nothing more was drawn");
+        }
+        let mut lossy = Link::new(Dist::Fixed(MS(1)));
+        lossy.set(Fault::Loss { share: 0.5 });
+        let mut rng = Seed(1).stream("link", 0);
+        assert_ne!(lossy.send(Time::ZERO, 10, &mut rng), Delivery::Dropped);
+        let late = Time::ZERO + Span::secs(1_000_000);
+        assert_eq!(
+            lossy.send_more(late, 10),
+            Delivery::At(late + MS(1)),
+            "what was lost once is not lost again"
+        );
+    }
+
+    #[test]
+    fn more_of_a_message_waits_its_turn_at_the_narrow_place() {
+        let mut link = Link::new(Dist::Fixed(MS(1)));
+        let mut rng = Seed(1).stream("link", 0);
+        link.set(Fault::Bandwidth { bytes_per_s: 1e6 });
+        assert_eq!(
+            link.send(Time::ZERO, 10_000, &mut rng),
+            Delivery::At(Time::ZERO + MS(11))
+        );
+        assert_eq!(
+            link.send_more(Time::ZERO, 10_000),
+            Delivery::At(Time::ZERO + MS(21))
+        );
+        link.set(Fault::Partition);
+        assert_eq!(link.send_more(Time::ZERO, 10_000), Delivery::Dropped);
     }
 }

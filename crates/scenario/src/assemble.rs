@@ -4,7 +4,7 @@ use crate::consistency;
 use crate::form::{Form, Text, is_name};
 use crate::model::protect::{self, Defaults};
 use crate::model::{
-    Cache, Client, Database, Environment, Expect, Gateway, Place, Run, Scenario, Service, expect,
+    Cache, Client, Database, Drill, Environment, Expect, Gateway, Place, Run, Scenario, Service, expect,
 };
 use crate::node::{At, Entry, Node, Value};
 use crate::reader::{self, Reader};
@@ -14,11 +14,12 @@ use crate::timeline::Timeline;
 pub(crate) const VARIANT_ABOUT: &str = "variant.about";
 
 /// The keys of a document.
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "title",
     "about",
     "run",
     "environment",
+    "drill",
     "client",
     "gateway",
     "service",
@@ -60,6 +61,13 @@ pub(crate) fn scenario(cx: &mut Reader, root: &Node, variant: &str, variants: &[
             rate_max: None,
         }),
     };
+    let drill = match root.field("drill") {
+        Some(node) => drill(cx, node, variants),
+        None => Some(Drill {
+            time: 1.0,
+            variants: Vec::new(),
+        }),
+    };
     let clients = components::<Client>(cx, root, "client");
     let gateways = components::<Gateway>(cx, root, "gateway");
     let services = components::<Service>(cx, root, "service");
@@ -93,6 +101,7 @@ pub(crate) fn scenario(cx: &mut Reader, root: &Node, variant: &str, variants: &[
         variant_about: variant_about?,
         run: run?,
         environment: environment?,
+        drill: drill?,
         clients: clients?,
         gateways: gateways?,
         services: services?,
@@ -227,6 +236,25 @@ pub(crate) fn list<'n>(cx: &mut Reader, root: &'n Node, key: &str) -> Option<&'n
     Some(items)
 }
 
+fn drill(cx: &mut Reader, node: &Node, variants: &[String]) -> Option<Drill> {
+    let drill = Drill::read(cx, node)?;
+    known(cx, node, &drill.variants, variants);
+    Some(drill)
+}
+
+/// Whether the variants that a table names are there.
+fn known(cx: &mut Reader, table: &Node, names: &[String], variants: &[String]) {
+    let nodes = table.field("variants").map_or(&[][..], Node::items);
+    for (name, node) in names.iter().zip(nodes) {
+        if !variants.contains(name) {
+            let known: Vec<&str> = variants.iter().map(String::as_str).collect();
+            let message = format!("there is no variant `{}`", reader::clip(name));
+            let help = reader::suggestion(name, &known);
+            cx.mistake(node.at, message, "refers to nothing", help);
+        }
+    }
+}
+
 fn expectations<'n>(
     cx: &mut Reader,
     root: &'n Node,
@@ -241,19 +269,7 @@ fn expectations<'n>(
             whole = false;
             continue;
         };
-        let named = node.field("variants").map_or(&[][..], Node::items);
-        for (name, node) in of.iter().zip(named) {
-            if !variants.contains(name) {
-                let known: Vec<&str> = variants.iter().map(String::as_str).collect();
-                let message = format!("there is no variant `{}`", reader::clip(name));
-                cx.mistake(
-                    node.at,
-                    message,
-                    "refers to nothing",
-                    reader::suggestion(name, &known),
-                );
-            }
-        }
+        known(cx, node, &of, variants);
         if of.is_empty() || of.iter().any(|name| name == variant) {
             expects.push((node, expect));
         }

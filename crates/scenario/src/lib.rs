@@ -14,6 +14,7 @@ mod element;
 pub mod explain;
 mod form;
 pub mod formula;
+mod hasten;
 mod judge;
 mod mistakes;
 pub mod model;

@@ -11,7 +11,9 @@ use crate::form::{
 };
 use crate::model::action::Told;
 use crate::model::expect::ExpectTable;
-use crate::model::{Bound, Cache, Client, Database, Environment, Fault, Gateway, Run, Service, protect};
+use crate::model::{
+    Bound, Cache, Client, Database, Drill, Environment, Fault, Gateway, Run, Service, protect,
+};
 
 /// The schema, as indented JSON with a newline at the end.
 pub fn schema() -> String {
@@ -139,6 +141,7 @@ fn parts() -> Vec<(&'static str, Json)> {
     vec![
         ("run", Run::schema()),
         ("environment", Environment::schema()),
+        ("drill", Drill::schema()),
         ("client", named(&Client::schema(), "who sends requests")),
         ("gateway", named(&Gateway::schema(), "the doors")),
         ("service", named(&Service::schema(), "what does the work")),

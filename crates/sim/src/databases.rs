@@ -16,10 +16,10 @@ use seawall_scenario::{Autoscaling, Database, Place};
 use crate::clients::some_time;
 use crate::meter::{Counter, Meter, Timer};
 use crate::plan::Plan;
-use crate::processor::{Curve, Processor};
 use crate::slab::Ticket;
-use crate::station::{Offered, Station};
 use crate::world::{Answer, Call, Event, Stage, Target, World};
+use seawall_core::processor::{Curve, Processor};
+use seawall_core::station::{Offered, Station};
 
 /// A database.
 pub(crate) struct DatabaseSim {

@@ -26,7 +26,7 @@ pub use expect::{Bound, Expect, Statistic, Wanted, Window};
 pub use fault::Fault;
 pub use gateway::Gateway;
 pub use protect::{Protection, ProtectionName, Setting};
-pub use run::{Environment, Run};
+pub use run::{Drill, Environment, Run};
 pub use service::{Fallback, FallbackWhen, Leak, Service, Trips};
 
 use seawall_core::policies::Policies;
@@ -62,6 +62,8 @@ pub struct Scenario {
     pub run: Run,
     /// Where this may be drilled.
     pub environment: Environment,
+    /// How it is drilled.
+    pub drill: Drill,
     /// Who sends requests, in the order of the document (as are all of these).
     pub clients: Vec<Client>,
     /// The doors.

@@ -3,7 +3,7 @@
 use seawall_core::time::Span;
 
 use crate::element::element;
-use crate::form::{Count, Duration, Flag, Natural, Period, Ratio, Text};
+use crate::form::{Count, Duration, Flag, List, Natural, Period, Ratio, Text};
 use crate::node::Node;
 use crate::reader::Reader;
 
@@ -34,6 +34,17 @@ element! {
         name: Option<String>, optional Text;
         /// The most requests a second that a drill may send.
         rate_max: Option<u32>, optional Count;
+    }
+}
+
+element! {
+    /// How the scenario is drilled: on real servers, in the time that a person watches.
+    pub struct Drill, "[drill]" {
+        /// The share of their time that slow things take ("1/12"): the timeline, how long entries live, how long orders
+        /// take. What requests do stays as it is, and keys become fewer, so that each is asked for as often in its life.
+        time: f64, default Ratio = 1.0;
+        /// The variants that are drilled when none is named; all of them when this is left out.
+        variants: Vec<String>, default List<Text> = Vec::new();
     }
 }
 

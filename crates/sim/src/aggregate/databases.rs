@@ -11,7 +11,7 @@ use super::pool::{Leaving, Left, Pool};
 use super::{Stage, World};
 use crate::meter::{Counter, Meter, Timer};
 use crate::plan::Plan;
-use crate::processor::Curve;
+use seawall_core::processor::Curve;
 
 /// The limit of the only service that calls a database.
 #[derive(Clone, Copy, Debug)]

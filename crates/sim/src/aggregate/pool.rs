@@ -12,7 +12,7 @@ use seawall_core::rng::Stream;
 
 use super::cohort::{Cohort, about};
 use super::law::Law;
-use crate::processor::Curve;
+use seawall_core::processor::Curve;
 
 /// Steps of the bisection.
 const STEPS: u32 = 14;

@@ -4,7 +4,7 @@
 //! how long anything takes: that is a [`crate::processor`]'s or a timer's business.
 //!
 //! ```
-//! use seawall_sim::station::{Offered, Station};
+//! use seawall_core::station::{Offered, Station};
 //! let mut pool = Station::new(1, Some(1));
 //! assert_eq!(pool.offer('a'), Offered::Begun);
 //! assert_eq!(pool.offer('b'), Offered::Waiting);
@@ -129,9 +129,9 @@ impl<T: Copy + PartialEq> Station<T> {
 
 #[cfg(test)]
 mod tests {
+    use crate::draw;
+    use crate::rng::Seed;
     use proptest::prelude::*;
-    use seawall_core::draw;
-    use seawall_core::rng::Seed;
 
     use super::*;
 

@@ -10,7 +10,7 @@
 //!
 //! ```
 //! use seawall_core::time::{Span, Time};
-//! use seawall_sim::processor::{Curve, Processor};
+//! use seawall_core::processor::{Curve, Processor};
 //! let at = |ms| Time::ZERO + Span::millis(ms);
 //! let mut node = Processor::new(Curve::Servers(1.0), 1.0);
 //! node.begin(at(0), 1, Span::millis(10));
@@ -22,7 +22,7 @@
 //! assert_eq!(node.next(), Some(at(13)));
 //! ```
 
-use seawall_core::time::{Span, Time};
+use crate::time::{Span, Time};
 
 /// How the speed of a query depends on how many run.
 #[derive(Clone, Copy, Debug, PartialEq)]

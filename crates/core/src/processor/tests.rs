@@ -1,8 +1,8 @@
 use std::collections::BTreeMap;
 
+use crate::draw;
+use crate::rng::Seed;
 use proptest::prelude::*;
-use seawall_core::draw;
-use seawall_core::rng::Seed;
 
 use super::*;
 
@@ -14,7 +14,7 @@ fn serve(
     curve: Curve,
     rate: f64,
     queries: u64,
-    mut work: impl FnMut(u64, &mut seawall_core::rng::Stream) -> f64,
+    mut work: impl FnMut(u64, &mut crate::rng::Stream) -> f64,
     mut done: impl FnMut(f64, f64),
 ) {
     let mut rng = Seed(5).replication(run).stream("processor", 0);

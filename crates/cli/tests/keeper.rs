@@ -1,0 +1,255 @@
+//! The process that cleans up after a drill, with real servers, and drills that are killed.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use seawall_drill::keeper::{Keeper, Mending, Program};
+use seawall_drill::stack::{Postgres, Redis};
+use tokio::time::Instant;
+
+const SEAWALL: &str = env!("CARGO_BIN_EXE_seawall");
+/// Set in the process that plays the drill which is killed.
+const PLAYED: &str = "SEAWALL_TEST_PLAYED";
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn keeper() -> Keeper {
+    Keeper::start(Path::new(SEAWALL), &["keeper"]).expect("a keeper")
+}
+
+/// A folder for temporary files of one test alone.
+struct Temporary(PathBuf);
+
+impl Temporary {
+    fn new(name: &str) -> Temporary {
+        let path = std::env::temp_dir().join(format!("seawall-test-{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).expect("a folder");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("our own folder");
+        Temporary(path)
+    }
+
+    /// Processes that run in this folder.
+    fn processes(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir("/proc").expect("Linux").flatten() {
+            let is_here = fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd.starts_with(&self.0));
+            if is_here {
+                let words = fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
+                found.push(words.replace('\0', " "));
+            }
+        }
+        found
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(&self.0).expect("a folder").flatten();
+        entries.map(|entry| entry.path()).collect()
+    }
+
+    /// Waits until nothing is left here.
+    fn is_left_clean(&self) {
+        let begun = Instant::now();
+        while !(self.processes().is_empty() && self.files().is_empty()) {
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "left behind: {:?} {:?}",
+                self.processes(),
+                self.files()
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Whether a process is stopped, runs, or is not there.
+fn state(pid: i32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
+#[tokio::test]
+async fn real_servers_start_stop_end_and_leave_nothing() {
+    let keeper = keeper();
+    let folder = keeper.folder().to_owned();
+    let mut redis = Redis::start(&keeper, "redis", &[("maxmemory", "10mb")])
+        .await
+        .expect("a Redis");
+    let mut postgres = Postgres::start(&keeper, "postgres", &[])
+        .await
+        .expect("a PostgreSQL");
+    let before = redis.pid();
+    redis.kill(&keeper).expect("it ends");
+    assert!(state(before.0).is_none_or(|state| state == 'Z'));
+    redis.restart(&keeper).await.expect("a Redis on the same port");
+    assert_ne!(redis.pid(), before);
+    postgres.kill(&keeper).expect("it ends");
+    postgres
+        .restart(&keeper)
+        .await
+        .expect("a PostgreSQL on the same port");
+    for pid in [redis.pid(), postgres.pid()] {
+        keeper.signal(pid, "STOP").expect("it is running");
+        assert_eq!(state(pid.0), Some('T'));
+    }
+    let (one, other) = (redis.pid(), postgres.pid());
+    assert_eq!(keeper.close().expect("the keeper"), Vec::<String>::new());
+    for pid in [one, other] {
+        assert_eq!(state(pid.0), None, "stopped servers are ended as well");
+    }
+    assert!(!folder.exists());
+}
+
+#[test]
+fn a_lease_ends_by_itself_and_what_is_undone_twice_is_undone_once() {
+    let keeper = keeper();
+    let file = keeper.folder().join("limit");
+    fs::write(&file, "20%").expect("our own folder");
+    let undone = Mending::File(file.clone(), "100%".into());
+    let held = keeper.lend(undone.clone(), None).expect("a keeper");
+    let lease = keeper
+        .lend(undone, Some(Duration::from_millis(50)))
+        .expect("a keeper");
+    let begun = Instant::now();
+    while fs::read_to_string(&file).expect("the file") != "100%" {
+        assert!(begun.elapsed() < PATIENCE, "a lease without end");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    fs::write(&file, "20%").expect("our own folder");
+    keeper.mend(lease).expect("it is already undone");
+    assert_eq!(fs::read_to_string(&file).expect("the file"), "20%");
+    keeper.mend(held).expect("it can be undone");
+    assert_eq!(fs::read_to_string(&file).expect("the file"), "100%");
+}
+
+#[test]
+fn what_cannot_be_done_is_refused_with_the_reason() {
+    let keeper = keeper();
+    let program = |name: &str, file: &str| Program {
+        name: name.into(),
+        file: file.into(),
+        ..Program::default()
+    };
+    let said = |program: &Program| keeper.run(program).expect_err("a refusal").to_string();
+    assert!(said(&program("gone", "/no/such/file")).contains("failed to start gone (/no/such/file)"));
+    assert!(said(&program("../up", "true")).contains("no name for a program"));
+    let out = Mending::Remove(keeper.folder().join("none"));
+    let number = keeper.lend(out, None).expect("a keeper");
+    keeper.mend(number).expect("what is not there needs no removing");
+    let cgroup = keeper.folder().join("made");
+    let number = keeper.lend(Mending::Cgroup(cgroup), None).expect("a keeper");
+    let error = keeper.mend(number).expect_err("a file is no cgroup").to_string();
+    assert!(error.contains("failed to remove the cgroup"), "{error}");
+    let left = keeper.close().expect("a keeper");
+    assert!(
+        left.len() == 1 && left[0].contains("failed to remove the cgroup"),
+        "{left:?}"
+    );
+}
+
+#[test]
+fn a_process_that_hides_behind_another_is_found() {
+    let temporary = Temporary::new("orphans");
+    let keeper = keeper();
+    let shell = Program {
+        name: "shell".into(),
+        file: "sh".into(),
+        // Its grandchild outlives it, in a session of its own, and does not listen to SIGTERM.
+        args: ["-c", "trap '' TERM; setsid sleep 600 & exit 0"]
+            .map(str::to_owned)
+            .to_vec(),
+        folder: Some(temporary.0.clone()),
+        ..Program::default()
+    };
+    let pid = keeper.run(&shell).expect("a shell");
+    while keeper.ended(pid).expect("a keeper").is_none() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    while !temporary
+        .processes()
+        .iter()
+        .any(|words| words.starts_with("sleep"))
+    {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(keeper.close().expect("the keeper"), Vec::<String>::new());
+    assert_eq!(temporary.processes(), Vec::<String>::new());
+}
+
+/// Not a test of its own: what the next test starts and kills.
+#[tokio::test]
+async fn played_drill() {
+    if std::env::var_os(PLAYED).is_none() {
+        return;
+    }
+    let keeper = keeper();
+    let (redis, postgres) = tokio::join!(
+        Redis::start(&keeper, "redis", &[]),
+        Postgres::start(&keeper, "postgres", &[])
+    );
+    let redis = redis.expect("a Redis");
+    let _postgres = postgres.expect("a PostgreSQL");
+    keeper
+        .lend(Mending::Continue(redis.pid()), None)
+        .expect("a keeper");
+    keeper.signal(redis.pid(), "STOP").expect("it is running");
+    std::future::pending::<()>().await;
+}
+
+#[test]
+fn a_drill_that_is_killed_at_any_moment_leaves_nothing() {
+    let temporary = Temporary::new("killed");
+    // From before the keeper is there to long after all servers are.
+    for round in 0..12_u64 {
+        let mut drill = Command::new(std::env::current_exe().expect("this test"))
+            .args(["--exact", "played_drill", "--nocapture"])
+            .env(PLAYED, "1")
+            .env("TMPDIR", &temporary.0)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("this test once more");
+        std::thread::sleep(Duration::from_millis(round * round * 20));
+        drill.kill().expect("it is our child");
+        let how = drill.wait().expect("it is our child");
+        assert_eq!(how.signal(), Some(9), "round {round}: it was still running");
+        temporary.is_left_clean();
+    }
+}
+
+#[test]
+fn a_keeper_that_was_killed_is_cleaned_up_after_by_the_next() {
+    let temporary = Temporary::new("swept");
+    let start = || {
+        Command::new(SEAWALL)
+            .arg("keeper")
+            .env("TMPDIR", &temporary.0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("a keeper")
+    };
+    let mut first = start();
+    let order = r#"{"Start":{"name":"sleep","file":"sleep","args":["600"],"env":{},"folder":null,"users":[],"quit":null,"address":null,"cgroups":[]}}"#;
+    writeln!(first.stdin.as_mut().expect("a pipe"), "{order}").expect("it listens");
+    let mut said = String::new();
+    let mut replies = BufReader::new(first.stdout.take().expect("a pipe"));
+    replies.read_line(&mut said).expect("it answers");
+    assert!(said.contains("Started"), "{said}");
+    first.kill().expect("it is our child");
+    first.wait().expect("it is our child");
+    assert_eq!(temporary.processes().len(), 1, "nobody cleans up");
+    let mut second = start();
+    drop(second.stdin.take());
+    assert!(second.wait().expect("it is our child").success());
+    temporary.is_left_clean();
+}

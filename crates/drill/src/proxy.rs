@@ -1,0 +1,1 @@
+//! A TCP proxy that breaks connections as it is told.

@@ -1,0 +1,116 @@
+//! One Redis.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::{NoServer, launch, on_a_port, program};
+use crate::keeper::{Keeper, Pid, Program};
+
+/// A server that was just started answers within this time, or is asked again.
+const PING: Duration = Duration::from_millis(500);
+
+/// A `redis-server` of the drill's own. It keeps nothing on disk unless it is told to.
+#[derive(Debug)]
+pub struct Redis {
+    program: Program,
+    address: SocketAddr,
+    pid: Pid,
+}
+
+impl Redis {
+    /// Starts one, with these settings besides, each as `redis.conf` spells it: a name and its value.
+    ///
+    /// # Errors
+    /// When there is no `redis-server`, or it does not start.
+    pub async fn start(keeper: &Keeper, name: &str, settings: &[(&str, &str)]) -> Result<Redis, NoServer> {
+        let file =
+            program("redis-server", &[PathBuf::from("/usr/local/bin")]).ok_or_else(|| NoServer::Missing {
+                program: "redis-server".into(),
+                package: "redis-server".into(),
+            })?;
+        let folder = keeper.folder().join(name);
+        std::fs::create_dir_all(&folder).map_err(|error| NoServer::Silent {
+            name: name.to_owned(),
+            why: format!("failed to make its folder: {error}"),
+            log: String::new(),
+        })?;
+        let (file, folder) = (&file, &folder);
+        on_a_port(name, |address| async move {
+            let mut args: Vec<String> = Vec::new();
+            let port = address.port().to_string();
+            let own = [
+                ("bind", "127.0.0.1"),
+                ("port", &port),
+                ("save", ""),
+                ("appendonly", "no"),
+                ("daemonize", "no"),
+                ("enable-debug-command", "no"),
+            ];
+            for (key, value) in own.iter().chain(settings) {
+                args.push(format!("--{key}"));
+                args.push((*value).to_owned());
+            }
+            let program = Program {
+                name: name.to_owned(),
+                file: file.clone(),
+                args,
+                folder: Some(folder.clone()),
+                address: Some(address),
+                ..Program::default()
+            };
+            let pid = launch(keeper, &program, || answers(address)).await?;
+            Ok(Redis {
+                program,
+                address,
+                pid,
+            })
+        })
+        .await
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Kills it at once (SIGKILL). Nobody listens any more, and what it held is gone.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub fn kill(&self, keeper: &Keeper) -> Result<(), NoServer> {
+        keeper.signal(self.pid, "KILL")?;
+        Ok(keeper.end(self.pid, Duration::ZERO)?)
+    }
+
+    /// Starts it again on its port, empty.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn restart(&mut self, keeper: &Keeper) -> Result<(), NoServer> {
+        keeper.end(self.pid, Duration::from_secs(2))?;
+        self.pid = launch(keeper, &self.program, || answers(self.address)).await?;
+        Ok(())
+    }
+}
+
+/// Whether a Redis answers here: anything, also that it is loading or wants a password.
+async fn answers(address: SocketAddr) -> bool {
+    let asked = async {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(b"*1\r\n$4\r\nPING\r\n").await?;
+        let mut reply = [0; 1];
+        stream.read_exact(&mut reply).await?;
+        std::io::Result::Ok(reply[0] == b'+' || reply[0] == b'-')
+    };
+    matches!(timeout(PING, asked).await, Ok(Ok(true)))
+}
