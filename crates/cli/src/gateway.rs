@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use seawall_gateway::{Config, StartError};
 
+use crate::log;
 use crate::output::print;
 use crate::stop::Stop;
 
@@ -27,7 +28,7 @@ pub(crate) struct Arguments {
 
 /// Serves until told to stop.
 pub(crate) fn run(arguments: &Arguments) -> Result<bool, Stop> {
-    log();
+    log::start();
     let config = Config::read(&arguments.config).map_err(|error| {
         Stop::Input(
             error.to_string(),
@@ -52,16 +53,4 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, Stop> {
             StartError::Document(mistakes) => Stop::Document(mistakes),
             error => Stop::Failed(error.to_string()),
         })
-}
-
-/// The log goes to the standard error stream.
-fn log() {
-    let level = std::env::var("SEAWALL_LOG")
-        .ok()
-        .and_then(|level| level.parse().ok());
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .with_max_level(level.unwrap_or(tracing::Level::INFO))
-        .init();
 }

@@ -4,14 +4,18 @@
 //! where and how to mend it), 3 when the command could not be carried out.
 
 mod builtin;
+mod cache_server;
 mod check;
 mod explain;
 mod gateway;
 mod keeper;
 mod limits;
+mod load;
+mod log;
 mod output;
 mod playing;
 mod progress;
+mod proxy;
 #[cfg(test)]
 mod reference;
 mod scenarios;
@@ -56,6 +60,9 @@ enum Command {
     Scenarios(scenarios::Arguments),
     Schema(schema::Arguments),
     Gateway(gateway::Arguments),
+    Proxy(proxy::Arguments),
+    Load(load::Arguments),
+    CacheServer(cache_server::Arguments),
     Keeper(keeper::Arguments),
 }
 
@@ -69,6 +76,9 @@ fn main() -> ExitCode {
         Command::Scenarios(arguments) => scenarios::run(&arguments),
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Gateway(arguments) => gateway::run(&arguments),
+        Command::Proxy(arguments) => proxy::run(&arguments),
+        Command::Load(arguments) => load::run(&arguments),
+        Command::CacheServer(arguments) => cache_server::run(&arguments),
         Command::Keeper(arguments) => keeper::run(&arguments),
     };
     match done {

@@ -2,8 +2,8 @@
 //!
 //! A [`Link`] carries messages. A [`Flow`] carries the bytes of a connection through a chain of faults: those of a link,
 //! and those that only a stream of bytes can have. It is what the fault proxy asks; it holds no bytes, reads no clock
-//! and owns no socket. **Whoever drives it sends the bytes in order, asks again for what a verdict leaves over, and
-//! after [`Flow::set`] or [`Flow::settle`] sends again what is still on its way.**
+//! and owns no socket. **Whoever drives it sends the bytes in order, asks again for what a verdict leaves over, says what
+//! has gone, and after [`Flow::set`] sends again what is still on its way.**
 //!
 //! What happens to a byte depends on the seed and on where in the stream the byte is, never on how many reads it took
 //! to bring it: a stream is judged in segments of a packet's size, which begin at the first byte of a message (the first
@@ -21,6 +21,8 @@
 //! let again = flow.send(Time::ZERO, Part { offset: 0, bytes: 50, message: 0 });
 //! assert_eq!(again, Verdict::Passes { at: Time::ZERO, bytes: 50, alone: false, last: false });
 //! ```
+
+use std::collections::VecDeque;
 
 use crate::dist::Dist;
 use crate::link::{self, Delivery, Link, PACKET_BYTES};
@@ -141,9 +143,12 @@ struct Stage {
     segment: Option<u64>,
     /// Where the slice under way began and where it ends.
     slice: (u64, u64),
-    /// When the next slice may go, and when the one under way does.
-    free: Time,
+    /// When the slice under way goes.
     goes: Time,
+    /// Up to which byte, the place where one waits for the other is taken until when: what is on its way, and before it
+    /// what has gone.
+    taken: VecDeque<(u64, Time)>,
+    gone: Time,
     /// When the first byte came that a reset waits for.
     tripped: Option<Time>,
 }
@@ -158,20 +163,29 @@ impl Flow {
                 let known = old.iter().find(|stage| stage.setting.id == setting.id);
                 let (since, from) = known.map_or((now, offset), |stage| (stage.since, stage.from));
                 let mut stage = Stage::new(*setting, since, from);
-                stage.tripped = known.and_then(|stage| stage.tripped);
+                stage.slice = (offset, offset);
+                if let Some(known) = known {
+                    stage.tripped = known.tripped;
+                    stage.gone = known.gone;
+                    stage.link.occupy(known.gone);
+                }
                 stage
             })
             .collect();
-        self.settle(offset);
-    }
-
-    /// Forgets what is on its way, which begins at `offset` and is sent again.
-    pub fn settle(&mut self, offset: u64) {
-        for stage in &mut self.stages {
-            stage.settle(offset);
-        }
         if cfg!(debug_assertions) {
             self.invariants();
+        }
+    }
+
+    /// All bytes before `offset` have gone: they are not sent again.
+    pub fn gone(&mut self, offset: u64) {
+        for stage in &mut self.stages {
+            while let Some((end, until)) = stage.taken.front()
+                && *end <= offset
+            {
+                stage.gone = *until;
+                stage.taken.pop_front();
+            }
         }
     }
 
@@ -281,17 +295,16 @@ impl Stage {
             link,
             segment: None,
             slice: (from, from),
-            free: Time::ZERO,
             goes: Time::ZERO,
+            taken: VecDeque::new(),
+            gone: Time::ZERO,
             tripped: None,
         }
     }
 
-    fn settle(&mut self, offset: u64) {
-        self.link.reconnect();
-        self.segment = None;
-        self.slice = (offset, offset);
-        self.free = Time::ZERO;
+    /// Until when the place is taken where one waits for the other.
+    fn free_at(&self) -> Time {
+        self.taken.back().map_or(self.gone, |(_, until)| *until)
     }
 
     /// The first byte of the segment this part begins in.
@@ -332,8 +345,8 @@ impl Stage {
             Fault::Link(_) => self.carry(now, part).map_or_else(|fate| fate, passes),
             Fault::Slices { pause, .. } => {
                 if part.offset == self.slice.0 {
-                    self.goes = self.free.max(now);
-                    self.free = self.goes + pause;
+                    self.goes = self.free_at().max(now);
+                    self.taken.push_back((self.slice.1, self.goes + pause));
                 }
                 self.goes = self.goes.max(now);
                 Verdict::Passes {
@@ -371,6 +384,10 @@ impl Stage {
             let mut rng = self.setting.seed.stream("segment", segment);
             self.link.send(now, part.bytes, &mut rng)
         };
+        if matches!(self.setting.fault, Fault::Link(link::Fault::Bandwidth { .. })) {
+            self.taken
+                .push_back((part.offset + part.bytes, self.link.busy_until()));
+        }
         match delivery {
             Delivery::At(at) => Ok(at),
             // Nothing that was sent on a connection is lost for good: it is sent again until it gets through.

@@ -209,6 +209,16 @@ impl Link {
         self.last = Time::ZERO;
     }
 
+    /// Until when the narrow place is taken.
+    pub fn busy_until(&self) -> Time {
+        self.through
+    }
+
+    /// Takes the narrow place until then, by what was sent before this link was made.
+    pub fn occupy(&mut self, until: Time) {
+        self.through = self.through.max(until);
+    }
+
     /// Checks what must hold between any two calls.
     pub fn invariants(&self) {
         assert_eq!(self.healthy, self.faults == Faults::default());

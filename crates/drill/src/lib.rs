@@ -1,9 +1,13 @@
 //! Real faults on real servers.
 //!
-//! What is here stands between real processes: [`proxy`] carries their connections and breaks them as it is told. It is
-//! no simulator: faults are the machines of `seawall-core` that the simulator uses too, driven in real time.
+//! What is here stands between real processes: [`proxy`] carries their connections and breaks them as it is told,
+//! [`server`] is a cache where there is no Redis, and [`load`] calls them. It is no simulator: faults and arrivals are the
+//! machines of `seawall-core` that the simulator uses too, driven in real time.
 
 pub mod keeper;
+pub mod load;
 pub mod paced;
 pub mod proxy;
+pub mod resp;
+pub mod server;
 pub mod stack;

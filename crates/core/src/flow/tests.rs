@@ -293,3 +293,46 @@ fn through_a_partition_nothing_passes_until_it_ends() {
     flow.set(at(3), 0, &[]);
     assert!(flow.connects() && flow.healthy());
 }
+
+#[test]
+fn what_has_gone_still_took_its_time() {
+    let narrow = Fault::Link(link::Fault::Bandwidth { bytes_per_s: 1_000.0 });
+    let slices = Fault::Slices {
+        bytes: 100,
+        variation: 0,
+        pause: MS(100),
+    };
+    for (fault, first, second) in [(narrow, 100, 200), (slices, 0, 100)] {
+        let chain = [setting(1, fault)];
+        let mut flow = Flow::default();
+        flow.set(Time::ZERO, 0, &chain);
+        let part = |offset| Part {
+            offset,
+            bytes: 100,
+            message: 0,
+        };
+        let passes = |ms| Verdict::Passes {
+            at: at(ms),
+            bytes: 100,
+            alone: fault == slices,
+            last: false,
+        };
+        assert_eq!(flow.send(Time::ZERO, part(0)), passes(first));
+        assert_eq!(flow.send(Time::ZERO, part(100)), passes(second));
+        flow.gone(100);
+        // Another toxic joins: what is on its way passes when it would have.
+        flow.set(
+            at(150),
+            100,
+            &[chain[0], setting(2, Fault::Corrupt { share: 0.0 })],
+        );
+        assert_eq!(flow.send(Time::ZERO, part(100)), passes(second));
+        flow.set(at(150), 100, &[]);
+        flow.set(at(150), 100, &chain);
+        assert_eq!(
+            flow.send(at(150), part(100)),
+            passes(150 + first),
+            "a new one begins anew"
+        );
+    }
+}

@@ -63,6 +63,15 @@ use sentinel::Sentinels;
 use crate::key::Address;
 use crate::store::{Boxed, Sealed, Store};
 
+/// The scripts that run inside a server, by name: for a stand-in of a server that has no Lua and does them natively.
+pub fn scripts() -> [(&'static str, &'static str); 3] {
+    [
+        ("put", script::PUT.text()),
+        ("delete", script::DELETE.text()),
+        ("give-back", script::GIVE_BACK.text()),
+    ]
+}
+
 /// A tier in Redis.
 ///
 /// Made by [`Redis::url`] or [`Redis::builder`].
