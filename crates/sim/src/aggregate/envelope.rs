@@ -65,7 +65,7 @@ const EXCEPTIONS: &[(&str, &str, Envelope, &str)] = &[
         "Redis answers, two hundred times as slowly",
         "unprotected",
         Envelope {
-            origin: 0.07,
+            origin: 0.08,
             answered: 0.03,
             well_again_s: 1.0,
             same_verdict: true,
@@ -100,10 +100,10 @@ const EXCEPTIONS: &[(&str, &str, Envelope, &str)] = &[
         Envelope {
             origin: 0.10,
             answered: 0.10,
-            well_again_s: 30.0,
+            well_again_s: 20.0,
             same_verdict: true,
         },
-        "when a storm of few ends is chance",
+        "when a storm of few ends is chance: after 64 ± 14 s and 64 ± 11 s over six seeds",
     ),
     (
         "A retry storm outlives the outage that began it",
@@ -111,43 +111,32 @@ const EXCEPTIONS: &[(&str, &str, Envelope, &str)] = &[
         Envelope {
             origin: 0.05,
             answered: 0.05,
-            well_again_s: 8.0,
+            well_again_s: 5.0,
             same_verdict: true,
         },
-        "the backlog drains at the rate of what is left over, which is chance",
-    ),
-    (
-        "Five times the traffic for three minutes",
-        "unprotected",
-        Envelope {
-            origin: 0.05,
-            answered: 0.05,
-            well_again_s: 4.0,
-            same_verdict: true,
-        },
-        "the lines drain at the rate of what is left over",
+        "the backlog drains at the rate of what is left over, which is chance: in 65 ± 8 s and 68 ± 9 s over six seeds",
     ),
     (
         "Five times the traffic for three minutes",
         "more-instances",
         Envelope {
-            origin: 0.05,
-            answered: 0.05,
-            well_again_s: 6.0,
+            origin: 0.03,
+            answered: 0.03,
+            well_again_s: 3.0,
             same_verdict: true,
         },
-        "the lines drain at the rate of what is left over",
+        "the lines drain at the rate of what is left over: in 194.7 ± 1.4 s and 194.5 ± 0.6 s over six seeds",
     ),
     (
         "Five times the traffic for three minutes",
         "shed-by-priority",
         Envelope {
-            origin: 0.05,
-            answered: 0.05,
+            origin: 0.03,
+            answered: 0.03,
             well_again_s: f64::INFINITY,
             same_verdict: true,
         },
-        "the last level is left at a bound along which utilization moves",
+        "the last level is left at a bound along which utilization moves: after 194 s in each of six runs, and after 200 ± 14 s",
     ),
     (
         "Redis is down for twenty minutes",
@@ -170,6 +159,17 @@ const EXCEPTIONS: &[(&str, &str, Envelope, &str)] = &[
             same_verdict: true,
         },
         "keys are warmed at the mean of their class",
+    ),
+    (
+        "Everything in the cache expires at the same instant",
+        "prevented",
+        Envelope {
+            origin: 0.25,
+            answered: 0.03,
+            well_again_s: 1.0,
+            same_verdict: true,
+        },
+        "seen and not isolated: five loads a second after the fault for four",
     ),
 ];
 
