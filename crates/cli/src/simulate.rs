@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use seawall_core::record::Record;
 use seawall_core::time::Span;
-use seawall_report::{Report, Variant};
+use seawall_report::{Refused, Report, Variant};
 use seawall_scenario::{Document, Scenario};
-use seawall_sim::{Options, replicate};
+use seawall_sim::{Options, Refusal, Run, replicate};
 
 use crate::output::{print, write_file};
 use crate::playing::{Playing, judged, played, processors, setting, share, span};
@@ -31,7 +31,8 @@ Examples:
   seawall simulate redis-down --protect seawall.toml     what the gateway's protections make of it
   seawall simulate mine.toml --scale 1                   every single request, at full size
 
-Exit status: 0 expectations met; 1 some not met; 2 the input is wrong; 3 it could not be done.")]
+Exit status: 0 expectations met; 1 some not met; 2 the input is wrong, or the engine that was asked for refuses a
+variant, and the others were played; 3 it could not be done.")]
 pub(crate) struct Arguments {
     /// The scenario: a file, or the name of one that is built in
     #[arg(value_name = "NAME|FILE")]
@@ -112,7 +113,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, Stop> {
         Format::Text => seawall_report::text(&report, columns()),
         Format::Json => seawall_report::json(&report),
     })?;
-    Ok(report.is_met())
+    if report.refused.is_empty() {
+        return Ok(report.is_met());
+    }
+    let names: Vec<&str> = report
+        .refused
+        .iter()
+        .map(|refused| refused.name.as_str())
+        .collect();
+    Err(Stop::Input(
+        format!("not played: {}", names.join(", ")),
+        "leave --engine out, and each variant is played by what can".to_owned(),
+    ))
 }
 
 /// The names of the variants that were asked for, in the order of the document; all when none was.
@@ -166,7 +178,9 @@ fn report(arguments: &Arguments, scenarios: &[Scenario]) -> Result<Report, Stop>
     };
     let seed = arguments.seed.unwrap_or(first.run.seed);
     let scale = arguments.scale.unwrap_or(first.run.scale);
-    let variants = variants(arguments, scenarios)?;
+    let (variants, refused) = variants(arguments, scenarios)?;
+    let was_played = |scenario: &&Scenario| variants.iter().any(|variant| variant.name == scenario.variant);
+    let scenarios: Vec<Scenario> = scenarios.iter().filter(was_played).cloned().collect();
     Ok(Report {
         title: first.title.clone(),
         about: first.about.clone(),
@@ -175,8 +189,9 @@ fn report(arguments: &Arguments, scenarios: &[Scenario]) -> Result<Report, Stop>
         runs: arguments.runs,
         scale,
         engine: engines(&variants),
-        happenings: happenings(scenarios),
+        happenings: happenings(&scenarios),
         variants,
+        refused,
         topology: topology(first),
     })
 }
@@ -193,8 +208,8 @@ fn engines(variants: &[Variant]) -> String {
     format!("{} {plural}", names.join(" and "))
 }
 
-/// Runs everything, and judges it.
-fn variants(arguments: &Arguments, scenarios: &[Scenario]) -> Result<Vec<Variant>, Stop> {
+/// Runs everything, and judges it. What the engine that was asked for refuses is told apart.
+fn variants(arguments: &Arguments, scenarios: &[Scenario]) -> Result<(Vec<Variant>, Vec<Refused>), Stop> {
     let mut jobs = Vec::new();
     for scenario in scenarios {
         for run in 0..arguments.runs {
@@ -212,18 +227,29 @@ fn variants(arguments: &Arguments, scenarios: &[Scenario]) -> Result<Vec<Variant
     let results = replicate(&jobs, threads, &|share| progress.show(share));
     progress.end();
     let mut results = results.into_iter();
-    let mut variants = Vec::new();
+    let (mut variants, mut refused) = (Vec::new(), Vec::new());
     for scenario in scenarios {
         let mut records: Vec<Record> = Vec::new();
         let mut requests = 0;
         let mut choice = None;
-        for result in results.by_ref().take(arguments.runs as usize) {
-            let run = result.map_err(|refusal| {
-                Stop::Failed(format!(
-                    "failed to simulate variant `{}`: {refusal}",
-                    scenario.variant
-                ))
-            })?;
+        let runs: Vec<Result<Run, Refusal>> = results.by_ref().take(arguments.runs as usize).collect();
+        let runs = match runs.into_iter().collect::<Result<Vec<_>, _>>() {
+            Ok(runs) => runs,
+            Err(refusal) if arguments.engine == Playing::Auto => {
+                let name = &scenario.variant;
+                return Err(Stop::Failed(format!(
+                    "failed to simulate variant `{name}`: {refusal}"
+                )));
+            }
+            Err(refusal) => {
+                refused.push(Refused {
+                    name: scenario.variant.clone(),
+                    why: refusal.to_string(),
+                });
+                continue;
+            }
+        };
+        for run in runs {
             requests += run.requests;
             choice.get_or_insert_with(|| played(&run.choice));
             records.push(run.record);
@@ -237,7 +263,13 @@ fn variants(arguments: &Arguments, scenarios: &[Scenario]) -> Result<Vec<Variant
             played: choice,
         });
     }
-    Ok(variants)
+    if let ([], [first, ..]) = (variants.as_slice(), refused.as_slice()) {
+        return Err(Stop::Input(
+            format!("no variant was played; `{}`: {}", first.name, first.why),
+            "leave --engine out, and each variant is played by what can".to_owned(),
+        ));
+    }
+    Ok((variants, refused))
 }
 
 /// As wide as the terminal says it is, within what is readable.

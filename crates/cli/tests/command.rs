@@ -98,6 +98,51 @@ fn the_status_says_whether_expectations_were_met() {
 }
 
 #[test]
+fn what_an_engine_refuses_is_said_and_the_others_are_played() {
+    let folder = Folder::new("refused");
+    let file = folder.file("calm.toml", CALM.replace("BOUND", "90%"));
+    let page = folder.0.join("page.html");
+    let output = seawall(&[
+        "simulate",
+        text(&file),
+        "--engine",
+        "aggregate",
+        "--report",
+        text(&page),
+    ]);
+    assert_eq!(status(&output), 2, "{}", said(&output));
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(told.contains("✓ two"), "{told}");
+    assert!(
+        told.contains("– one: not played; the aggregate engine plays crowds"),
+        "{told}"
+    );
+    assert!(fs::read_to_string(&page).unwrap().contains("One: not played"));
+    let help = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        help.contains("not played: one") && help.contains("--engine"),
+        "{help}"
+    );
+    let output = seawall(&[
+        "simulate",
+        text(&file),
+        "--engine",
+        "aggregate",
+        "--variant",
+        "one",
+    ]);
+    assert_eq!(status(&output), 2, "{}", said(&output));
+    assert!(output.stdout.is_empty(), "nothing was played");
+    assert!(
+        said(&output).contains("no variant was played"),
+        "{}",
+        said(&output)
+    );
+    let output = seawall(&["simulate", text(&file)]);
+    assert_eq!(status(&output), 0, "whatever suits plays both: {}", said(&output));
+}
+
+#[test]
 fn the_same_seed_gives_the_same_bytes_on_any_number_of_threads() {
     let folder = Folder::new("bytes");
     let file = folder.file("calm.toml", CALM.replace("BOUND", "90%"));

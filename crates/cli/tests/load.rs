@@ -21,7 +21,13 @@ struct CacheServer(Child);
 impl CacheServer {
     fn start() -> (CacheServer, String) {
         let mut child = Command::new(env!("CARGO_BIN_EXE_seawall"))
-            .args(["cache-server", "--listen", "127.0.0.1:0", "--set", "maxmemory=100mb"])
+            .args([
+                "cache-server",
+                "--listen",
+                "127.0.0.1:0",
+                "--set",
+                "maxmemory=100mb",
+            ])
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -51,9 +57,24 @@ fn load_is_sent_and_told() {
     let (mut server, address) = CacheServer::start();
     let path = std::env::temp_dir().join(format!("seawall-load-{}.json", std::process::id()));
     let target = format!("redis://{address}");
-    let common = ["load", &target, "--rate", "500/s", "--duration", "600ms", "--keys", "zipf:1k:0.9"];
+    let common = [
+        "load",
+        &target,
+        "--rate",
+        "500/s",
+        "--duration",
+        "600ms",
+        "--keys",
+        "zipf:1k:0.9",
+    ];
     let file = path.to_string_lossy().into_owned();
-    let output = seawall(&[&common[..], &["--writes", "10%", "--goodput", "50%", "--json", &file]].concat());
+    let output = seawall(
+        &[
+            &common[..],
+            &["--writes", "10%", "--goodput", "50%", "--json", &file],
+        ]
+        .concat(),
+    );
     let said = text(&output.stdout);
     // A machine that is too busy to send in time says so.
     let late = said.starts_with("NOT SOUND: calls were sent late");
@@ -69,15 +90,27 @@ fn load_is_sent_and_told() {
 
     let output = seawall(&[&common[..], &["--p99", "1ns"]].concat());
     let said = text(&output.stdout);
-    assert!(output.status.code() == Some(1) && said.starts_with("NOT HELD: p99 of at most 1ns\n"), "{said}");
+    assert!(
+        output.status.code() == Some(1) && said.starts_with("NOT HELD: p99 of at most 1ns\n"),
+        "{said}"
+    );
 
     let id = server.0.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    assert!(
+        Command::new("kill")
+            .args(["-TERM", &id])
+            .status()
+            .unwrap()
+            .success()
+    );
     assert_eq!(server.0.wait().unwrap().code(), Some(0), "SIGTERM ends it");
     let output = seawall(&common);
     assert_eq!(output.status.code(), Some(3));
     let said = text(&output.stderr);
-    assert!(said.contains("failed to write the keys to ") && said.contains(": refused"), "{said}");
+    assert!(
+        said.contains("failed to write the keys to ") && said.contains(": refused"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -85,13 +118,25 @@ fn wrong_input_is_told_with_how_to_mend_it() {
     for (args, said) in [
         (&["load", "ftp://a/"][..], "`ftp` cannot be called"),
         (&["load", "redis://nowhere:x"], "`nowhere:x` is no address"),
-        (&["load", "http://a/", "--keys", "zipf"], "it must be zipf:COUNT:EXPONENT"),
+        (
+            &["load", "http://a/", "--keys", "zipf"],
+            "it must be zipf:COUNT:EXPONENT",
+        ),
         (&["load", "http://a/", "--rate", "5"], "a unit is missing"),
-        (&["cache-server", "--set", "maxmemory"], "`maxmemory` sets nothing"),
-        (&["cache-server", "--listen", "127.0.0.1:0", "--set", "maxmemory=x"], "argument must be a memory value"),
+        (
+            &["cache-server", "--set", "maxmemory"],
+            "`maxmemory` sets nothing",
+        ),
+        (
+            &["cache-server", "--listen", "127.0.0.1:0", "--set", "maxmemory=x"],
+            "argument must be a memory value",
+        ),
     ] {
         let output = seawall(args);
         let told = text(&output.stderr);
-        assert!(output.status.code() == Some(2) && told.contains(said), "{args:?}: {told}");
+        assert!(
+            output.status.code() == Some(2) && told.contains(said),
+            "{args:?}: {told}"
+        );
     }
 }

@@ -134,8 +134,20 @@ impl Limiter {
     pub fn release(&mut self, now: Time, permit: Permit, outcome: Outcome) {
         debug_assert!(self.in_flight > 0, "a permit was released twice");
         self.in_flight = self.in_flight.saturating_sub(1);
-        if permit.generation == self.generation && outcome != Outcome::Dropped {
-            let latency = now.since(permit.start);
+        self.learn(permit.generation, now.since(permit.start), outcome);
+    }
+
+    /// For a driver that counts places itself, many at a time: so many are inside. Gives the name of the limit as it is,
+    /// which calls that begin now take to [`Limiter::learn`].
+    pub fn note(&mut self, inside: u32) -> u32 {
+        self.in_flight = inside;
+        self.round.peak = self.round.peak.max(inside);
+        self.generation
+    }
+
+    /// Learns from what became of a call that began under this limit, and gives no place back.
+    pub fn learn(&mut self, generation: u32, latency: Span, outcome: Outcome) {
+        if generation == self.generation && outcome != Outcome::Dropped {
             let limit = match self.settings.mode {
                 Mode::Fixed => return,
                 Mode::Aimd {

@@ -231,6 +231,11 @@ impl<T> Queue<T> {
         self.waiting.is_empty()
     }
 
+    /// Its bounds, and who is served next.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     /// How many may wait.
     pub fn places(&self) -> u32 {
         self.settings.places

@@ -95,26 +95,35 @@ impl Budget {
 
     /// Counts a first attempt. Retries are not calls: they would pay for each other.
     pub fn call(&mut self, now: Time) {
+        self.calls(now, 1);
+    }
+
+    /// Counts this many first attempts.
+    pub fn calls(&mut self, now: Time, count: u64) {
         if self.share.is_none() {
             return;
         }
         self.advance(now);
-        self.slots[self.current].calls += 1;
-        self.calls += 1;
+        self.slots[self.current].calls += count;
+        self.calls += count;
     }
 
     /// Whether one more retry may be made. Ask when the retry is decided on, *before* its pause: what is in backoff
     /// is load to come, and counts.
     pub fn retry(&mut self, now: Time) -> bool {
-        let Some(share) = self.share else { return true };
+        self.retries(now, 1) == 1
+    }
+
+    /// How many of this many retries may be made.
+    pub fn retries(&mut self, now: Time, count: u64) -> u64 {
+        let Some(share) = self.share else { return count };
         self.advance(now);
-        if (self.retries + 1) as f64 > share * self.calls as f64 + self.reserve {
-            return false;
-        }
-        self.slots[self.current].retries += 1;
-        self.retries += 1;
+        let left = share * self.calls as f64 + self.reserve - self.retries as f64;
+        let granted = count.min(left.max(0.0) as u64);
+        self.slots[self.current].retries += granted;
+        self.retries += granted;
         self.check();
-        true
+        granted
     }
 
     /// Takes over other settings; what was counted stays counted.
@@ -186,6 +195,19 @@ mod tests {
             admitted += u32::from(budget.retry(now)) + u32::from(budget.retry(now));
         }
         assert!((600..=670).contains(&admitted), "{admitted}");
+    }
+
+    #[test]
+    fn many_at_a_time_get_what_each_would_get_alone() {
+        let settings = Settings::default();
+        let (mut many, mut each) = (Budget::new(&settings), Budget::new(&settings));
+        for second in 0..30 {
+            let now = Time::ZERO + Span::secs(second);
+            many.calls(now, 40);
+            (0..40).for_each(|_| each.call(now));
+            let alone = (0..25).filter(|_| each.retry(now)).count() as u64;
+            assert_eq!(many.retries(now, 25), alone, "in second {second}");
+        }
     }
 
     #[test]

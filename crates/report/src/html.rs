@@ -10,7 +10,7 @@ use crate::digest::{Fate, goodput_ratio};
 use crate::phase::extent;
 use crate::story::{Mark, Story};
 use crate::table::rows;
-use crate::text::{foot, played};
+use crate::text::{foot, played, refused};
 use crate::wording::{clock, counted};
 use crate::{Report, Variant};
 
@@ -47,7 +47,9 @@ pub fn html(report: &Report) -> String {
                 }
                 footer {
                     p { (foot(report)) }
-                    @for line in played(report) { p { (sentence_case(&line)) "." } }
+                    @for line in played(report).into_iter().chain(refused(report)) {
+                        p { (sentence_case(&line)) "." }
+                    }
                 }
                 script id="data" type="application/json" { (PreEscaped(data)) }
                 script { (PreEscaped(SCRIPT)) }

@@ -39,6 +39,9 @@ pub fn json(report: &Report) -> String {
         "variants": report.variants.iter().enumerate()
             .map(|(index, variant)| variant_of(report, index, variant, &phases))
             .collect::<Vec<_>>(),
+        "refused": report.refused.iter()
+            .map(|refused| json!({"name": refused.name, "why": refused.why}))
+            .collect::<Vec<_>>(),
     });
     format!("{whole:#}\n")
 }

@@ -71,8 +71,19 @@ pub struct Report {
     pub happenings: Vec<Happening>,
     /// The variants, in the order of the file.
     pub variants: Vec<Variant>,
+    /// Variants that were asked for and not played, in the order of the file.
+    pub refused: Vec<Refused>,
     /// The components, from the clients inwards.
     pub topology: Vec<Component>,
+}
+
+/// A variant that was not played.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Refused {
+    /// Its name in the file.
+    pub name: String,
+    /// Why not, as a sentence without a full stop.
+    pub why: String,
 }
 
 /// One entry of the timeline: something that was done to the system.

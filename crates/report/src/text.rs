@@ -5,7 +5,7 @@
 use crate::story::{Moment, Story};
 use crate::table::rows;
 use crate::wording::{clock, counted, cut, listed, number, percent, right, width, wrapped};
-use crate::{Played, Report};
+use crate::{Played, Refused, Report};
 
 /// The most lines that the timeline takes.
 const MOMENTS: usize = 48;
@@ -65,6 +65,9 @@ fn verdict(story: &Story, columns: usize) -> Vec<String> {
         lines.push(start);
         let body = story.phrases(index).join("; ");
         lines.extend(indented(&body, name_columns + 6, columns));
+    }
+    for line in refused(story.report) {
+        lines.extend(bulleted(&format!("– {line}"), columns));
     }
     lines
 }
@@ -259,6 +262,12 @@ pub(crate) fn played(report: &Report) -> Vec<String> {
             format!("{whom}played by the {engine} engine, because {why}; {envelope}")
         })
         .collect()
+}
+
+/// Which variants were not played, and why; one sentence each.
+pub(crate) fn refused(report: &Report) -> Vec<String> {
+    let told = |refused: &Refused| format!("{}: not played; {}", refused.name, refused.why);
+    report.refused.iter().map(told).collect()
 }
 
 /// Where the numbers come from, in one line.

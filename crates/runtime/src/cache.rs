@@ -208,7 +208,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Cache<K, V> {
         drop(core);
         let step = engine.load_step(&flight, LoadReply::Launched);
         if step != LoadStep::Done {
-            engine.spawn_load(&flight, Some(step));
+            engine.spawn_load(&flight, Some(step), true);
         }
         engine.publish(Invalidation::Key { hash, version });
     }
@@ -258,33 +258,6 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Cache<K, V> {
         let mut core = self.engine.core();
         core.guard.bump_epoch(self.engine.clock.now());
         self.engine.fast.follow(&core.guard);
-    }
-
-    /// Loads these keys from the cache's own origin at the pace of the warming policy (its default when it is off), in
-    /// this order. It takes the place of a warming that is under way. [`Stats::warming`](crate::Stats::warming) tells
-    /// how far it is.
-    ///
-    /// # Errors
-    /// [`Error::NoOrigin`] when the cache was built without one.
-    pub fn warm(&self, keys: impl IntoIterator<Item = K>) -> Result<(), Error> {
-        let engine = &*self.engine;
-        if engine.origin.is_none() {
-            return Err(Error::NoOrigin);
-        }
-        let hashed = keys
-            .into_iter()
-            .take(WARM_MAX)
-            .map(|key| (engine.hash(&key, 0), key));
-        let hashed: Vec<(u64, K)> = hashed.collect();
-        let order = hashed.iter().map(|(hash, _)| *hash).collect();
-        let mut core = engine.core();
-        let now = engine.clock.now();
-        core.warming = hashed.into_iter().collect();
-        core.guard.warm(now, order);
-        let after = engine.settle(&mut core, now, &Context::none());
-        drop(core);
-        engine.perform(after);
-        Ok(())
     }
 
     /// The protections, as they are now.
@@ -402,9 +375,6 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Cache<K, V> {
         engine.perform(after);
     }
 }
-
-/// At most so many keys are warmed at a time.
-const WARM_MAX: usize = 1 << 20;
 
 /// What a look into memory came to.
 enum Fast<V> {

@@ -20,6 +20,7 @@ use crate::flight::{Errand, Flight, Found};
 use crate::key::Key;
 use crate::options::Options;
 use crate::origin::{LoadError, Loader};
+use tracing::Instrument as _;
 
 /// A key that meets others with its hash is tried under so many.
 const SALTS: u32 = 8;
@@ -50,6 +51,23 @@ pub(crate) enum Turn {
 impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
     /// Reads through the guard.
     pub(crate) async fn read(
+        &self,
+        key: &K,
+        options: &Options,
+        loader: Option<Loader<V>>,
+    ) -> Result<Answer<V>, Error> {
+        let span = tracing::debug_span!("read", cache = &*self.name, outcome = tracing::field::Empty);
+        let result = self
+            .read_through(key, options, loader)
+            .instrument(span.clone())
+            .await;
+        if !span.is_disabled() {
+            span.record("outcome", outcome_name(&result));
+        }
+        result
+    }
+
+    async fn read_through(
         &self,
         key: &K,
         options: &Options,
@@ -317,16 +335,14 @@ impl<'a, K: Key, V: Clone + Send + Sync + 'static> Ticket<'a, K, V> {
                 Ok(answer(now, &found, source, kind, version))
             }
             Outcome::Absent => Err(Error::NotFound),
-            Outcome::Shed(Reason::OriginOpen) => {
-                let left = self.engine.core().guard.origin_opens_in(now);
-                Err(Error::Open {
-                    retry_after: Duration::from(left).max(Duration::from_millis(1)),
+            Outcome::Shed(reason) => {
+                let after = self.engine.core().guard.retry_after(now, reason);
+                let after = after.map(Duration::from);
+                Err(match (reason, after) {
+                    (Reason::OriginOpen, Some(retry_after)) => Error::Open { retry_after },
+                    (reason, retry_after) => Error::Shed { reason, retry_after },
                 })
             }
-            Outcome::Shed(reason) => Err(Error::Shed {
-                reason,
-                retry_after: None,
-            }),
             Outcome::TimedOut => Err(Error::TimedOut),
             Outcome::Failed | Outcome::Written { .. } => {
                 match self.flight.as_ref().and_then(|flight| flight.landed()) {
@@ -361,11 +377,29 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Drop for Ticket<'_, K, V> {
     }
 }
 
+/// How a read ended, in a word for its span.
+fn outcome_name<V>(result: &Result<Answer<V>, Error>) -> &'static str {
+    match result {
+        Ok(answer) if answer.freshness == Freshness::Stale => "stale",
+        Ok(answer) => match answer.source {
+            Source::Memory => "memory",
+            Source::Tier(_) => "tier",
+            Source::Origin => "loaded",
+            Source::Shared => "shared",
+        },
+        Err(Error::NotFound) => "missing",
+        Err(Error::Shed { .. } | Error::Open { .. }) => "shed",
+        Err(Error::TimedOut) => "timeout",
+        Err(_) => "error",
+    }
+}
+
 /// When the caller stops waiting.
 pub(crate) fn deadline(began: Time, options: &Options) -> Time {
-    options
-        .deadline
-        .map_or(Time::NEVER, |deadline| began + Span::from(deadline))
+    let own = options.deadline;
+    #[cfg(feature = "tower")]
+    let own = own.into_iter().chain(crate::layers::time_left()).min();
+    own.map_or(Time::NEVER, |deadline| began + Span::from(deadline))
 }
 
 /// What a value that was found is as an answer.

@@ -9,7 +9,6 @@ use std::task::Poll;
 
 use seawall_core::guard::{Entry, Life, LoadReply, LoadStep, OriginFault};
 use seawall_core::time::Span;
-use tracing::Instrument as _;
 
 use crate::clock::timeout;
 use crate::effects::Context;
@@ -19,27 +18,32 @@ use crate::flight::{Flight, Found};
 use crate::key::Key;
 use crate::origin::{LoadError, Loaded};
 
+/// The span of a load. It is a part of the read that began it; one that somebody else's end let in is nobody's part.
+pub(crate) fn span<K, V>(cache: &str, flight: &Flight<K, V>, own: bool) -> tracing::Span {
+    let key = &*flight.errand.address.text;
+    if own {
+        tracing::debug_span!("load", cache, key)
+    } else {
+        tracing::debug_span!(parent: None, "load", cache, key)
+    }
+}
+
 /// Drives a load to its end, or until it has to wait for a place; from `step` on, where its first step was taken.
 pub(crate) async fn drive<K: Key, V: Clone + Send + Sync + 'static>(
     engine: Arc<Engine<K, V>>,
     flight: Arc<Flight<K, V>>,
     step: Option<LoadStep>,
 ) {
-    let span = tracing::debug_span!("load", cache = &*engine.name, key = &*flight.errand.address.text);
     let mut driver = Driver {
         engine,
         flight,
         ended: false,
     };
-    async {
-        let mut step = step.unwrap_or_else(|| driver.engine.load_step(&driver.flight, LoadReply::Launched));
-        while let Some(reply) = driver.perform(step).await {
-            step = driver.engine.load_step(&driver.flight, reply);
-        }
-        driver.ended = true;
+    let mut step = step.unwrap_or_else(|| driver.engine.load_step(&driver.flight, LoadReply::Launched));
+    while let Some(reply) = driver.perform(step).await {
+        step = driver.engine.load_step(&driver.flight, reply);
     }
-    .instrument(span)
-    .await;
+    driver.ended = true;
 }
 
 /// Whatever ends the task ends the load too: those who wait are told.
@@ -173,6 +177,9 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
         };
         let took = self.clock.now().since(began);
         self.meters.origin_ends(took, result.is_ok());
+        if result.is_ok() && !self.core().guard.is_wanted(flight.id) {
+            self.meters.origin_wasted();
+        }
         match result {
             Ok(brought) => self.fetched(flight, began, took, brought),
             Err(error) => {

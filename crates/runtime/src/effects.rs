@@ -5,6 +5,7 @@ use std::task::Waker;
 
 use seawall_core::guard::{Effect, LoadId, LoadStep};
 use seawall_core::time::Time;
+use tracing::Instrument as _;
 
 use crate::engine::{Core, Engine};
 use crate::far::{Delete, FarWork};
@@ -38,7 +39,8 @@ impl<K, V> Context<'_, K, V> {
 /// What is to be done when the lock is free again.
 pub(crate) struct After<K, V> {
     wakers: Vec<Waker>,
-    launch: Vec<Arc<Flight<K, V>>>,
+    /// With whether it is of whom the decision was made for.
+    launch: Vec<(Arc<Flight<K, V>>, bool)>,
     cancel: Vec<Arc<Flight<K, V>>>,
     work: Vec<FarWork<K, V>>,
     /// Keys to be taken out of tiers, which the caller may want to wait for.
@@ -91,7 +93,10 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
         match effect {
             Effect::Wake(token) => after.wakers.extend(core.slots.wake(token)),
             Effect::Launch(id) => match self.launched(core, id, context.errand) {
-                Some(flight) => after.launch.push(flight),
+                Some(flight) => {
+                    let own = errand(flight.errand.address.hash).is_some();
+                    after.launch.push((flight, own));
+                }
                 None => core.guard.decline(now, id),
             },
             Effect::Cancel(id) => after.cancel.extend(core.over(now, id)),
@@ -189,8 +194,8 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
         for waker in after.wakers {
             waker.wake();
         }
-        for flight in &after.launch {
-            self.spawn_load(flight, None);
+        for (flight, own) in &after.launch {
+            self.spawn_load(flight, None, *own);
         }
         for work in after.work {
             self.spawn_work(work);
@@ -202,11 +207,12 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
     }
 
     /// Drives a load in a task of its own, from `step` on.
-    pub(crate) fn spawn_load(&self, flight: &Arc<Flight<K, V>>, step: Option<LoadStep>) {
+    pub(crate) fn spawn_load(&self, flight: &Arc<Flight<K, V>>, step: Option<LoadStep>, own: bool) {
         let (Some(me), Some(runtime)) = (self.me.upgrade(), self.runtime()) else {
             return self.decline(flight.id);
         };
-        let task = runtime.spawn(crate::drive::drive(me, Arc::clone(flight), step));
+        let span = crate::drive::span(&self.name, flight, own);
+        let task = runtime.spawn(crate::drive::drive(me, Arc::clone(flight), step).instrument(span));
         flight.driven_by(task.abort_handle());
     }
 

@@ -26,6 +26,7 @@ use crate::meters::Meters;
 use crate::observed::{Names, Observed};
 use crate::origin::Origin;
 use crate::slots::Slots;
+use crate::snapshot::Keeper;
 use crate::store::Store;
 use crate::tags::Tags;
 use crate::timer::Timer;
@@ -57,6 +58,7 @@ pub(crate) struct Engine<K, V> {
     pub(crate) observed: Observed,
     pub(crate) names: Names<K>,
     pub(crate) timer: Timer,
+    pub(crate) keeper: Option<Keeper<K>>,
     /// Bounds the writes into tiers that nobody waits for.
     pub(crate) work: Arc<Semaphore>,
     pub(crate) me: Weak<Engine<K, V>>,
@@ -212,7 +214,9 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
     pub(crate) fn runtime(&self) -> Option<Handle> {
         match Handle::try_current() {
             Ok(handle) => {
-                self.runtime.get_or_init(|| handle.clone());
+                if self.runtime.set(handle.clone()).is_ok() {
+                    self.keep_snapshots(&handle);
+                }
                 Some(handle)
             }
             Err(_) => self.runtime.get().cloned(),

@@ -45,6 +45,9 @@ pub const TAGS_MAX: usize = 64;
 /// Where the version of a value lies in its envelope; big-endian, so it can be compared as a string.
 pub const VERSION_AT: std::ops::Range<usize> = 8..16;
 
+/// Where the 128 bits of the key lie: the version of another key's envelope says nothing about this one.
+pub const DIGEST_AT: std::ops::Range<usize> = 56..72;
+
 /// What a store keeps beside a value.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Envelope {

@@ -55,24 +55,25 @@ pub(crate) struct Delete {
     pub(crate) version: u64,
 }
 
-/// Waits for a store, and no longer than `limit`.
-async fn within<T>(
-    limit: Duration,
-    what: &'static str,
-    store: &dyn Store,
-    call: impl Future<Output = Result<T, CacheFault>>,
-) -> Result<T, CacheFault> {
-    let span = tracing::debug_span!("tier", store = store.name(), call = what);
-    match tokio::time::timeout(limit, call).instrument(span).await {
-        Ok(result) => result,
-        Err(_) => Err(CacheFault::TimedOut),
-    }
-}
-
 impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
     /// The store of a tier, by the guard's number of it.
     pub(crate) fn store(&self, tier: u8) -> &Arc<dyn Store> {
         &self.far[tier as usize - usize::from(self.memory.is_some())]
+    }
+
+    /// Waits for a store, and no longer than `limit`.
+    async fn within<T>(
+        &self,
+        tier: u8,
+        limit: Duration,
+        what: &'static str,
+        call: impl Future<Output = Result<T, CacheFault>>,
+    ) -> Result<T, CacheFault> {
+        let span = tracing::debug_span!("tier", store = self.store(tier).name(), call = what);
+        let began = self.clock.now();
+        let result = tokio::time::timeout(limit, call).instrument(span).await;
+        self.meters.tier_took(tier, self.clock.now().since(began));
+        result.unwrap_or(Err(CacheFault::TimedOut))
     }
 
     fn patience(&self, tier: u8) -> Duration {
@@ -88,8 +89,12 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
         limit: Span,
     ) -> Look<K, V> {
         let limit = timeout(limit).unwrap_or(PATIENCE);
+        let until = tokio::time::Instant::now() + limit;
         let store = &**self.store(tier);
-        let bytes = match within(limit, "get", store, store.get(node, address, limit)).await {
+        let bytes = match self
+            .within(tier, limit, "get", store.get(node, address, limit))
+            .await
+        {
             Ok(Some(bytes)) => bytes,
             Ok(None) => return Look::Missing,
             Err(fault) => {
@@ -100,12 +105,20 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
         match self.open(key, address, &bytes) {
             Ok(found) if self.tags.purged(&found.body.tags, found.entry.stored) => Look::Missing,
             Ok(found) => Look::Found(found),
-            Err(damage) => self.damaged(tier, node, address, damage),
+            Err(damage) => self.damaged(tier, node, address, damage, until).await,
         }
     }
 
-    /// What is no answer is a miss, counted and told.
-    fn damaged(&self, tier: u8, node: u16, address: &Arc<Address>, damage: Damage) -> Look<K, V> {
+    /// What is no answer is a miss, counted and told. What is damaged is taken out before the look-up ends: later, it
+    /// could be the right value that goes, which a load has put in its place meanwhile.
+    async fn damaged(
+        &self,
+        tier: u8,
+        node: u16,
+        address: &Arc<Address>,
+        damage: Damage,
+        until: tokio::time::Instant,
+    ) -> Look<K, V> {
         self.meters.damaged(damage);
         if self.meters.may_log(self.clock.now()) {
             let (store, key) = (self.store(tier).name(), &*address.text);
@@ -121,12 +134,18 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
         }
         self.meters.fault(tier, CacheFault::Corrupt);
         // Its version is not to be trusted, and must not keep a right value out.
-        self.spawn_work(FarWork::Delete(Delete {
+        let delete = Delete {
             tier,
             node,
             address: Arc::clone(address),
             version: u64::MAX,
-        }));
+        };
+        if !matches!(
+            tokio::time::timeout_at(until, self.take_out(&delete)).await,
+            Ok(Ok(()))
+        ) {
+            self.redo(delete);
+        }
         Look::Corrupt(Entry {
             stored: Time::ZERO,
             fresh_until: Time::ZERO,
@@ -187,7 +206,9 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
         };
         let limit = self.patience(tier);
         let store = &**self.store(tier);
-        let result = within(limit, "put", store, store.put(node, address, sealed, limit)).await;
+        let result = self
+            .within(tier, limit, "put", store.put(node, address, sealed, limit))
+            .await;
         match result {
             Ok(()) => self.meters.set(tier),
             Err(fault) => self.note_fault(tier, fault),
@@ -239,7 +260,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
         let limit = self.patience(delete.tier);
         let store = &**self.store(delete.tier);
         let call = store.delete(delete.node, &delete.address, delete.version, limit);
-        let result = within(limit, "delete", store, call).await;
+        let result = self.within(delete.tier, limit, "delete", call).await;
         if let Err(fault) = result {
             self.note_fault(delete.tier, fault);
         }
@@ -250,7 +271,9 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
     pub(crate) async fn lease(&self, tier: u8, node: u16, address: &Address, hold: Span) -> bool {
         let (limit, hold) = (self.patience(tier), hold.into());
         let store = &**self.store(tier);
-        let result = within(limit, "lease", store, store.lease(node, address, hold, limit)).await;
+        let result = self
+            .within(tier, limit, "lease", store.lease(node, address, hold, limit))
+            .await;
         result.unwrap_or(true)
     }
 
@@ -258,7 +281,9 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
         let limit = self.patience(tier);
         // A lease that is not given back ends by itself.
         let store = &**self.store(tier);
-        let _ = within(limit, "give back", store, store.give_back(node, address, limit)).await;
+        let _ = self
+            .within(tier, limit, "give back", store.give_back(node, address, limit))
+            .await;
     }
 
     fn note_fault(&self, tier: u8, fault: CacheFault) {

@@ -3,6 +3,15 @@
 //! A service that is called dead because its cache is gone is taken out of rotation, and so is each of its copies. So a
 //! lost tier makes it *degraded*, which is served with 200 and the names of the parts.
 //!
+//! The same holds for the origin unless the service says otherwise. All copies share it, so a copy that calls itself not
+//! ready because of it helps nobody: no other copy has a better one, what memory and the tiers hold is answered no more,
+//! and when the origin is back all copies come into rotation at one instant. So nothing makes a cache *not ready* but a
+//! part that was declared critical ([`critical_origin`](crate::CacheBuilder::critical_origin),
+//! [`critical_tier`](crate::CacheBuilder::critical_tier)). That is right where copies have origins of their own (one a
+//! zone) and traffic can go where one answers.
+//!
+//! What is known is what the breakers know: an origin without a breaker is never called down.
+//!
 //! `live` is always so while the process can answer at all; nothing a dependency does should restart it.
 
 use seawall_core::breaker::State;

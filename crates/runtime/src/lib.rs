@@ -45,10 +45,25 @@
 //! [`Policies::deadline`], eager refresh is [`Policies::early`], the distributed cache is [`CacheBuilder::tier`], the
 //! backplane is [`Backplane`].
 //!
+//! | feature | what it adds |
+//! | --- | --- |
+//! | `redis` (on by default) | tiers in Redis: one server, a ring of them, a cluster, behind sentinels; the backplane |
+//! | `disk` | a tier on the local disk, which is there after a restart |
+//! | `postgres`, `sqlite`, `http` | origins: databases with bounded pools, an HTTP service |
+//! | `tower` | the protections as layers, for what is not behind a cache |
+//! | `otel` | metrics through the API of OpenTelemetry (`Cache::export_to`) |
+//!
+//! Spans are those of `tracing`: `read` for each call that memory alone did not answer, with how it ended; below it `tier`
+//! for each call to a tier and `load` for what it began to load.
+//!
 //! It is not the door of a service: the queue, the rate limit and the shedding by priority stand before it, in the
-//! gateway.
+//! gateway, or as layers for `tower` (module `layers`, with the feature `tower`).
 
+#[cfg(feature = "disk")]
+pub mod disk;
 pub mod envelope;
+#[cfg(feature = "tower")]
+pub mod layers;
 pub mod origin;
 #[cfg(any(feature = "postgres", feature = "sqlite", feature = "http"))]
 pub mod origins;
@@ -73,12 +88,16 @@ mod memory;
 mod meters;
 mod observed;
 mod options;
+#[cfg(feature = "otel")]
+mod otel;
 mod slots;
+mod snapshot;
 mod stats;
 mod store;
 mod tags;
 mod timer;
 mod visit;
+mod warming;
 mod weight;
 mod write;
 
@@ -93,6 +112,7 @@ pub use health::{Health, PartHealth, Status};
 pub use key::{Address, Key};
 pub use options::Options;
 pub use origin::{LoadError, Loaded, Origin};
+pub use snapshot::SnapshotError;
 pub use stats::{MetricsPage, Stats, TierStats};
 pub use store::{Boxed, Sealed, Store};
 pub use visit::Visit;

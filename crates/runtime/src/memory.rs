@@ -7,8 +7,10 @@
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
-use quick_cache::sync::{Cache, DefaultLifecycle};
-use quick_cache::{OptionsBuilder, Weighter};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use quick_cache::sync::Cache;
+use quick_cache::{Lifecycle, OptionsBuilder, Weighter};
 use seawall_core::guard::Entry;
 use seawall_core::time::{Span, Time};
 
@@ -62,11 +64,24 @@ impl<K, V> Weighter<u64, Held<K, V>> for Bytes {
     }
 }
 
-type Inner<K, V> = Cache<u64, Held<K, V>, Bytes, BuildHasherDefault<AsIs>, DefaultLifecycle<u64, Held<K, V>>>;
+/// Counts what is pushed out to make room, and what is too large to be held at all.
+#[derive(Clone, Debug, Default)]
+struct Evictions(Arc<AtomicU64>);
+
+impl<K, V> Lifecycle<u64, Held<K, V>> for Evictions {
+    type RequestState = ();
+
+    fn on_evict(&self, (): &mut (), _: u64, _: Held<K, V>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+type Inner<K, V> = Cache<u64, Held<K, V>, Bytes, BuildHasherDefault<AsIs>, Evictions>;
 
 /// This process's memory.
 pub(crate) struct Memory<K, V> {
     held: Inner<K, V>,
+    evictions: Evictions,
 }
 
 impl<K: Clone + Eq, V> Memory<K, V> {
@@ -81,9 +96,10 @@ impl<K: Clone + Eq, V> Memory<K, V> {
             .weight_capacity(bytes)
             .build()
             .expect("capacity and weight are given");
-        let hasher = BuildHasherDefault::default();
+        let (hasher, evictions) = (BuildHasherDefault::default(), Evictions::default());
         Memory {
-            held: Cache::with_options(options, Bytes, hasher, DefaultLifecycle::default()),
+            held: Cache::with_options(options, Bytes, hasher, evictions.clone()),
+            evictions,
         }
     }
 
@@ -124,6 +140,11 @@ impl<K: Clone + Eq, V> Memory<K, V> {
 
     pub(crate) fn len(&self) -> usize {
         self.held.len()
+    }
+
+    /// Entries pushed out to make room since the beginning.
+    pub(crate) fn evictions(&self) -> u64 {
+        self.evictions.0.load(Ordering::Relaxed)
     }
 
     pub(crate) fn bytes(&self) -> u64 {

@@ -78,6 +78,8 @@ pub(crate) struct Meters {
     pub(crate) invalidations: AtomicU64,
     pub(crate) origin_requests: AtomicU64,
     pub(crate) origin_errors: AtomicU64,
+    /// Calls to the origin that were answered when nobody wanted the answer any more.
+    pub(crate) origin_wasted: AtomicU64,
     pub(crate) origin_durations: Durations,
     /// Entries in stores that were no answer: changed, and not ours.
     pub(crate) corrupt: AtomicU64,
@@ -88,8 +90,17 @@ pub(crate) struct Meters {
     pub(crate) dropped: AtomicU64,
     /// Invalidations that a tier will never be told of.
     pub(crate) forgotten: AtomicU64,
+    /// Snapshots of the hot keys: written, not written, and found damaged.
+    pub(crate) snapshots: AtomicU64,
+    pub(crate) snapshots_failed: AtomicU64,
+    pub(crate) snapshots_damaged: AtomicU64,
     /// Failed calls to tiers, by tier and fault.
     pub(crate) faults: [[AtomicU64; CacheFault::ALL.len()]; TIERS_MAX],
+    /// What calls to tiers took, failed ones included.
+    pub(crate) tier_durations: [Durations; TIERS_MAX],
+    /// Where durations are told besides, one by one.
+    #[cfg(feature = "otel")]
+    pub(crate) hooks: std::sync::OnceLock<crate::otel::Hooks>,
     log_at: AtomicU64,
 }
 
@@ -104,6 +115,8 @@ impl Meters {
         };
         self.endings[ending as usize].fetch_add(1, Ordering::Relaxed);
         self.durations.add(took);
+        #[cfg(feature = "otel")]
+        self.hooks.get().inspect(|hooks| hooks.request(took));
     }
 
     pub(crate) fn set(&self, tier: u8) {
@@ -139,9 +152,21 @@ impl Meters {
         self.origin_requests.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(crate) fn tier_took(&self, tier: u8, took: Span) {
+        self.tier_durations[tier as usize].add(took);
+        #[cfg(feature = "otel")]
+        self.hooks.get().inspect(|hooks| hooks.tier(tier, took));
+    }
+
+    pub(crate) fn origin_wasted(&self) {
+        self.origin_wasted.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn origin_ends(&self, took: Span, well: bool) {
         self.origin_errors.fetch_add(u64::from(!well), Ordering::Relaxed);
         self.origin_durations.add(took);
+        #[cfg(feature = "otel")]
+        self.hooks.get().inspect(|hooks| hooks.origin(took));
     }
 
     /// Whether a warning may be logged now.

@@ -178,6 +178,57 @@ pub trait Origin<K, V>: Send + Sync + 'static {
     /// Loads a key. The future is dropped when the load is given up; a query that goes on at the server after that
     /// has to be bounded there.
     fn load<'a>(&'a self, key: &'a K) -> Boxed<'a, Result<Loaded<V>, LoadError>>;
+
+    /// Which keys are worth warming, the most popular first, at most `limit` of them: what
+    /// [`Cache::warm_from_origin`](crate::Cache::warm_from_origin) asks. An origin that does not know says none;
+    /// [`listed`] adds it to one that does not.
+    fn popular(&self, limit: usize) -> Boxed<'_, Result<Vec<K>, LoadError>>
+    where
+        K: Send + 'static,
+    {
+        let _ = limit;
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+}
+
+/// An origin that also says which of its keys are popular: `list` is given how many at most, and brings them with the
+/// most popular first.
+///
+/// ```
+/// let load = |key: u64| async move { Ok::<_, std::io::Error>(key * 2) };
+/// let list = |limit: usize| async move { Ok::<_, std::io::Error>((0..limit as u64).collect()) };
+/// let origin = seawall::origin::listed(seawall::origin::from_fn(load), list);
+/// # let _: Box<dyn seawall::Origin<u64, u64>> = Box::new(origin);
+/// ```
+pub fn listed<O, F>(origin: O, list: F) -> Listed<O, F> {
+    Listed { origin, list }
+}
+
+/// The origin that [`listed`] makes.
+#[derive(Clone, Copy, Debug)]
+pub struct Listed<O, F> {
+    origin: O,
+    list: F,
+}
+
+impl<K, V, O, F, Fut, E> Origin<K, V> for Listed<O, F>
+where
+    O: Origin<K, V>,
+    F: Fn(usize) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<Vec<K>, E>> + Send + 'static,
+    E: Into<Box<dyn StdError + Send + Sync>>,
+{
+    fn load<'a>(&'a self, key: &'a K) -> Boxed<'a, Result<Loaded<V>, LoadError>> {
+        self.origin.load(key)
+    }
+
+    fn popular(&self, limit: usize) -> Boxed<'_, Result<Vec<K>, LoadError>>
+    where
+        K: Send + 'static,
+    {
+        let list = (self.list)(limit);
+        Box::pin(async move { list.await.map_err(|error| LoadError::of(error.into())) })
+    }
 }
 
 /// An origin from a closure.

@@ -23,6 +23,8 @@ pub struct Stats {
     pub origin_requests: u64,
     /// Calls to the origin that failed.
     pub origin_errors: u64,
+    /// Calls to the origin that were answered when nobody wanted the answer any more.
+    pub origin_wasted: u64,
     /// Misses that shared another's load.
     pub coalesced: u64,
     /// Answers served past their freshness.
@@ -39,6 +41,12 @@ pub struct Stats {
     pub warmed: u64,
     /// Where warming stands, from 0 to 1; `None` when it is not under way.
     pub warming: Option<f64>,
+    /// Snapshots of the hot keys that were written.
+    pub snapshots: u64,
+    /// Snapshots that could not be written or read.
+    pub snapshots_failed: u64,
+    /// Snapshots that were found and were not whole.
+    pub snapshots_damaged: u64,
     /// Entries of stores that were damaged, and so no answer.
     pub corrupt: u64,
     /// Entries of stores that were not ours, or of another version or key.
@@ -74,7 +82,12 @@ pub struct TierStats {
     pub sets: u64,
     /// Entries held, where that is known.
     pub entries: Option<u64>,
+    /// Entries pushed out to make room, where that is known.
+    pub evictions: Option<u64>,
 }
+
+/// Takes a sample: the metric, the labels beside the component, the value.
+pub(crate) type Take<'a> = dyn FnMut(Metric, &[(&str, &str)], f64) + 'a;
 
 fn read(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
@@ -82,14 +95,15 @@ fn read(counter: &AtomicU64) -> u64 {
 
 impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
     fn tier_stats(&self, counters: &Counters) -> Vec<TierStats> {
-        let memory = self
-            .memory
-            .as_ref()
-            .map(|memory| ("memory", Some(memory.len() as u64)));
-        let far = self.far.iter().map(|store| (store.name(), None));
+        let memory = self.memory.as_ref().map(|memory| {
+            let (entries, evictions) = (memory.len() as u64, memory.evictions());
+            ("memory", Some(entries), Some(evictions))
+        });
+        let far = self.far.iter();
+        let far = far.map(|store| (store.name(), store.entries(), store.evictions()));
         let named = memory.into_iter().chain(far).enumerate();
         named
-            .map(|(tier, (name, entries))| {
+            .map(|(tier, (name, entries, evictions))| {
                 let alone = if tier == 0 && self.memory.is_some() {
                     self.meters.fast_hits.sum()
                 } else {
@@ -102,9 +116,85 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Engine<K, V> {
                     errors: self.meters.faults[tier].iter().map(read).sum(),
                     sets: read(&self.meters.sets[tier]),
                     entries,
+                    evictions,
                 }
             })
             .collect()
+    }
+
+    /// The tiers beyond memory, by place and name.
+    pub(crate) fn far_tiers(&self) -> impl Iterator<Item = (usize, &str)> {
+        let first = usize::from(self.memory.is_some());
+        (first..).zip(self.far.iter().map(|store| store.name()))
+    }
+
+    /// Hands out each counter and gauge, with its labels beside the component.
+    pub(crate) fn samples(&self, add: &mut Take<'_>) {
+        let meters = &self.meters;
+        let core = self.core();
+        let counters = core.guard.counters().clone();
+        let now = self.clock.now();
+        let gauges = [
+            (Metric::OriginInFlight, f64::from(core.guard.in_flight())),
+            (Metric::QueueDepth, f64::from(core.guard.queued())),
+            (Metric::InFlight, core.guard.requests() as f64),
+            (Metric::BreakerState, core.guard.breaker_state(now)),
+            (
+                Metric::LimiterLimit,
+                core.guard.limiter_limit().map_or(f64::INFINITY, f64::from),
+            ),
+        ];
+        let transitions = core.guard.breaker_transitions();
+        drop(core);
+        self.tier_samples(&counters, add);
+        let alone = meters.fast_hits.sum();
+        for ending in Ending::ALL {
+            let fast = if ending == Ending::Fresh { alone } else { 0 };
+            let count = read(&meters.endings[ending as usize]) + fast;
+            add(Metric::Requests, &[("outcome", ending.name())], count as f64);
+        }
+        let good = Ending::ALL.iter().filter(|ending| ending.is_good());
+        let good: u64 = good.map(|ending| read(&meters.endings[*ending as usize])).sum();
+        add(Metric::Goodput, &[], (good + alone) as f64);
+        for (reason, count) in Reason::ALL.iter().zip(counters.shed) {
+            add(Metric::Shed, &[("reason", reason.name())], count as f64);
+        }
+        for (metric, count) in [
+            (Metric::CacheInvalidations, read(&meters.invalidations)),
+            (Metric::Loads, counters.loads),
+            (Metric::Coalesced, counters.coalesced),
+            (Metric::Retries, counters.retries),
+            (Metric::Warmed, counters.warmed),
+            (Metric::OriginRequests, read(&meters.origin_requests)),
+            (Metric::OriginErrors, read(&meters.origin_errors)),
+            (Metric::OriginWasted, read(&meters.origin_wasted)),
+            (Metric::BreakerTransitions, transitions),
+        ] {
+            add(metric, &[], count as f64);
+        }
+        for (metric, value) in gauges {
+            add(metric, &[], value);
+        }
+    }
+
+    fn tier_samples(&self, counters: &Counters, add: &mut Take<'_>) {
+        for (place, tier) in self.tier_stats(counters).iter().enumerate() {
+            let label = [("tier", tier.name.as_str())];
+            add(Metric::CacheHits, &label, tier.hits as f64);
+            add(Metric::CacheMisses, &label, tier.misses as f64);
+            add(Metric::CacheSets, &label, tier.sets as f64);
+            if let Some(entries) = tier.entries {
+                add(Metric::CacheEntries, &label, entries as f64);
+            }
+            if let Some(evictions) = tier.evictions {
+                add(Metric::CacheEvictions, &label, evictions as f64);
+            }
+            for fault in CacheFault::ALL {
+                let count = read(&self.meters.faults[place][fault as usize]);
+                let label = [label[0], ("reason", fault.name())];
+                add(Metric::CacheErrors, &label, count as f64);
+            }
+        }
     }
 }
 
@@ -120,6 +210,7 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Cache<K, V> {
             loads: counters.loads,
             origin_requests: read(&meters.origin_requests),
             origin_errors: read(&meters.origin_errors),
+            origin_wasted: read(&meters.origin_wasted),
             coalesced: counters.coalesced,
             stale_served: counters.stale_served,
             shed: counters.shed.iter().sum(),
@@ -128,6 +219,9 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Cache<K, V> {
             loads_given_up: counters.loads_given_up,
             warmed: counters.warmed,
             warming: core.guard.warming(),
+            snapshots: read(&meters.snapshots),
+            snapshots_failed: read(&meters.snapshots_failed),
+            snapshots_damaged: read(&meters.snapshots_damaged),
             corrupt: read(&meters.corrupt),
             foreign: read(&meters.foreign),
             dropped: read(&meters.dropped),
@@ -142,71 +236,16 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Cache<K, V> {
 
     /// Writes all metrics as Prometheus text: the names of the simulator's record, with the cache's name as the label
     /// `component`. The number of series is fixed by how many tiers there are.
+    ///
+    /// One family more than the record has: `cache_duration_seconds{tier}`, what calls to tiers beyond memory took.
     pub fn write_metrics(&self, page: &mut MetricsPage) {
         let engine = &*self.engine;
         let (meters, name) = (&engine.meters, &*engine.name);
-        let core = engine.core();
-        let counters = core.guard.counters().clone();
-        let now = engine.clock.now();
-        let gauges = [
-            (Metric::OriginInFlight, f64::from(core.guard.in_flight())),
-            (Metric::QueueDepth, f64::from(core.guard.queued())),
-            (Metric::InFlight, core.guard.requests() as f64),
-            (Metric::BreakerState, core.guard.breaker_state(now)),
-            (
-                Metric::LimiterLimit,
-                core.guard.limiter_limit().map_or(f64::INFINITY, f64::from),
-            ),
-        ];
-        let transitions = core.guard.breaker_transitions();
-        drop(core);
-        let tiers = engine.tier_stats(&counters);
-        for (place, tier) in tiers.iter().enumerate() {
-            let label = [("tier", tier.name.as_str())];
-            page.add(Metric::CacheHits, name, &label, tier.hits as f64);
-            page.add(Metric::CacheMisses, name, &label, tier.misses as f64);
-            page.add(Metric::CacheSets, name, &label, tier.sets as f64);
-            if let Some(entries) = tier.entries {
-                page.add(Metric::CacheEntries, name, &label, entries as f64);
-            }
-            for fault in CacheFault::ALL {
-                let count = read(&meters.faults[place][fault as usize]);
-                let label = [("tier", tier.name.as_str()), ("reason", fault.name())];
-                page.add(Metric::CacheErrors, name, &label, count as f64);
-            }
+        engine.samples(&mut |metric, labels, value| page.add(metric, name, labels, value));
+        for (place, tier) in engine.far_tiers() {
+            page.add_tier_durations(name, tier, &meters.tier_durations[place]);
         }
         let alone = meters.fast_hits.sum();
-        for ending in Ending::ALL {
-            let fast = if ending == Ending::Fresh { alone } else { 0 };
-            let count = read(&meters.endings[ending as usize]) + fast;
-            page.add(
-                Metric::Requests,
-                name,
-                &[("outcome", ending.name())],
-                count as f64,
-            );
-        }
-        let good = Ending::ALL.iter().filter(|ending| ending.is_good());
-        let good: u64 = good.map(|ending| read(&meters.endings[*ending as usize])).sum();
-        page.add(Metric::Goodput, name, &[], (good + alone) as f64);
-        for (reason, count) in Reason::ALL.iter().zip(counters.shed) {
-            page.add(Metric::Shed, name, &[("reason", reason.name())], count as f64);
-        }
-        for (metric, count) in [
-            (Metric::CacheInvalidations, read(&meters.invalidations)),
-            (Metric::Loads, counters.loads),
-            (Metric::Coalesced, counters.coalesced),
-            (Metric::Retries, counters.retries),
-            (Metric::Warmed, counters.warmed),
-            (Metric::OriginRequests, read(&meters.origin_requests)),
-            (Metric::OriginErrors, read(&meters.origin_errors)),
-            (Metric::BreakerTransitions, transitions),
-        ] {
-            page.add(metric, name, &[], count as f64);
-        }
-        for (metric, value) in gauges {
-            page.add(metric, name, &[], value);
-        }
         page.add_durations(Metric::RequestDuration, name, &meters.durations, alone);
         page.add_durations(Metric::OriginDuration, name, &meters.origin_durations, 0);
     }
@@ -228,7 +267,13 @@ impl<K: Key, V: Clone + Send + Sync + 'static> Cache<K, V> {
 pub struct MetricsPage {
     /// By family, in the order of the record.
     families: std::collections::BTreeMap<Metric, String>,
+    /// Samples of [`TIER_DURATION`], which the record does not have.
+    tier_durations: String,
 }
+
+/// What calls to tiers took.
+pub(crate) const TIER_DURATION: &str = "cache_duration_seconds";
+pub(crate) const TIER_DURATION_HELP: &str = "Time that a call to a tier took, failed calls included.";
 
 impl MetricsPage {
     /// Adds one sample. Label names are fixed words; values are escaped.
@@ -238,36 +283,18 @@ impl MetricsPage {
 
     fn sample(&mut self, metric: Metric, suffix: &str, component: &str, labels: &[(&str, &str)], value: f64) {
         let text = self.families.entry(metric).or_default();
-        let name = metric.name();
-        // Writing to a string does not fail.
-        let _ = write!(text, "{name}{suffix}{{component=\"{}\"", escaped(component));
-        for (label, content) in labels {
-            let _ = write!(text, ",{label}=\"{}\"", escaped(content));
-        }
-        let _ = match value {
-            value if value == f64::INFINITY => writeln!(text, "}} +Inf"),
-            value => writeln!(text, "}} {value}"),
-        };
+        sample(text, metric.name(), suffix, component, labels, value);
     }
 
     /// Adds a histogram. `instant` observations took next to no time.
     fn add_durations(&mut self, metric: Metric, component: &str, durations: &Durations, instant: u64) {
-        let mut sum = instant;
-        for (bound, bucket) in BOUNDS_S.iter().zip(&durations.buckets) {
-            sum += read(bucket);
-            let bound = bound.to_string();
-            self.sample(metric, "_bucket", component, &[("le", &bound)], sum as f64);
-        }
-        sum += read(&durations.buckets[BOUNDS_S.len()]);
-        self.sample(metric, "_bucket", component, &[("le", "+Inf")], sum as f64);
-        self.sample(
-            metric,
-            "_sum",
-            component,
-            &[],
-            read(&durations.sum_ns) as f64 / 1e9,
-        );
-        self.sample(metric, "_count", component, &[], sum as f64);
+        let text = self.families.entry(metric).or_default();
+        histogram(text, metric.name(), component, &[], durations, instant);
+    }
+
+    fn add_tier_durations(&mut self, component: &str, tier: &str, durations: &Durations) {
+        let text = &mut self.tier_durations;
+        histogram(text, TIER_DURATION, component, &[("tier", tier)], durations, 0);
     }
 
     /// The page.
@@ -287,8 +314,50 @@ impl MetricsPage {
                 metric.help()
             );
         }
+        if !self.tier_durations.is_empty() {
+            let _ = write!(
+                page,
+                "# HELP {TIER_DURATION} {TIER_DURATION_HELP}\n# TYPE {TIER_DURATION} histogram\n{}",
+                self.tier_durations
+            );
+        }
         page
     }
+}
+
+fn sample(text: &mut String, name: &str, suffix: &str, component: &str, labels: &[(&str, &str)], value: f64) {
+    // Writing to a string does not fail.
+    let _ = write!(text, "{name}{suffix}{{component=\"{}\"", escaped(component));
+    for (label, content) in labels {
+        let _ = write!(text, ",{label}=\"{}\"", escaped(content));
+    }
+    let _ = match value {
+        value if value == f64::INFINITY => writeln!(text, "}} +Inf"),
+        value => writeln!(text, "}} {value}"),
+    };
+}
+
+fn histogram(
+    text: &mut String,
+    name: &str,
+    component: &str,
+    labels: &[(&str, &str)],
+    durations: &Durations,
+    instant: u64,
+) {
+    let mut sum = instant;
+    let mut bucket = |text: &mut String, bound: &str, count: u64| {
+        sum += count;
+        let labels: Vec<_> = labels.iter().copied().chain([("le", bound)]).collect();
+        sample(text, name, "_bucket", component, &labels, sum as f64);
+    };
+    for (bound, count) in BOUNDS_S.iter().zip(&durations.buckets) {
+        bucket(text, &bound.to_string(), read(count));
+    }
+    bucket(text, "+Inf", read(&durations.buckets[BOUNDS_S.len()]));
+    let seconds = read(&durations.sum_ns) as f64 / 1e9;
+    sample(text, name, "_sum", component, labels, seconds);
+    sample(text, name, "_count", component, labels, sum as f64);
 }
 
 fn escaped(text: &str) -> String {

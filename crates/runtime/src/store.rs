@@ -47,6 +47,21 @@ pub trait Store: Debug + Send + Sync + 'static {
         true
     }
 
+    /// How long it keeps what has no class, where nobody says; by its place among the tiers when it does not say either.
+    fn default_ttl(&self) -> Option<Duration> {
+        None
+    }
+
+    /// How many entries it has pushed out to make room since it was opened, where it knows.
+    fn evictions(&self) -> Option<u64> {
+        None
+    }
+
+    /// How many entries it holds, where it knows without asking anybody.
+    fn entries(&self) -> Option<u64> {
+        None
+    }
+
     /// The bytes under this name.
     fn get<'a>(
         &'a self,
@@ -55,8 +70,9 @@ pub trait Store: Debug + Send + Sync + 'static {
         timeout: Duration,
     ) -> Boxed<'a, Result<Option<Bytes>, CacheFault>>;
 
-    /// Puts these bytes under this name, unless what is there is an envelope of a higher version
-    /// ([`crate::envelope::VERSION_AT`]). What is there and is no envelope is overwritten.
+    /// Puts these bytes under this name, unless what is there is an envelope of the same key
+    /// ([`DIGEST_AT`](crate::envelope::DIGEST_AT)) and of a higher version
+    /// ([`VERSION_AT`](crate::envelope::VERSION_AT)). Whatever else is there is overwritten.
     fn put<'a>(
         &'a self,
         node: u16,

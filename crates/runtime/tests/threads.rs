@@ -76,3 +76,25 @@ async fn what_was_purged_is_never_read_again() {
     assert!(stats.tiers[0].hits > 10_000, "memory was read: {stats:?}");
     assert_eq!(stats.requests, 0);
 }
+
+/// Many threads on few keys of each other's shards: whoever has inserted finds it at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_was_inserted_is_there_at_once() {
+    let cache: Cache<u64, u64> = Cache::builder("insert").memory(4 << 20).build();
+    let tasks: Vec<_> = (0..8_u64)
+        .map(|own| {
+            let cache = cache.clone();
+            tokio::spawn(async move {
+                for turn in 0..4_000_u64 {
+                    // Other keys push out what is old, never what has just come.
+                    let key = (turn % 997) << 8 | own;
+                    cache.insert(&key, &Options::new(), turn);
+                    assert_eq!(cache.get(&key).await, Some(turn), "key {key}");
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.expect("each finds its own");
+    }
+}

@@ -18,23 +18,33 @@
     reason = "`shelf` and `self`, `shared` and `shares` are what they are called"
 )]
 
+mod actions;
+mod again;
+mod approach;
 mod caches;
+mod calls;
 mod classes;
 mod clients;
 mod cohort;
 mod databases;
 mod door;
 mod envelope;
+mod holding;
 mod landing;
+mod launch;
 mod law;
 mod leaving;
+mod limits;
 mod loads;
 mod looks;
 mod nodes;
+mod odds;
 mod panel;
 mod pool;
 mod prefill;
 mod refuse;
+mod renewal;
+mod requests;
 mod sample;
 mod sealing;
 mod services;
@@ -42,8 +52,10 @@ mod sharing;
 mod shelf;
 mod staleness;
 mod timeline;
+mod warming;
 
 use seawall_core::deadline;
+use seawall_core::limit;
 use seawall_core::rng::{Seed, Stream};
 use seawall_core::time::{Span, Time};
 use seawall_scenario::{Action, Knob, Place, Scenario, Setting, What};
@@ -106,7 +118,10 @@ fn shortest_wait(scenario: &Scenario) -> Span {
             Setting::Deadline(deadline) => {
                 vec![deadline.total, deadline.cache, deadline.soft, deadline.hard]
             }
-            Setting::Limit(limit) => vec![Some(limit.timeout)],
+            Setting::Limit(limit) => match limit.mode {
+                limit::Mode::Aimd { latency, .. } => vec![Some(limit.timeout), Some(latency)],
+                _ => vec![Some(limit.timeout)],
+            },
             Setting::Queue(queue) => vec![Some(queue.timeout)],
             Setting::Coalesce(coalesce) => vec![Some(coalesce.wait_max)],
             _ => Vec::new(),
@@ -179,8 +194,12 @@ enum Stage {
     Landed { ok: bool, shed: bool },
     /// Those who wait for the loads of a tick have waited long enough.
     Waited { service: u8 },
+    /// Those who wait for the loads of a tick would rather have something stale by now.
+    Softly { service: u8 },
     /// Loads of a tick are given up.
     Hard { service: u8 },
+    /// Failed loads are tried again.
+    Approach { service: u8 },
 }
 
 /// All state of a run.
@@ -302,6 +321,8 @@ impl World {
         for service in 0..self.services.len() {
             self.admit_line(service);
             self.promote(service);
+            self.renew_due(service);
+            self.go_on_warming(service);
             self.seal(service);
         }
         for database in 0..self.databases.len() {
@@ -335,7 +356,9 @@ impl World {
             Stage::Worked { service, outcome } => self.worked(service as usize, cohort, outcome),
             Stage::Landed { ok, shed } => self.landed(cohort, ok, shed),
             Stage::Waited { service } => self.waited(service as usize, cohort),
+            Stage::Softly { service } => self.settle_for_less(service as usize, cohort),
             Stage::Hard { service } => self.give_up(service as usize, cohort),
+            Stage::Approach { service } => self.approach(service as usize, cohort),
         }
     }
 

@@ -4,7 +4,7 @@
 //! timeout it leaves, and what it started goes on without it unless somebody cancels it; then it may try again.
 //! What was shed with a word on when to come back is not tried again.
 
-use seawall_core::arrivals::{Arrivals, Change, Spacing};
+use seawall_core::arrivals::{Arrivals, Spacing};
 use seawall_core::dist::Dist;
 use seawall_core::gate::{Gate, Reason};
 use seawall_core::keys::{Keys, Law, MISSING};
@@ -112,16 +112,7 @@ impl ClientSim {
         };
         let entity = index as u64;
         let mut arrivals_rng = seed.stream("arrivals", entity);
-        let warmup = Time::ZERO + plan.scenario.run.warmup;
-        let changes: Vec<Change> = client
-            .schedule
-            .iter()
-            .map(|step| Change {
-                at: warmup + step.at,
-                rate: step.rate,
-                over: step.over,
-            })
-            .collect();
+        let changes = plan.changes(client);
         let spacing = match client.arrivals {
             Arrival::Poisson => Spacing::Poisson,
             Arrival::Even => Spacing::Even,

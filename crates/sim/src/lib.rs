@@ -10,6 +10,7 @@
 
 pub mod agenda;
 mod aggregate;
+mod autoscaler;
 mod caches;
 mod clients;
 mod databases;

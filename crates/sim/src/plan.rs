@@ -6,8 +6,10 @@
 //! would be left, one is left and is made smaller itself. Each instance of a service keeps as many separate local
 //! caches as the instances it stands for, because fewer and busier local caches would hit more often than they do.
 
+use seawall_core::arrivals::Change;
 use seawall_core::policies::Policies;
-use seawall_scenario::{Action, CacheKind, Fault, Keys, Knob, Place, Scenario, What};
+use seawall_core::time::Time;
+use seawall_scenario::{Action, CacheKind, Client, Fault, Keys, Knob, Place, Scenario, What};
 
 use crate::{Options, Refusal};
 
@@ -165,6 +167,19 @@ impl Plan {
             },
             _ => {}
         }
+    }
+
+    /// The schedule of a client, on the clock of the run.
+    pub(crate) fn changes(&self, client: &Client) -> Vec<Change> {
+        let warmup = Time::ZERO + self.scenario.run.warmup;
+        let steps = client.schedule.iter();
+        steps
+            .map(|step| Change {
+                at: warmup + step.at,
+                rate: step.rate,
+                over: step.over,
+            })
+            .collect()
     }
 
     /// Protections of a place, in its played size.

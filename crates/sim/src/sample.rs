@@ -1,8 +1,9 @@
 //! The end of a period: gauges are read, doors are told what the system feels like, and autoscaling decides.
 
 use seawall_core::throttle::Signals;
-use seawall_core::time::{Span, Time};
+use seawall_core::time::Span;
 
+use crate::autoscaler::Autoscaler;
 use crate::plan::Plan;
 use crate::timeline::Provision;
 use crate::world::{Stage, Target, World};
@@ -11,10 +12,9 @@ use crate::world::{Stage, Target, World};
 pub(crate) struct Watch {
     /// For each service, what its guards had counted: loads, coalesced, retries, breaker changes, warmed.
     counted: Vec<[u64; 5]>,
-    /// For each database, the load integrated over time, and since when utilization has been high.
+    /// For each database, the load integrated over time.
     busy: Vec<f64>,
-    high_since: Vec<Option<Time>>,
-    ordered: Vec<u32>,
+    pub(crate) scaler: Autoscaler,
 }
 
 impl Watch {
@@ -23,8 +23,7 @@ impl Watch {
         Watch {
             counted: vec![[0; 5]; scenario.services.len()],
             busy: vec![0.0; scenario.databases.len()],
-            high_since: vec![None; scenario.databases.len()],
-            ordered: plan.written.iter().map(|(_, replicas)| *replicas).collect(),
+            scaler: Autoscaler::new(plan),
         }
     }
 }
@@ -98,21 +97,12 @@ impl World {
     }
 
     fn autoscale(&mut self, index: usize, utilization: f64) {
-        let Some(rule) = self.databases[index].autoscaling.clone() else {
+        let Some(rule) = &self.databases[index].autoscaling else {
             return;
         };
-        let ordered = self.watch.ordered[index];
-        if utilization <= rule.above || ordered >= rule.max {
-            self.watch.high_since[index] = None;
-            return;
-        }
-        let since = *self.watch.high_since[index].get_or_insert(self.now);
-        if self.now.since(since) >= rule.for_ {
-            let replicas = (ordered + rule.step).min(rule.max);
-            self.watch.ordered[index] = replicas;
-            self.watch.high_since[index] = None;
+        if let Some((takes, replicas)) = self.watch.scaler.order(self.now, index, rule, utilization) {
             self.provide(
-                rule.delay,
+                takes,
                 Provision::Replicas {
                     database: index,
                     replicas,

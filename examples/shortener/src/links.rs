@@ -84,9 +84,8 @@ impl Links {
     }
 
     /// What it has done, for Prometheus.
-    pub(crate) fn metrics(&self) -> String {
-        let mut page = MetricsPage::default();
-        self.cache.write_metrics(&mut page);
+    pub(crate) fn write_metrics(&self, page: &mut MetricsPage) {
+        self.cache.write_metrics(page);
         let active = self.database.active() as f64;
         page.add(
             seawall::core::record::Metric::OriginConnections,
@@ -94,7 +93,6 @@ impl Links {
             &[],
             active,
         );
-        page.text()
     }
 }
 

@@ -50,6 +50,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         links,
         public: variable("PUBLIC_URL").unwrap_or_else(|| format!("http://{address}")),
         leaving: AtomicBool::new(false),
+        creating: web::creating(),
     });
     tracing::info!("listening on {address}");
 

@@ -6,11 +6,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use axum::error_handling::HandleErrorLayer;
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use seawall::{Error, Status};
+use axum::routing::{MethodRouter, get, post};
+use seawall::core::limit;
+use seawall::core::time::Span;
+use seawall::layers::{BoxError, DeadlineLayer, LimitLayer, refusal};
+use seawall::{Error, MetricsPage, Status};
+use tower::ServiceBuilder;
 use url::Url;
 
 use crate::code::Code;
@@ -26,17 +31,51 @@ pub(crate) struct App {
     pub(crate) public: String,
     /// It is about to end.
     pub(crate) leaving: AtomicBool,
+    /// How many create at a time.
+    pub(crate) creating: LimitLayer,
+}
+
+/// Who creates waits no longer than this, in line and at the database together.
+const CREATE_MAX: Duration = Duration::from_secs(1);
+
+/// Creating goes past the cache, and so past its limit. This is as many as there are connections for it, and a line that
+/// is worth half the deadline.
+pub(crate) fn creating() -> LimitLayer {
+    LimitLayer::new(limit::Settings {
+        max: 10,
+        initial: 10,
+        places: 100,
+        timeout: Span::millis(500),
+        ..limit::Settings::default()
+    })
 }
 
 pub(crate) fn router(app: Arc<App>) -> Router {
     Router::new()
-        .route("/", axum::routing::post(create))
+        .route("/", guarded(post(create), &app.creating))
         .route("/{code}", get(redirect))
         .route("/metrics", get(metrics))
         .route("/health/live", get(live))
         .route("/health/ready", get(ready))
         .layer(DefaultBodyLimit::max(URL_MAX))
         .with_state(app)
+}
+
+/// A route with a deadline and a limit of its own.
+fn guarded<S>(route: MethodRouter<S>, limit: &LimitLayer) -> MethodRouter<S>
+where
+    S: Clone + Send + Sync + 'static,
+{
+    let door = ServiceBuilder::new()
+        .layer(HandleErrorLayer::new(turned_away))
+        .layer(DeadlineLayer::new(CREATE_MAX))
+        .layer(limit.clone());
+    route.layer(door)
+}
+
+async fn turned_away(error: BoxError) -> Response {
+    let after = refusal(&*error).and_then(Error::retry_after);
+    later(after, &error)
 }
 
 async fn redirect(State(app): State<Arc<App>>, Path(code): Path<String>) -> Response {
@@ -99,7 +138,10 @@ fn later(after: Option<Duration>, error: &dyn std::fmt::Display) -> Response {
 
 async fn metrics(State(app): State<Arc<App>>) -> impl IntoResponse {
     const FORMAT: [(HeaderName, &str); 1] = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
-    (FORMAT, app.links.metrics())
+    let mut page = MetricsPage::default();
+    app.links.write_metrics(&mut page);
+    app.creating.write_metrics("creating", &mut page);
+    (FORMAT, page.text())
 }
 
 /// Whether the process can answer at all. What it depends on is not looked at: a restart would not mend that, and would
@@ -131,6 +173,39 @@ async fn ready(State(app): State<Arc<App>>) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn who_finds_the_line_full_is_told_to_come_back() {
+        use axum::body::Body;
+        use axum::http::Request;
+        use tower::ServiceExt as _;
+
+        let limit = LimitLayer::new(limit::Settings {
+            max: 1,
+            initial: 1,
+            places: 0,
+            timeout: Span::secs(2),
+            ..limit::Settings::default()
+        });
+        let hangs = || async { std::future::pending::<&'static str>().await };
+        let router: Router = Router::new().route("/", guarded(post(hangs), &limit));
+        let create = || Request::post("/").body(Body::empty()).expect("it is a request");
+        let (hung, refused) =
+            tokio::join!(router.clone().oneshot(create()), router.clone().oneshot(create()));
+        let said = [hung, refused].map(|response| {
+            let response = response.expect("a router does not fail");
+            (response.status(), response.headers()[header::RETRY_AFTER].clone())
+        });
+        let busy = StatusCode::SERVICE_UNAVAILABLE;
+        assert_eq!(
+            said,
+            [
+                (busy, "1".parse().expect("ASCII")),
+                (busy, "3".parse().expect("ASCII"))
+            ]
+        );
+        assert_eq!(limit.standing().in_flight, 0, "the deadline has freed the place");
+    }
 
     #[test]
     fn only_addresses_of_the_web_are_taken_and_none_breaks_out_of_a_header() {

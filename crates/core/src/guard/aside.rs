@@ -2,9 +2,11 @@
 
 use crate::breaker;
 use crate::coalesce::LoadId;
+use crate::gate::Reason;
 use crate::rng::Stream;
 use crate::time::{Span, Time};
 use crate::ttl::Class;
+use crate::warm;
 
 use super::load::{Landing, Purpose, Room};
 use super::step::{Entry, Life, LoadStep};
@@ -73,6 +75,33 @@ impl Guard {
         self.check();
     }
 
+    /// Whether somebody waits for this load, or its value is wanted although nobody does (a refresh, a warming, an
+    /// insertion). What a load brings otherwise was brought in vain.
+    pub fn is_wanted(&self, load: LoadId) -> bool {
+        self.flights.waiting(load) > 0
+            || (self.flights.is_live(load) && self.loads[load.index() as usize].goes_on)
+    }
+
+    /// When it is worth coming back for a request that was turned away now for this reason; `None` where the guard does
+    /// not know.
+    ///
+    /// A line is renewed within its timeout: whoever stands in it by now has been served or sent away by then. A breaker
+    /// says when it will ask again.
+    pub fn retry_after(&self, now: Time, reason: Reason) -> Option<Span> {
+        let after = match reason {
+            Reason::OriginOpen => self.origin_opens_in(now),
+            Reason::OriginLimit | Reason::OriginTimeout => self.policies.limit.as_ref()?.timeout,
+            Reason::CacheOpen => {
+                let nodes = self.tiers.iter().flat_map(|tier| &tier.breakers);
+                let open = nodes.map(|breaker| breaker.opens_in(now));
+                open.filter(|left| !left.is_zero()).min().unwrap_or(Span::ZERO)
+            }
+            Reason::Waiters => self.policies.coalesce.as_ref()?.wait_max,
+            _ => return None,
+        };
+        Some(after.max(Span::millis(1)))
+    }
+
     /// The key of a load; `None` when it is over.
     pub fn key_of(&self, load: LoadId) -> Option<u64> {
         let live = self.flights.is_live(load);
@@ -113,6 +142,15 @@ impl Guard {
     pub fn observe(&mut self, now: Time, key: u64) {
         if let Some(sketch) = &mut self.sketch {
             sketch.record(now, key);
+        }
+    }
+
+    /// The fewest keys that brought the share of the reads that the warming policy asks for, over its window, hottest
+    /// first; none where popularity is not counted.
+    pub fn popular(&self) -> Vec<u64> {
+        match (&self.policies.warm, &self.sketch) {
+            (Some(settings), Some(sketch)) => warm::by_popularity(&sketch.top(), settings.threshold),
+            _ => Vec::new(),
         }
     }
 

@@ -218,8 +218,7 @@ pub(super) fn sketch_mask(policies: &Policies) -> u64 {
 
 /// What counts the popularity of keys: for keeping the hot ones near, or for knowing what to warm.
 pub(super) fn sketch(policies: &Policies) -> Option<Sketch> {
-    let warm = policies.warm.as_ref().filter(|warm| warm.automatic);
-    match (&policies.hot, warm) {
+    match (&policies.hot, &policies.warm) {
         (Some(hot), None) => Some(Sketch::new(hot)),
         (Some(hot), Some(_)) => Some(Sketch::with_counters(hot, sketch::COUNTERS_MAX)),
         (None, Some(warm)) => {

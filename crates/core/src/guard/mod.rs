@@ -498,12 +498,9 @@ impl Guard {
 
     /// A cache is back, and likely empty: refills what is popular.
     fn warm_popular(&mut self, now: Time) {
-        let (Some(settings), Some(sketch)) = (&self.policies.warm, &self.sketch) else {
-            return;
-        };
-        if settings.automatic && self.plan.is_none() {
-            let keys = warm::by_popularity(&sketch.top(), settings.threshold);
-            self.warm(now, keys);
+        let automatic = self.policies.warm.as_ref().is_some_and(|warm| warm.automatic);
+        if automatic && self.sketch.is_some() && self.plan.is_none() {
+            self.warm(now, self.popular());
         }
     }
 

@@ -53,15 +53,15 @@ macro_rules! script {
 }
 
 // Lua compares strings as the server's locale orders them, and its numbers have 53 bits. So versions are compared byte
-// by byte. What is no envelope (another type, too) has no version.
+// by byte. What is no envelope (another type, too) has no version, and that of another key's says nothing about this one.
 macro_rules! versioned {
     ($rest:literal) => {
         concat!(
             r"
 local function version()
-  local head = redis.pcall('GETRANGE', KEYS[1], 0, 15)
-  if type(head) == 'string' and #head == 16 and string.sub(head, 1, 4) == 'SWL\1' then
-    return string.sub(head, 9, 16)
+  local head = redis.pcall('GETRANGE', KEYS[1], 0, 71)
+  if type(head) == 'string' and #head == 72 and string.sub(head, 1, 4) == 'SWL\1' then
+    return string.sub(head, 9, 16), string.sub(head, 57, 72)
   end
 end
 local function compare(a, b)
@@ -78,12 +78,12 @@ end
 }
 
 script!(
-    /// Puts `ARGV[1]` for `ARGV[3]` ms (for ever when 0), unless a version above `ARGV[2]` is there.
+    /// Puts `ARGV[1]` for `ARGV[3]` ms (for ever when 0), unless a version above `ARGV[2]` of the same key is there.
     PUT,
     versioned!(
         r"
-local there = version()
-if there and compare(there, ARGV[2]) > 0 then return 0 end
+local there, key = version()
+if there and key == string.sub(ARGV[1], 57, 72) and compare(there, ARGV[2]) > 0 then return 0 end
 if ARGV[3] == '0' then
   redis.call('SET', KEYS[1], ARGV[1])
 else
@@ -118,12 +118,16 @@ return 0
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::envelope::{Envelope, VERSION_AT};
+    use crate::envelope::{DIGEST_AT, Envelope, VERSION_AT};
 
     #[test]
     fn scripts_look_where_the_version_lies() {
         let sealed = Envelope::default().seal(b"");
-        assert_eq!(VERSION_AT, 8..16, "as in the scripts, where bytes count from 1");
+        assert_eq!(
+            (VERSION_AT, DIGEST_AT),
+            (8..16, 56..72),
+            "as in the scripts, where bytes count from 1"
+        );
         assert_eq!(&sealed[..4], b"SWL\x01");
     }
 

@@ -7,3 +7,5 @@ mod fleet;
 mod loads;
 mod support;
 mod tiers;
+mod told;
+mod warming;

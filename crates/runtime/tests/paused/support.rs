@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
-use seawall::envelope::VERSION_AT;
+use seawall::envelope::{DIGEST_AT, VERSION_AT};
 use seawall::{Address, Boxed, Cache, CacheFault, LoadError, Loaded, OriginFault, Sealed, Store};
 
 pub(crate) fn ms(millis: u64) -> Duration {
@@ -32,6 +32,8 @@ pub(crate) struct Shelf {
     pub(crate) leases: BTreeMap<String, u32>,
     pub(crate) trouble: Trouble,
     pub(crate) latency: Duration,
+    /// What deletes take besides.
+    pub(crate) delete_latency: Duration,
     pub(crate) calls: Vec<(&'static str, String)>,
 }
 
@@ -80,7 +82,12 @@ impl Shared {
         let (trouble, latency) = {
             let mut inner = self.shelf();
             inner.calls.push((what, key.text.to_string()));
-            (inner.trouble, inner.latency)
+            let deletes = if what == "delete" {
+                inner.delete_latency
+            } else {
+                Duration::ZERO
+            };
+            (inner.trouble, inner.latency + deletes)
         };
         tokio::time::sleep(latency).await;
         match trouble {
@@ -124,7 +131,11 @@ impl Store for Shared {
         Box::pin(async move {
             self.enter("put", key).await?;
             let mut inner = self.shelf();
-            let ours = |held: &&Bytes| held.starts_with(b"SWL") && held.len() >= VERSION_AT.end;
+            let ours = |held: &&Bytes| {
+                held.starts_with(b"SWL")
+                    && held.len() >= DIGEST_AT.end
+                    && held[DIGEST_AT] == value.bytes[DIGEST_AT]
+            };
             let newer = inner
                 .held
                 .get(&*key.text)

@@ -129,7 +129,7 @@ async fn what_is_damaged_or_foreign_is_a_miss_and_is_mended() {
         (shelf.held["users:7"].clone(), shelf.held["users:8"].clone())
     };
     let mut flipped = good.to_vec();
-    flipped[12] = 0xff;
+    flipped[12] ^= 0xff;
     let mut longer = good.to_vec();
     longer.push(0);
     db.says("two");
@@ -161,6 +161,41 @@ async fn what_is_damaged_or_foreign_is_a_miss_and_is_mended() {
         .build();
     assert_eq!(newer.get(&7).await, None, "another version of the type");
     assert_eq!(newer.stats().foreign, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn taking_out_what_is_damaged_does_not_take_out_what_mends_it() {
+    let (shared, db, options) = (Shared::new("redis"), Db::new(ms(1)), Options::new());
+    {
+        let mut shelf = shared.shelf();
+        shelf.held.insert(
+            "users:7".to_owned(),
+            Bytes::from_static(b"SWL\x01 and not much more"),
+        );
+        (shelf.latency, shelf.delete_latency) = (ms(1), ms(20));
+    }
+    let value = users(&shared).get_or_load(&7, &options, db.loader()).await;
+    assert_eq!(value.expect("the origin has it"), "one");
+    calm().await;
+    assert_eq!(shared.calls("delete"), 1);
+    assert_eq!(users(&shared).get(&7).await.as_deref(), Some("one"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_keys_value_does_not_keep_the_right_one_out_however_new_it_is() {
+    let (shared, db, options) = (Shared::new("redis"), Db::new(ms(1)), Options::new());
+    let newest = || async { Ok::<_, Error>(seawall::Loaded::new("other".to_owned()).version(u64::MAX)) };
+    users(&shared)
+        .get_or_load(&8, &options, newest)
+        .await
+        .expect("it is loaded");
+    calm().await;
+    let other = shared.shelf().held["users:8"].clone();
+    shared.shelf().held.insert("users:7".to_owned(), other);
+    let value = users(&shared).get_or_load(&7, &options, db.loader()).await;
+    assert_eq!(value.expect("the origin has it"), "one");
+    calm().await;
+    assert_eq!(users(&shared).get(&7).await.as_deref(), Some("one"));
 }
 
 #[tokio::test(start_paused = true)]

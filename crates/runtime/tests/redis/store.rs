@@ -85,6 +85,30 @@ async fn what_is_no_envelope_is_overwritten() {
 }
 
 #[tokio::test]
+async fn the_version_of_another_keys_value_is_nothing_to_go_by() {
+    let server = RedisServer::start(&[]);
+    let store = open(&server.url());
+    let of = |digest: u128, version: u64| Sealed {
+        bytes: Envelope {
+            version,
+            digest,
+            ..Envelope::default()
+        }
+        .seal(b"value"),
+        version,
+        keep: None,
+    };
+    for (digest, written, there) in [(5, 900, (5, 900)), (6, 7, (6, 7)), (6, 3, (6, 7))] {
+        let put = store.put(0, &address(1), of(digest, written), LIMIT).await;
+        assert_eq!(put, Ok(()));
+        let bytes = store.get(0, &address(1), LIMIT).await;
+        let bytes = bytes.expect("it answers").expect("it is there");
+        let held = Envelope::open(&bytes, there.0).map(|(envelope, _)| envelope.version);
+        assert_eq!(held, Ok(there.1), "after version {written} of key {digest}");
+    }
+}
+
+#[tokio::test]
 async fn a_value_ends_by_itself() {
     let server = RedisServer::start(&[]);
     let store = open(&server.url());

@@ -127,6 +127,28 @@ impl Classes {
         self.keys.len()
     }
 
+    /// The most popular keys that bring this share of the reads of a law, by ranges, the most popular first: which
+    /// classes, and which share of their keys.
+    pub(super) fn popular(&self, law: &Keys, threshold: f64) -> Vec<(std::ops::Range<usize>, f64)> {
+        let of_range: Vec<f64> = self
+            .ranges
+            .iter()
+            .map(|(from, to)| mass(law, *from, *to))
+            .collect();
+        let total: f64 = of_range.iter().sum();
+        let mut left = threshold * total;
+        let mut popular = Vec::new();
+        for (range, brings) in of_range.iter().enumerate() {
+            if left <= 0.0 || *brings <= 0.0 {
+                continue;
+            }
+            let last = self.first.get(range + 1).copied().unwrap_or(self.len());
+            popular.push((self.first[range]..last, (left / brings).min(1.0)));
+            left -= brings;
+        }
+        popular
+    }
+
     /// How the reads of a client fall on the classes. `hot` goes to one key, `nowhere` to keys that do not exist.
     pub(super) fn weights(&self, law: &Keys, hot: f64, nowhere: f64) -> Weights {
         let of_range: Vec<f64> = self

@@ -15,6 +15,10 @@ pub(super) enum Purpose {
     Write,
     /// In the background.
     Refresh,
+    /// In the background, of what has not expired yet.
+    Renew,
+    /// To fill a cold cache.
+    Warm,
 }
 
 /// Who made a call.
@@ -28,11 +32,12 @@ pub(super) enum Who {
         seen: u32,
         before: u32,
     },
-    /// A load of a service, begun in this tick.
+    /// A load of a service, and how often it has been tried before.
     Load {
         service: u8,
         purpose: Purpose,
         launch: u32,
+        attempt: u8,
     },
     /// Nobody waits for it.
     Aside,
@@ -91,6 +96,11 @@ impl Cohort {
         let count = count.min(self.count);
         self.count -= count;
         self.part(count)
+    }
+
+    /// Whether loads ask the origin for the first time.
+    pub(super) fn is_first_attempt(&self) -> bool {
+        matches!(self.who, Who::Load { attempt: 0, .. })
     }
 
     fn is_like(&self, other: &Cohort) -> bool {

@@ -272,8 +272,12 @@ impl World {
             let (nodes, shards) = (&database.meters.node_requests, database.shards);
             self.meter.add_spread(nodes, begun as f64, true, shards);
             for cohort in &database.reads.begun {
-                if let Who::Load { service, .. } = cohort.who {
-                    self.services[service as usize].loads.begun += cohort.count as f64;
+                if let Who::Load { service, attempt, .. } = cohort.who {
+                    let loads = &mut self.services[service as usize].loads;
+                    loads.go_inside(cohort);
+                    if attempt == 0 {
+                        loads.begun += cohort.count as f64;
+                    }
                 }
             }
         }

@@ -4,6 +4,7 @@ use seawall_core::gate::Reason;
 use seawall_core::time::Span;
 
 use super::cohort::{Cohort, Purpose, Who, about};
+use super::limits::Gone;
 use super::{Outcome, World};
 
 /// How quickly the time that loads take follows.
@@ -26,6 +27,7 @@ impl World {
             service,
             purpose,
             launch,
+            ..
         } = load.who
         else {
             return;
@@ -42,10 +44,10 @@ impl World {
             return self.send(target, again);
         }
         let loads = &mut self.services[index].loads;
-        let Some((open, tick)) = loads.launch(launch).map(|launch| (launch.open, launch.tick)) else {
+        let Some((out, tick)) = loads.launch(launch).map(|launch| (launch.out(), launch.tick)) else {
             return;
         };
-        let alive = load.count.min(open);
+        let alive = load.count.min(out);
         if alive == 0 {
             return;
         }
@@ -55,14 +57,19 @@ impl World {
         if ok {
             loads.takes += FOLLOW * (took - loads.takes);
         }
-        let share = alive as f64 / open as f64;
+        loads.go_outside(tick, alive, if ok { Gone::Answered } else { Gone::Failed }, took);
+        let share = alive as f64 / out as f64;
         if let Some(panel) = &mut loads.origin_panel {
             panel.record(now, tick, share, ok, took);
         }
         if ok && purpose == Purpose::Write {
             self.services[index].loads.note_written(launch, alive);
         }
-        self.end_loads(index, load.part(alive), ok, None);
+        let mut load = load.part(alive);
+        if !ok {
+            load = self.try_again(index, load);
+        }
+        self.end_loads(index, load, ok, None);
     }
 
     /// Loads have found no place at the origin.
@@ -72,14 +79,14 @@ impl World {
         };
         let (index, now) = (service as usize, self.now);
         let loads = &mut self.services[index].loads;
-        let Some((open, tick)) = loads.launch(launch).map(|launch| (launch.open, launch.tick)) else {
+        let Some((out, tick)) = loads.launch(launch).map(|launch| (launch.out(), launch.tick)) else {
             return;
         };
-        let alive = load.count.min(open);
+        let alive = load.count.min(out);
         loads.inside = loads.inside.saturating_sub(alive);
         if let Some(panel) = &mut loads.origin_panel {
             // They were let through by the breaker and never asked the origin.
-            panel.release_share(now, tick, alive as f64 / open.max(1) as f64);
+            panel.release_share(now, tick, alive as f64 / out.max(1) as f64);
         }
         self.end_loads(index, load.part(alive), false, Some(reason));
     }
@@ -100,7 +107,7 @@ impl World {
             return;
         }
         let share = ended as f64 / open as f64;
-        let refreshes = launch.purpose == Some(Purpose::Refresh);
+        let refreshes = launch.refreshes();
         let last = launch.open == ended;
         let mut waiters = std::mem::take(&mut launch.waiters);
         if refreshes {
@@ -141,12 +148,15 @@ impl World {
     /// What loads that have ended in this tick have brought is stored.
     pub(super) fn settle(&mut self, index: usize) {
         let mut touched = std::mem::take(&mut self.services[index].loads.touched);
+        let (mut all_good, mut all_bad) = (0, 0);
         for id in touched.drain(..) {
             let Some(launch) = self.services[index].loads.launch(id) else {
                 continue;
             };
             let (good, bad) = (std::mem::take(&mut launch.good), std::mem::take(&mut launch.bad));
             let before = (launch.open + good + bad) as f64;
+            (all_good, all_bad) = (all_good + good, all_bad + bad);
+            let warms = launch.purpose == Some(Purpose::Warm);
             let (tick, begun) = (launch.tick, launch.begun.max(1) as f64);
             if good > 0 {
                 let kept = self.services[index]
@@ -154,6 +164,9 @@ impl World {
                     .last()
                     .map_or(0.0, |tier| tier.stores(0));
                 self.note_stored(index, tick, kept * good as f64 / begun);
+                if warms {
+                    self.services[index].loads.warmed += kept * good as f64;
+                }
                 self.store(index, id, good, good as f64 / before, true);
             }
             if bad > 0 {
@@ -166,7 +179,10 @@ impl World {
                 );
             }
         }
-        self.services[index].loads.touched = touched;
+        let (tick, dt) = (self.tick, self.dt);
+        let loads = &mut self.services[index].loads;
+        loads.touched = touched;
+        loads.note_success(tick, dt, all_good, all_bad);
     }
 
     /// What loads of a launch have brought is stored, or they have failed and left their keys missing.
@@ -177,12 +193,22 @@ impl World {
         if launch.purpose == Some(Purpose::Write) || launch.mix.is_empty() {
             return;
         }
-        let tick = launch.tick;
+        let (tick, renews) = (launch.tick, launch.purpose == Some(Purpose::Renew));
         let mut mix = std::mem::take(&mut launch.mix);
         let mut first = std::mem::take(&mut launch.first);
         let mut blind = std::mem::take(&mut launch.blind);
         self.end_flights(index, &mix, share, ok);
-        if ok {
+        if renews {
+            let counts: Vec<f64> = first.iter().map(|count| count * share).collect();
+            if let Some(tier) = self.services[index].tiers.last_mut() {
+                if ok && tier.stores(0) > 0.5 && !tier.never_stored {
+                    self.meter.add(tier.sets, ended as f64);
+                    tier.renew(self.tick, &counts);
+                } else {
+                    tier.not_renewed(&counts);
+                }
+            }
+        } else if ok {
             let landed = Landed {
                 ended,
                 share,
@@ -192,7 +218,7 @@ impl World {
             };
             self.store_tiers(index, &landed);
         }
-        if !ok {
+        if !ok && !renews {
             self.pass_on(index, id, tick, &first, share);
         }
         let rest = 1.0 - share;
@@ -212,25 +238,28 @@ impl World {
         let nowhere = service.classes.nowhere;
         let group_of = &service.classes.group;
         for tier in &mut service.tiers {
+            let each = landed.ended as f64 / tier.groups.count as f64;
             let stored: Vec<f64> = (0..tier.groups.count)
-                .map(|group| {
-                    let open = tier.panels.get(group).map_or(0.0, |panel| panel.state(now) / 2.0);
-                    tier.stores(group) * (1.0 - open)
-                })
+                .map(|group| tier.stores(group) * tier.lets_store(now, tick, group, each))
                 .collect();
+            let local = tier.local;
             let of_class = |class: usize| {
-                let group = if tier.local { 0 } else { group_of[class] as usize };
+                let group = if local { 0 } else { group_of[class] as usize };
                 landed.share * stored[group]
             };
             if !tier.never_stored {
                 let mean = stored.iter().sum::<f64>() / stored.len() as f64;
                 self.meter.add(tier.sets, landed.ended as f64 * mean);
             }
-            for nodes in &tier.nodes {
+            for nodes in &mut tier.nodes {
                 if let Some(fault) = nodes.writes_say {
-                    let each = landed.ended as f64 / tier.groups.count as f64;
                     self.meter.add(tier.errors[fault as usize], each);
                 }
+                if nodes.full > 0.0 {
+                    let full = tier.errors[seawall_core::guard::CacheFault::TooManyClients as usize];
+                    self.meter.add(full, each * nodes.full);
+                }
+                nodes.asked_now += each;
             }
             // In the shared cache it is known which of these loads were the first for their key.
             let counts = if tier.local { landed.mix } else { landed.first };
@@ -253,7 +282,7 @@ impl World {
                     let share = (blind * of_class(class) / keys).min(1.0);
                     if share > 0.0 {
                         let absent = tier.shelf.absent[class] - tier.shelf.pending[class];
-                        let there = tier.shelf.take_out(class, share.min(1.0 - 1e-9));
+                        let there = tier.take_out(class, share.min(1.0 - 1e-9));
                         counted[class] += there + absent.max(0.0) * share;
                     }
                 }
@@ -310,10 +339,12 @@ impl World {
             let weights = &self.clients[client].weights;
             for tier in &mut service.tiers {
                 let mut gone = 0.0;
+                // Of the instances' own memories only that of the one that writes hears of it.
+                let hears = if tier.local { 1.0 / tier.copies } else { 1.0 };
                 for (class, weight) in weights.iter().enumerate() {
-                    let share = count * weight / service.classes.keys[class];
+                    let share = count * weight / service.classes.keys[class] * hears;
                     if share > 1e-12 {
-                        gone += tier.shelf.take_out(class, share.min(1.0 - 1e-9));
+                        gone += tier.take_out(class, share.min(1.0 - 1e-9));
                     }
                 }
                 self.meter.add(tier.invalidations, gone);

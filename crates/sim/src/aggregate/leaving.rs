@@ -1,8 +1,9 @@
 //! Who stops waiting for loads, and what becomes of these.
 
 use super::World;
-use super::cohort::{Cohort, Purpose, Who, about};
-use super::loads::{Launch, Waiter};
+use super::cohort::{Cohort, Who, about};
+use super::launch::{Launch, Waiter};
+use super::limits::Gone;
 
 impl World {
     /// Some who wait for loads have waited long enough.
@@ -25,12 +26,43 @@ impl World {
             !late
         });
         let gone: u64 = over.iter().map(|waiter| waiter.cohort.count).sum();
-        for Waiter { cohort, until } in over {
+        for Waiter { cohort, until, .. } in over {
             self.note_missed(&cohort, false);
             let cohort = Cohort { age: until, ..cohort };
             self.failed(index, cohort, None);
         }
         self.cancel(index, id, gone, before);
+    }
+
+    /// Some who wait for loads are served something stale instead, where there is something. Their loads go on.
+    pub(super) fn settle_for_less(&mut self, index: usize, late: Cohort) {
+        let Who::Load { launch: id, .. } = late.who else {
+            return;
+        };
+        let (tick, dt) = (self.tick, self.dt);
+        let Some(launch) = self.services[index].loads.launch(id) else {
+            return;
+        };
+        let mut waiters = std::mem::take(&mut launch.waiters);
+        for waiter in &mut waiters {
+            let age = (f64::from(tick) - f64::from(waiter.cohort.born)) * dt;
+            if age + 0.75 * dt < waiter.soft {
+                continue;
+            }
+            let asking = Cohort {
+                age: waiter.soft,
+                ..waiter.cohort
+            };
+            waiter.soft = f64::INFINITY;
+            let left = self.serve_stale_on_error(index, asking);
+            self.note_missed(&waiter.cohort.part(waiter.cohort.count - left.count), false);
+            waiter.cohort.count = left.count;
+        }
+        waiters.retain(|waiter| waiter.cohort.count > 0);
+        if let Some(launch) = self.services[index].loads.launch(id) {
+            waiters.append(&mut launch.waiters);
+            launch.waiters = waiters;
+        }
     }
 
     /// Clients have left, and what they waited for is stopped.
@@ -78,7 +110,10 @@ impl World {
     /// Takes loads of a launch out of wherever they are.
     pub(super) fn stop_loads(&mut self, index: usize, id: u32, count: u64) {
         let loads = &mut self.services[index].loads;
-        let Some(Launch { open, tick, .. }) = loads.launch(id) else {
+        let Some(Launch {
+            open, paused, tick, ..
+        }) = loads.launch(id)
+        else {
             return;
         };
         let (open, tick) = (*open, *tick);
@@ -86,6 +121,8 @@ impl World {
             return;
         }
         let share = count as f64 / open as f64;
+        let waited = (libm::round(*paused as f64 * share) as u64).min(*paused);
+        *paused -= waited;
         let of_launch = |cohort: &Cohort| matches!(cohort.who, Who::Load { service, launch, .. } if service as usize == index && launch == id);
         let mut lined = 0;
         for load in loads.line.iter_mut().filter(|load| of_launch(load)) {
@@ -95,8 +132,9 @@ impl World {
         }
         loads.line.retain(|load| load.count > 0);
         loads.lined = loads.lined.saturating_sub(lined);
-        loads.inside = loads.inside.saturating_sub(count.saturating_sub(lined));
+        loads.inside = loads.inside.saturating_sub(count.saturating_sub(lined + waited));
         let now = self.now;
+        loads.go_outside(tick, count.saturating_sub(lined + waited), Gone::Dropped, 0.0);
         if let Some(panel) = &mut loads.origin_panel {
             panel.release(now, tick);
         }
@@ -134,14 +172,12 @@ impl World {
         if let Some(panel) = &mut loads.origin_panel {
             panel.record(now, tick, 1.0, false, hard);
         }
+        loads.go_outside(tick, open, Gone::Failed, hard);
         let waiters = loads
             .launch(id)
             .map(|launch| std::mem::take(&mut launch.waiters))
             .unwrap_or_default();
-        if loads
-            .launch(id)
-            .is_some_and(|launch| launch.purpose == Some(Purpose::Refresh))
-        {
+        if loads.launch(id).is_some_and(|launch| launch.refreshes()) {
             loads.refreshes = loads.refreshes.saturating_sub(open);
         }
         self.stop_loads(index, id, open);

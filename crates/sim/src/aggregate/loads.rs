@@ -1,51 +1,27 @@
-//! Loads on their way to the origin: who shares another's, who is let in, who waits for a place, who gives up.
+//! The loads of a service: how many are under way for which keys, and by which rules.
 
 use std::collections::VecDeque;
 
-use seawall_core::gate::Reason;
 use seawall_core::policies::Policies;
 use seawall_core::rng::{Seed, Stream};
 use seawall_core::time::{Span, Time};
 
-use super::cohort::{Cohort, NEVER, Purpose, Sought, Who, about};
-use super::looks::{Keyed, Past};
+use super::again::Again;
+use super::cohort::{Cohort, Purpose, Who};
+use super::launch::Launch;
+use super::limits::{Gone, Limits};
+use super::odds::{Keyed, Past};
 use super::panel::Panel;
 use super::services::Turnover;
-use super::{Outcome, Stage, World};
+use super::warming::Warming;
 
 /// The most ticks for which it is remembered what look-ups found missing.
 const PAST_MAX: usize = 2048;
 
-/// Loads that were begun in one tick, and who waits for them.
-#[derive(Debug, Default)]
-pub(super) struct Launch {
-    pub(super) tick: u32,
-    pub(super) purpose: Option<Purpose>,
-    pub(super) begun: u64,
-    /// Loads that have not ended.
-    pub(super) open: u64,
-    pub(super) waiters: Vec<Waiter>,
-    /// How many are for each class.
-    pub(super) mix: Vec<f64>,
-    /// Keys of each class for which one of these loads was the first.
-    pub(super) first: Vec<f64>,
-    /// Loads for keys of which nothing is known: they may be cached.
-    pub(super) blind: Vec<f64>,
-    /// Loads by client and by what is known of their keys.
-    pub(super) counts: Vec<(u8, Sought, u64)>,
-    pub(super) sealed: bool,
-    /// How many have ended in this tick, well and badly.
-    pub(super) good: u64,
-    pub(super) bad: u64,
-}
-
-/// Requests that wait for a load.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Waiter {
-    pub(super) cohort: Cohort,
-    /// Their age when they have waited long enough.
-    pub(super) until: f64,
-}
+/// Refreshes in the background at a time, of one instance, where nothing is said; as in the guard.
+const REFRESHES_MAX: u32 = 100;
+/// How quickly the share of loads that bring something follows, from tick to tick.
+const SUCCESS_FOLLOWS: f64 = 0.2;
 
 /// The loads of a service.
 #[expect(
@@ -62,8 +38,12 @@ pub(super) struct Loads {
     pub(super) keyed: Keyed,
     pub(super) classes: usize,
     pub(super) origin_panel: Option<Panel>,
+    pub(super) again: Option<Again>,
+    pub(super) warming: Warming,
     /// Places at the origin, over all instances; waiting places; seconds that one waits.
     pub(super) limit: f64,
+    /// What finds the limit, where it is not fixed.
+    pub(super) limits: Option<Limits>,
     pub(super) places: f64,
     pub(super) patience: f64,
     pub(super) inside: u64,
@@ -73,7 +53,10 @@ pub(super) struct Loads {
     pub(super) turnover: Turnover,
     /// Seconds that loads take of late.
     pub(super) takes: f64,
+    /// The share of loads that bring something of late.
+    pub(super) succeeds: f64,
     pub(super) hard: f64,
+    pub(super) soft: f64,
     pub(super) total: f64,
     pub(super) cancels: bool,
     /// The database itself knows of the limit.
@@ -116,7 +99,10 @@ impl Loads {
             keyed: Keyed::default(),
             classes,
             origin_panel: None,
+            again: None,
+            warming: Warming::default(),
             limit: f64::INFINITY,
+            limits: None,
             places: 0.0,
             patience: 0.0,
             inside: 0,
@@ -125,7 +111,9 @@ impl Loads {
             room: f64::INFINITY,
             turnover: Turnover::default(),
             takes: 0.0,
+            succeeds: 1.0,
             hard: f64::INFINITY,
+            soft: f64::INFINITY,
             total: f64::INFINITY,
             cancels: false,
             gated: false,
@@ -166,11 +154,23 @@ impl Loads {
                 *panel = Some(Panel::new(settings, up, rng));
             }
         }
+        Again::retune(&mut self.again, played, up);
         let limit = played.limit.as_ref();
-        self.limit = limit.map_or(f64::INFINITY, |limit| f64::from(limit.max) * up);
+        let (seed, index) = (self.seed, self.index as u64);
+        let rng = || seed.stream("limits", index);
+        Limits::retune(&mut self.limits, now, limit, up, rng);
+        self.limit = match (&self.limits, limit) {
+            (Some(limits), _) => limits.all(),
+            (None, limit) => limit.map_or(f64::INFINITY, |limit| f64::from(limit.max) * up),
+        };
         self.places = limit.map_or(0.0, |limit| f64::from(limit.places) * up);
         self.patience = limit.map_or(0.0, |limit| limit.timeout.as_secs_f64());
         self.hard = seconds(played.deadline.hard);
+        self.soft = if played.stale.is_some() {
+            seconds(played.deadline.soft)
+        } else {
+            f64::INFINITY
+        };
         self.total = seconds(played.deadline.total);
         self.cancels = played.deadline.cancel;
         self.coalesces = played.coalesce.is_some();
@@ -179,7 +179,8 @@ impl Loads {
         self.wait_max = coalesce.wait_max.as_secs_f64();
         self.leases = played.lease.is_some();
         self.tracks = self.coalesces || self.leases || played.stale.is_some();
-        let refreshes = played.stale.as_ref().map_or(0, |stale| stale.refreshes_max);
+        let refreshes = played.stale.as_ref();
+        let refreshes = refreshes.map_or(REFRESHES_MAX, |stale| stale.refreshes_max);
         self.refreshes_max = f64::from(refreshes) * up;
     }
 
@@ -264,7 +265,7 @@ impl Loads {
         launch.tick = tick;
         launch.purpose = Some(purpose);
         launch.sealed = false;
-        (launch.begun, launch.open) = (0, 0);
+        (launch.begun, launch.open, launch.paused) = (0, 0, 0);
         (launch.good, launch.bad) = (0, 0);
         launch.waiters.clear();
         launch.counts.clear();
@@ -273,6 +274,70 @@ impl Loads {
         launch.first.clear();
         self.launches.push_back(launch);
         last
+    }
+
+    /// How many of so many loads have a place at the origin at once, and how many have one in the line before it.
+    pub(super) fn places_for(&self, count: u64, bounded: bool) -> (u64, u64) {
+        if !bounded || self.limit.is_infinite() || self.gated {
+            return (count, 0);
+        }
+        let begins = if self.lined > 0 {
+            0
+        } else {
+            (self.room.max(0.0) as u64).min(count)
+        };
+        let room = (self.places - self.lined as f64).max(0.0) as u64;
+        (begins, room.min(count - begins))
+    }
+
+    /// Loads wait in the line before the origin from now on.
+    pub(super) fn line_up(&mut self, load: Cohort) {
+        if load.count > 0 {
+            self.lined += load.count;
+            self.line.push_back(Cohort {
+                since: load.age,
+                ..load
+            });
+        }
+    }
+
+    /// Notes which share of the loads that ended in a tick has brought something. Nothing at all comes of an origin from
+    /// which loads do not come back.
+    pub(super) fn note_success(&mut self, tick: u32, dt: f64, good: u64, bad: u64) {
+        let seen = if good + bad > 0 {
+            good as f64 / (good + bad) as f64
+        } else {
+            let late = |launch: &Launch| {
+                launch.open > 0 && f64::from(tick - launch.tick) * dt > 2.0 * (self.takes + dt)
+            };
+            if !self.launches.front().is_some_and(late) {
+                return;
+            }
+            0.0
+        };
+        self.succeeds += SUCCESS_FOLLOWS * (seen - self.succeeds);
+    }
+
+    /// Limits that find themselves are told of loads that go inside.
+    pub(super) fn go_inside(&mut self, load: &Cohort) {
+        if let (Some(limits), Who::Load { launch, .. }) = (&mut self.limits, load.who)
+            && let Some(launch) = self.launches.get(launch.wrapping_sub(self.base) as usize)
+        {
+            limits.enter(launch.tick, load.count);
+        }
+    }
+
+    /// And of those that have left.
+    pub(super) fn go_outside(&mut self, tick: u32, count: u64, gone: Gone, took: f64) {
+        if let Some(limits) = &mut self.limits {
+            limits.leave(tick, count, gone, took);
+        }
+    }
+
+    /// Whether each miss of so many ticks ago was a load of its own, and would still be known.
+    pub(super) fn loads_all_missed(&self, ticks: u32) -> bool {
+        let bounded = self.limit.is_finite() || self.origin_panel.is_some();
+        !bounded && !self.coalesces && !self.leases && (ticks as usize) < self.keyed.past.len()
     }
 
     /// Forgets launches that are over.
@@ -287,236 +352,5 @@ impl Loads {
             }
             self.base += 1;
         }
-    }
-}
-
-/// What is wanted of the origin.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Wanted {
-    pub(super) purpose: Purpose,
-    pub(super) sought: Sought,
-}
-
-impl World {
-    /// Requests need the origin.
-    pub(super) fn load(&mut self, index: usize, mut cohort: Cohort, purpose: Purpose, sought: Sought) {
-        let wanted = Wanted { purpose, sought };
-        if purpose == Purpose::Read {
-            cohort = self.serve_stale_first(index, cohort, sought);
-            cohort = self.join(index, cohort, wanted);
-        }
-        if cohort.count == 0 {
-            return;
-        }
-        let (now, tick) = (self.now, self.tick);
-        let loads = &mut self.services[index].loads;
-        if let Some(panel) = &mut loads.origin_panel {
-            let passed = panel.admit(now, tick, cohort.count);
-            let open = cohort.split(cohort.count - passed);
-            self.shed_load(index, open, Reason::OriginOpen);
-        }
-        if cohort.count == 0 {
-            return;
-        }
-        // Writes pass the line, and so do refreshes, which stand in none.
-        let loads = &mut self.services[index].loads;
-        let begins = if purpose == Purpose::Write || loads.limit.is_infinite() || loads.gated {
-            cohort.count
-        } else if loads.lined > 0 {
-            0
-        } else {
-            (loads.room.max(0.0) as u64).min(cohort.count)
-        };
-        let waits = if begins < cohort.count {
-            let room = (loads.places - loads.lined as f64).max(0.0) as u64;
-            room.min(cohort.count - begins)
-        } else {
-            0
-        };
-        let beginning = cohort.split(begins);
-        let waiting = cohort.split(waits);
-        self.shed_load(index, cohort, Reason::OriginLimit);
-        if beginning.count > 0 {
-            let load = self.attach(index, beginning, wanted);
-            self.begin_load(index, load);
-        }
-        if waiting.count > 0 {
-            let load = self.attach(index, waiting, wanted);
-            let loads = &mut self.services[index].loads;
-            loads.lined += load.count;
-            loads.line.push_back(load);
-        }
-    }
-
-    /// Requests wait for loads of their own from now on; gives back these loads.
-    pub(super) fn attach(&mut self, index: usize, cohort: Cohort, wanted: Wanted) -> Cohort {
-        let tick = self.tick;
-        let loads = &mut self.services[index].loads;
-        let id = loads.current(tick, wanted.purpose);
-        let (hard, total) = (loads.hard, loads.total);
-        let fresh = loads.launch(id).is_some_and(|launch| launch.begun == 0);
-        if let Some(launch) = loads.launch(id) {
-            launch.begun += cohort.count;
-            launch.open += cohort.count;
-            let client = match cohort.who {
-                Who::Client { client, seen, .. } if seen == NEVER => Some(client),
-                _ => None,
-            };
-            if let Some(client) = client {
-                let mut counts = launch.counts.iter_mut();
-                match counts.find(|count| (count.0, count.1) == (client, wanted.sought)) {
-                    Some(known) => known.2 += cohort.count,
-                    None => launch.counts.push((client, wanted.sought, cohort.count)),
-                }
-            }
-        }
-        if let Who::Client { seen, .. } = cohort.who
-            && seen != NEVER
-        {
-            self.mix_again(index, id, seen, cohort.count);
-        }
-        let load = Cohort {
-            who: Who::Load {
-                service: index as u8,
-                purpose: wanted.purpose,
-                launch: id,
-            },
-            count: cohort.count,
-            born: tick,
-            first: 0,
-            read: wanted.purpose != Purpose::Write,
-            age: 0.0,
-            since: 0.0,
-            lag: 0.0,
-        };
-        if fresh && hard.is_finite() {
-            let stage = Stage::Hard { service: index as u8 };
-            self.later(stage, Cohort { age: hard, ..load });
-        }
-        let until = cohort.since + total;
-        self.wait(index, id, cohort, until, wanted.sought.known);
-        load
-    }
-
-    /// Requests wait for the loads of a launch.
-    pub(super) fn wait(&mut self, index: usize, id: u32, mut cohort: Cohort, until: f64, known: bool) {
-        if let Who::Client { seen, .. } = &mut cohort.who {
-            *seen = if known { self.tick } else { NEVER };
-        }
-        if known {
-            self.note_missed(&cohort, true);
-        }
-        if until.is_finite() {
-            let load = Cohort {
-                who: Who::Load {
-                    service: index as u8,
-                    purpose: Purpose::Read,
-                    launch: id,
-                },
-                age: until,
-                ..cohort
-            };
-            self.later(Stage::Waited { service: index as u8 }, load);
-        }
-        let waiters = self.services[index]
-            .loads
-            .launch(id)
-            .map(|launch| &mut launch.waiters);
-        if let Some(waiters) = waiters {
-            let like = waiters
-                .last_mut()
-                .filter(|last| last.until.total_cmp(&until).is_eq() || (last.until - until).abs() < 1e-3);
-            if !like.is_some_and(|last| last.cohort.join(&cohort)) {
-                waiters.push(Waiter { cohort, until });
-            }
-        }
-    }
-
-    /// Loads have a place at the origin.
-    pub(super) fn begin_load(&mut self, index: usize, mut load: Cohort) {
-        let service = &mut self.services[index];
-        let loads = &mut service.loads;
-        loads.inside += load.count;
-        loads.room -= load.count as f64;
-        if load.read && !loads.gated {
-            loads.begun += load.count as f64;
-        }
-        load.since = load.age;
-        let spares = matches!(
-            service.fallback,
-            Some((_, seawall_scenario::FallbackWhen::CacheDown))
-        );
-        let caches_fail = service.tiers.iter().any(|tier| !tier.local && tier.up() < 0.5);
-        let target = match service.fallback {
-            Some((target, _)) if spares && caches_fail && load.read => Some(target),
-            _ => service.origin,
-        };
-        match target {
-            Some(target) => self.send(target, load),
-            None => self.landed(load, true, false),
-        }
-    }
-
-    pub(super) fn shed_load(&mut self, index: usize, cohort: Cohort, reason: Reason) {
-        if cohort.count > 0 {
-            self.failed(index, cohort, Some(reason));
-        }
-    }
-
-    /// Requests get no answer from the origin: a stale one where that is allowed, or none.
-    pub(super) fn failed(&mut self, index: usize, cohort: Cohort, shed: Option<Reason>) {
-        let cohort = self.serve_stale_on_error(index, cohort);
-        if cohort.count == 0 {
-            return;
-        }
-        let outcome = match shed {
-            Some(reason) => {
-                self.services[index]
-                    .door
-                    .shed(&mut self.meter, reason, cohort.count);
-                Outcome::Shed
-            }
-            None => Outcome::Error,
-        };
-        self.answer(index, cohort, outcome);
-    }
-
-    /// Loads in line begin as far as there is room, and are given up when they have waited too long.
-    pub(super) fn promote(&mut self, index: usize) {
-        while let Some(first) = self.services[index].loads.line.front().copied() {
-            let patience = self.services[index].loads.patience;
-            let waited = self.age(&first);
-            let loads = &mut self.services[index].loads;
-            if waited >= patience {
-                loads.line.pop_front();
-                loads.lined -= first.count;
-                let late = Cohort {
-                    age: patience,
-                    ..first
-                };
-                self.end_loads(index, late, false, Some(Reason::OriginTimeout));
-                continue;
-            }
-            let begins = (loads.room.max(0.0) as u64).min(first.count);
-            if begins == 0 {
-                break;
-            }
-            loads.lined -= begins;
-            if begins == first.count {
-                loads.line.pop_front();
-            } else if let Some(front) = loads.line.front_mut() {
-                front.count -= begins;
-            }
-            let load = Cohort {
-                age: waited,
-                ..first.part(begins)
-            };
-            self.begin_load(index, load);
-        }
-    }
-
-    /// A number of waiters that is a share of so many, on average.
-    pub(super) fn share_of(&mut self, count: u64, share: f64) -> u64 {
-        about(count as f64 * share.clamp(0.0, 1.0), &mut self.rng).min(count)
     }
 }

@@ -4,61 +4,11 @@ use seawall_core::draw;
 
 use super::cohort::{Cohort, NEVER, Purpose, Sought, Who, deal};
 use super::nodes::Piece;
+use super::odds::{Odds, odds_of};
 use super::panel::End;
 use super::{Outcome, Stage, World};
 use crate::services::SOON;
 
-/// How likely look-ups find nothing.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Odds {
-    /// In the instance's own memory; 1 where there is none.
-    pub(super) first: f64,
-    /// Which part of the look-ups in the shared cache comes to each group of nodes, and how many of them find nothing.
-    pub(super) groups: Vec<(f64, f64)>,
-}
-
-/// What look-ups of a tick found missing, kept for those who try again.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Past {
-    tick: u32,
-    /// How the loads of the tick fell on the classes.
-    pub(super) mix: Vec<f64>,
-    /// The hazard of being filled, summed up until then, by tier.
-    filled: [Vec<f64>; 2],
-    /// The share of the loads whose key was known to be missing.
-    known: f64,
-    /// The share of the loads that have been stored since.
-    stored: f64,
-}
-
-/// What is known of a service's keys in a tick.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Keyed {
-    /// The share of the keys of each class that the first tier does not have, and that no tier has.
-    pub(super) first: Vec<f64>,
-    pub(super) all: Vec<f64>,
-    /// Among keys that the shared cache does not have: the share that an instance's memory does not have, either.
-    pub(super) both: Vec<f64>,
-    /// Reads a second for a key of each class.
-    pub(super) rates: Vec<f64>,
-    pub(super) odds: Vec<Odds>,
-    pub(super) past: Vec<Past>,
-}
-
-impl Keyed {
-    /// The share of the keys of a class that requests come to the origin for.
-    pub(super) fn missing(&self, class: usize, known: bool, local: bool) -> f64 {
-        let shares = match (known, local) {
-            (true, _) => &self.all,
-            (false, true) => &self.first,
-            (false, false) => return 1.0,
-        };
-        shares.get(class).copied().unwrap_or(1.0)
-    }
-}
-
-/// How quickly the mean number of look-ups in a tick follows.
-const ASKED_FOLLOWS: f64 = 0.02;
 /// Ticks between two looks at how often keys are asked for.
 const RATES_EVERY: u32 = 32;
 
@@ -76,13 +26,14 @@ impl World {
         let service = &mut self.services[index];
         let now = self.now;
         for tier in &mut service.tiers {
-            tier.pass(tick, &service.loads.keyed.rates);
+            tier.pass(tick, &service.loads.keyed.rates, service.loads.takes);
             tier.panels.iter_mut().for_each(|panel| panel.pass(now, tick));
+            let clients_max = tier.written.max_clients;
             for nodes in &mut tier.nodes {
-                nodes.asked += ASKED_FOLLOWS * (std::mem::take(&mut nodes.asked_now) - nodes.asked);
+                nodes.pass(dt, clients_max);
             }
         }
-        let loads_take = service.loads.takes;
+        let (loads_take, succeeds) = (service.loads.takes, service.loads.succeeds);
         let keyed = &mut service.loads.keyed;
         let classes = keyed.rates.len();
         if keyed.both.is_empty() {
@@ -95,10 +46,10 @@ impl World {
             let absent =
                 |tier: usize| tiers[tier].shelf.absent[class] / tiers[tier].shelf.keys[class].max(1e-12);
             let rate = keyed.rates[class];
-            // A key that is asked for many times in a tick is missed only until its first load is back.
+            // A key that is asked for many times in a tick is missed only until its first load is back, if it brings it.
             let asked = rate * dt;
             let seen = if asked > 1.0 && tiers[tiers.len() - 1].nodes.iter().all(|nodes| nodes.answers) {
-                ((1.0 + rate * loads_take) / asked).min(1.0)
+                1.0 - succeeds * (1.0 - (1.0 + rate * loads_take) / asked).max(0.0)
             } else {
                 1.0
             };
@@ -174,82 +125,6 @@ impl World {
                     };
                 }
             }
-        }
-    }
-
-    fn odds(&self, index: usize, cohort: &Cohort) -> Odds {
-        let keyed = &self.services[index].loads.keyed;
-        let Who::Client {
-            client,
-            tries,
-            seen,
-            before,
-        } = cohort.who
-        else {
-            return Odds::default();
-        };
-        if seen != NEVER
-            && let Some(past) = self.past(index, seen)
-        {
-            let service = &self.services[index];
-            let (first, all) = again(past, keyed, &service.tiers);
-            let group_of = &service.classes.group;
-            let groups = service
-                .tiers
-                .iter()
-                .map(|tier| tier.groups.count)
-                .max()
-                .unwrap_or(1);
-            return odds_of(&past.mix, &first, &all, group_of, groups, service.tiers.len() > 1);
-        }
-        let mut odds = keyed.odds.get(client as usize).cloned().unwrap_or_default();
-        if before != NEVER
-            && let Some(looked) = self.looked(client, tries.saturating_sub(1), before)
-        {
-            // The try before went on without its client: what it missed was loaded for it.
-            let missing = self.past(index, looked).map_or(1.0, |past| 1.0 - past.stored);
-            odds.groups.iter_mut().for_each(|(_, miss)| *miss *= missing);
-        }
-        odds
-    }
-
-    pub(super) fn past(&self, index: usize, tick: u32) -> Option<&Past> {
-        let past = &self.services[index].loads.keyed.past;
-        let kept = past.get(tick as usize % past.len().max(1))?;
-        (kept.tick == tick && !kept.mix.is_empty()).then_some(kept)
-    }
-
-    /// Remembers what the loads of this tick were for.
-    pub(super) fn remember(&mut self, index: usize, mix: &[f64], known: f64) {
-        let tick = self.tick;
-        let service = &mut self.services[index];
-        let past = &mut service.loads.keyed.past;
-        if past.is_empty() {
-            return;
-        }
-        let kept = past.len();
-        let slot = &mut past[tick as usize % kept];
-        if slot.tick == tick && !slot.mix.is_empty() {
-            return;
-        }
-        (slot.tick, slot.known, slot.stored) = (tick, known, 0.0);
-        let total: f64 = mix.iter().sum();
-        slot.mix.clear();
-        slot.mix.extend(mix.iter().map(|count| count / total.max(1e-12)));
-        for (filled, tier) in slot.filled.iter_mut().zip(&service.tiers) {
-            filled.clear();
-            filled.extend_from_slice(&tier.shelf.filled);
-        }
-    }
-
-    /// A share of the loads of a tick has been stored.
-    pub(super) fn note_stored(&mut self, index: usize, tick: u32, share: f64) {
-        let past = &mut self.services[index].loads.keyed.past;
-        let kept = past.len().max(1);
-        if let Some(slot) = past.get_mut(tick as usize % kept)
-            && slot.tick == tick
-        {
-            slot.stored = (slot.stored + share).min(1.0);
         }
     }
 
@@ -331,7 +206,12 @@ impl World {
         }
         let passed = cohort.count;
         self.services[index].tiers[tier].nodes[group].asked_now += passed as f64;
-        let rejected = self.too_many(index, tier, group, passed, pieces);
+        let full = self.services[index].tiers[tier].nodes[group].full;
+        let rejected = if full > 0.0 {
+            draw::binomial(passed, full, &mut self.rng)
+        } else {
+            0
+        };
         let mut parts = Vec::new();
         if let [piece] = pieces {
             parts.push((*piece, passed - rejected));
@@ -376,26 +256,6 @@ impl World {
         }
     }
 
-    /// How many look-ups find that a node has too many clients: what of a Poisson number of look-ups under way is over the
-    /// bound (Erlang B).
-    fn too_many(&mut self, index: usize, tier: usize, group: usize, count: u64, pieces: &[Piece]) -> u64 {
-        let asked = &self.services[index].tiers[tier];
-        let Some(most) = asked.written.max_clients else {
-            return 0;
-        };
-        let nodes = &asked.nodes[group];
-        let took: f64 = pieces.iter().map(|piece| piece.share * piece.took).sum();
-        let offered = nodes.asked / self.dt / nodes.count * took;
-        let mut blocked = 1.0;
-        for servers in 1..=most {
-            blocked = offered * blocked / (f64::from(servers) + offered * blocked);
-            if blocked < 1e-12 {
-                return 0;
-            }
-        }
-        draw::binomial(count, blocked, &mut self.rng)
-    }
-
     fn found(&mut self, index: usize, cohort: Cohort) {
         if cohort.count == 0 {
             return;
@@ -429,79 +289,4 @@ impl World {
         }
         self.load(index, cohort, Purpose::Read, Sought { known: true, group });
     }
-}
-
-/// How likely those who try again find what was missing then missing still.
-fn again(past: &Past, keyed: &Keyed, tiers: &[super::caches::Tier]) -> (Vec<f64>, Vec<f64>) {
-    let missing = |tier: usize, class: usize, now: f64| {
-        let filled = tiers[tier].shelf.filled[class] - past.filled[tier].get(class).copied().unwrap_or(0.0);
-        let missing = past.known * libm::exp(-filled.max(0.0)) + (1.0 - past.known) * now;
-        // Its own load may have been stored since, for nobody.
-        missing * if tiers[tier].local { 1.0 } else { 1.0 - past.stored }
-    };
-    let classes = past.mix.len();
-    let first: Vec<f64> = (0..classes)
-        .map(|class| missing(0, class, keyed.first[class]))
-        .collect();
-    if tiers.len() == 1 {
-        return (first.clone(), first);
-    }
-    let all = (0..classes)
-        .map(|class| missing(1, class, keyed.all[class] / keyed.first[class].max(1e-12)) * first[class])
-        .collect();
-    (first, all)
-}
-
-fn odds_of(
-    weights: &[f64],
-    first: &[f64],
-    all: &[f64],
-    group_of: &[u8],
-    groups: usize,
-    local_first: bool,
-) -> Odds {
-    let mut odds = Odds {
-        first: 1.0,
-        groups: vec![(0.0, 0.0); groups],
-    };
-    if groups == 1 {
-        let (mut passed, mut missed) = (0.0, 0.0);
-        for class in 0..weights.len() {
-            passed += weights[class] * first[class];
-            missed += weights[class] * all[class];
-        }
-        if local_first {
-            odds.first = passed.min(1.0);
-            odds.groups[0] = (
-                1.0,
-                if passed > 0.0 {
-                    (missed / passed).min(1.0)
-                } else {
-                    1.0
-                },
-            );
-        } else {
-            odds.first = missed.min(1.0);
-            odds.groups[0] = (1.0, missed.min(1.0));
-        }
-        return odds;
-    }
-    let mut total = 0.0;
-    for class in 0..weights.len() {
-        let passed = weights[class] * if local_first { first[class] } else { 1.0 };
-        let group = &mut odds.groups[group_of[class] as usize];
-        group.0 += passed;
-        group.1 += weights[class] * all[class];
-        total += passed;
-    }
-    for group in &mut odds.groups {
-        group.1 = if group.0 > 0.0 {
-            (group.1 / group.0).min(1.0)
-        } else {
-            1.0
-        };
-        group.0 /= f64::max(total, 1e-12);
-    }
-    odds.first = total.min(1.0);
-    odds
 }

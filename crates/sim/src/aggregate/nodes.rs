@@ -5,7 +5,11 @@ use seawall_core::link::{Delivery, Link};
 use seawall_core::time::Time;
 
 use super::caches::Tier;
+use super::cohort::about;
+use super::panel::End;
 
+/// How quickly the mean number of calls in a tick follows.
+const ASKED_FOLLOWS: f64 = 0.02;
 /// Messages that are sent over a faulty link to see what becomes of all.
 const SAMPLE: usize = 200;
 
@@ -31,9 +35,33 @@ pub(super) struct Nodes {
     pub(super) pieces: Vec<Piece>,
     /// The share of writes that its link lets through in time.
     pub(super) writes: f64,
-    /// Look-ups in a tick: on average of late, and in this one.
+    /// Look-ups and stores in a tick: on average of late, and in this one.
     pub(super) asked: f64,
     pub(super) asked_now: f64,
+    /// The share of them that find too many clients there.
+    pub(super) full: f64,
+}
+
+impl Nodes {
+    /// Lets a tick pass: how often a node has too many clients follows from how many calls are under way (Erlang B). A
+    /// store has its client for as long as the look-ups around it.
+    pub(super) fn pass(&mut self, dt: f64, clients_max: Option<u32>) {
+        self.asked += ASKED_FOLLOWS * (std::mem::take(&mut self.asked_now) - self.asked);
+        let Some(most) = clients_max else {
+            self.full = 0.0;
+            return;
+        };
+        let took: f64 = self.pieces.iter().map(|piece| piece.share * piece.took).sum();
+        let offered = self.asked / dt / self.count * took;
+        self.full = 1.0;
+        for servers in 1..=most {
+            self.full = offered * self.full / (f64::from(servers) + offered * self.full);
+            if self.full < 1e-12 {
+                self.full = 0.0;
+                return;
+            }
+        }
+    }
 }
 
 impl Tier {
@@ -93,6 +121,36 @@ impl Tier {
         fold(pieces)
     }
 
+    /// The share of so many stores on the nodes of a group that breakers let through. They learn from them: a store takes no
+    /// time.
+    pub(super) fn lets_store(&mut self, now: Time, tick: u32, group: usize, stores: f64) -> f64 {
+        let well = self.stores(group);
+        let nodes = &self.nodes[group];
+        let faults = [nodes.says, nodes.writes_say];
+        let outage = faults.into_iter().flatten().any(CacheFault::is_outage);
+        let bad = if outage || nodes.frozen_until.is_some() {
+            1.0
+        } else {
+            1.0 - nodes.writes
+        };
+        let count = about(stores, &mut self.rng);
+        let Some(panel) = self.panels.get_mut(group) else {
+            return 1.0;
+        };
+        if count == 0 || panel.is_calm(now, well >= 1.0) {
+            return 1.0 - panel.state(now) / 2.0;
+        }
+        let end = |share: f64, ok: bool| End {
+            share,
+            ok,
+            took: 0.0,
+            tick,
+        };
+        let passed = panel.admit_known(now, count, &[end(1.0 - bad, true), end(bad, false)]);
+        panel.pass(now, tick);
+        passed as f64 / count as f64
+    }
+
     /// The share of what is loaded that is stored on the nodes of a group.
     pub(super) fn stores(&self, group: usize) -> f64 {
         let nodes = &self.nodes[group];
@@ -100,7 +158,7 @@ impl Tier {
         if self.local {
             1.0
         } else if well {
-            nodes.writes
+            nodes.writes * (1.0 - nodes.full)
         } else {
             0.0
         }

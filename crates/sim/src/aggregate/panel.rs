@@ -178,8 +178,20 @@ impl Panel {
                 }
             }
         }
-        if all || passed == asked {
-            return if all { passed } else { count };
+        if all {
+            return passed;
+        }
+        if asked == 0 {
+            // Nobody of the sample was called: the others stand as it does.
+            let closed = self
+                .breakers
+                .iter()
+                .filter(|breaker| breaker.state(now) == State::Closed);
+            let share = closed.count() as f64 / sampled as f64;
+            return about(count as f64 * share, &mut self.rng).min(count);
+        }
+        if passed == asked {
+            return count;
         }
         about(count as f64 * passed as f64 / asked as f64, &mut self.rng).min(count)
     }

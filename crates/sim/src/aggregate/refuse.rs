@@ -5,7 +5,7 @@
 
 use seawall_core::policies::Policies;
 use seawall_core::queue::Order;
-use seawall_core::{coalesce, deadline, limit, ttl};
+use seawall_core::{coalesce, deadline, ttl};
 use seawall_scenario::{
     Action, Cache, CacheKind, Client, Event, Eviction, Fault, Gateway, Knob, Place, Protection, Scenario,
     Service, Setting, What,
@@ -98,6 +98,16 @@ fn of_service(scenario: &Scenario, index: usize, service: &Service, reasons: &mu
         reasons.push(format!("`service.{name}.leak`"));
     }
     let kind = |cache: &usize| scenario.caches[*cache].kind;
+    let policies = scenario.policies(Place::Service(index));
+    if caches.iter().any(|cache| kind(cache) == CacheKind::Local) {
+        // What is due in an instance's own memory is refreshed there first.
+        if policies.early.is_some() {
+            reasons.push("`protect.early` of a service with a local cache".to_owned());
+        }
+        if policies.ttl.stagger.is_some() {
+            reasons.push("`protect.ttl.stagger` of a service with a local cache".to_owned());
+        }
+    }
     let shared = caches
         .iter()
         .filter(|cache| kind(cache) == CacheKind::Shared)
@@ -153,17 +163,17 @@ fn of_cache(scenario: &Scenario, index: usize, cache: &Cache, reasons: &mut Vec<
 
 fn of_policies(policies: &Policies, whose: &str, reasons: &mut Vec<String>) {
     let Policies {
-        breaker: _,
+        breaker,
         origin_breaker: _,
         coalesce,
         lease,
         ttl,
-        early,
+        early: _,
         stale: _,
         deadline,
-        retry,
+        retry: _,
         queue,
-        limit,
+        limit: _,
         rate: _,
         throttle: _,
         shed: _,
@@ -199,29 +209,28 @@ fn of_policies(policies: &Policies, whose: &str, reasons: &mut Vec<String>) {
         important: _,
         regular: _,
         jitter: _,
-        stagger,
+        stagger: _,
         negative: _,
     } = ttl;
     let deadline::Settings {
         total: _,
         cache: _,
-        soft,
+        soft: _,
         hard: _,
         cancel: _,
     } = deadline;
-    refuse(stagger.is_some(), "ttl.stagger");
-    refuse(soft.is_some(), "deadline.soft");
-    refuse(lease.is_some(), "lease");
-    refuse(early.is_some(), "early");
-    refuse(retry.is_some(), "retry");
-    refuse(warm.as_ref().is_some_and(|warm| warm.automatic), "warm");
+    // A fleet of which each member loads a key many times is another thing.
+    refuse(lease.is_some() && coalesce.is_none(), "lease` without `coalesce");
+    // When breakers close, each instance warms what it has seen itself.
+    let automatic = warm.as_ref().is_some_and(|warm| warm.automatic);
+    refuse(
+        automatic && breaker.is_some(),
+        "warm.automatic` beside a `breaker",
+    );
     refuse(hot.is_some(), "hot");
     if let Some(queue) = queue {
         refuse(queue.order != Order::Fifo, "queue.order");
         refuse(queue.codel.is_some(), "queue.codel");
-    }
-    if let Some(limit) = limit {
-        refuse(limit.mode != limit::Mode::Fixed, "limit.mode");
     }
 }
 
@@ -254,10 +263,13 @@ fn of_event(scenario: &Scenario, event: &Event, reasons: &mut Vec<String>) {
             }
             Action::Scale { nodes, .. } => nodes.is_none(),
             Action::Restart { .. } => !some_nodes && !matches!(on, Some(Place::Service(_))),
-            Action::Unprotect(_) | Action::Purge | Action::Flush | Action::Balance(_) | Action::Rate(_) => {
-                true
-            }
-            Action::Warm { .. } | Action::Shard { .. } => false,
+            Action::Unprotect(_)
+            | Action::Purge
+            | Action::Flush
+            | Action::Balance(_)
+            | Action::Rate(_)
+            | Action::Warm { .. } => true,
+            Action::Shard { .. } => false,
         },
     };
     if !possible {

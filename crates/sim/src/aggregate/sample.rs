@@ -1,17 +1,17 @@
 //! The end of a period: gauges are read, doors are told what the system feels like, and autoscaling decides.
 
 use seawall_core::throttle::Signals;
-use seawall_core::time::{Span, Time};
+use seawall_core::time::Span;
 
 use super::timeline::Provision;
 use super::{Target, World};
+use crate::autoscaler::Autoscaler;
 use crate::plan::Plan;
 
 /// What is remembered from one period to the next.
 pub(super) struct Watch {
     busy: Vec<f64>,
-    high_since: Vec<Option<Time>>,
-    pub(super) ordered: Vec<u32>,
+    pub(super) scaler: Autoscaler,
 }
 
 impl Watch {
@@ -19,8 +19,7 @@ impl Watch {
         let count = plan.scenario.databases.len();
         Watch {
             busy: vec![0.0; count],
-            high_since: vec![None; count],
-            ordered: plan.written.iter().map(|(_, replicas)| *replicas).collect(),
+            scaler: Autoscaler::new(plan),
         }
     }
 }
@@ -89,21 +88,12 @@ impl World {
     }
 
     fn autoscale(&mut self, index: usize, utilization: f64) {
-        let Some(rule) = self.databases[index].autoscaling.clone() else {
+        let Some(rule) = &self.databases[index].autoscaling else {
             return;
         };
-        let ordered = self.watch.ordered[index];
-        if utilization <= rule.above || ordered >= rule.max {
-            self.watch.high_since[index] = None;
-            return;
-        }
-        let since = *self.watch.high_since[index].get_or_insert(self.now);
-        if self.now.since(since) >= rule.for_ {
-            let replicas = (ordered + rule.step).min(rule.max);
-            self.watch.ordered[index] = replicas;
-            self.watch.high_since[index] = None;
+        if let Some((takes, replicas)) = self.watch.scaler.order(self.now, index, rule, utilization) {
             self.provide(
-                rule.delay,
+                takes,
                 Provision::Replicas {
                     database: index,
                     replicas,

@@ -2,6 +2,9 @@
 
 use super::World;
 use super::cohort::Purpose;
+use super::launch::Launch;
+use super::shelf::Shelf;
+use super::staleness::stale_share;
 
 /// Ticks after which writes take their keys out of the caches.
 const WRITTEN_EVERY: u32 = 8;
@@ -60,6 +63,15 @@ impl World {
         let copies = if group_loads.leases { 1.0 } else { service.up };
         let keys = &service.classes.keys;
         let local = service.tiers.first().is_some_and(|tier| tier.local);
+        if launch.purpose == Some(Purpose::Renew) {
+            // Nothing of it is missing, and whoever launches it knows which keys these are.
+            if group_loads.tracks {
+                for (flights, count) in group_loads.flights.iter_mut().zip(&launch.mix) {
+                    *flights += count;
+                }
+            }
+            return;
+        }
         let (mut known, mut unknown) = (0, 0);
         launch.first.clear();
         launch.first.extend_from_slice(&launch.mix);
@@ -75,8 +87,15 @@ impl World {
                 // Who asks for what is being loaded joins instead.
                 let under_way = group_loads.flights[class] + group_loads.shared[class];
                 let pairs = (keys[class] * missing * copies).max(1e-9);
+                // And who is served something stale.
+                let stale = if class < service.classes.nowhere {
+                    stale_share(&service.tiers, class, sought.known, 0)
+                } else {
+                    0.0
+                };
                 weights[class]
                     * missing
+                    * (1.0 - stale)
                     * if coalesces {
                         (1.0 - under_way / pairs).max(0.0)
                     } else {
@@ -93,26 +112,9 @@ impl World {
             }
         }
         if let Some(tier) = service.tiers.last_mut() {
-            let shelf = &mut tier.shelf;
-            for class in 0..launch.first.len() {
-                let (absent, pending) = (shelf.absent[class], shelf.pending[class]);
-                let untouched = (absent - pending).max(0.0);
-                let count = launch.first[class];
-                // Who would ask for what its own instance loads already has joined that load.
-                let joined = if coalesces {
-                    group_loads.flights[class] / copies
-                } else {
-                    0.0
-                };
-                let open_to = (absent - joined).max(untouched);
-                let first = if open_to > 0.0 {
-                    untouched * taken(count / open_to)
-                } else {
-                    0.0
-                };
-                launch.first[class] = first;
-                shelf.pending[class] += first;
-            }
+            // Who would ask for what its own instance loads already has joined that load.
+            let joined = coalesces.then_some((group_loads.flights.as_slice(), copies));
+            count_first(launch, &mut tier.shelf, joined);
         }
         if group_loads.tracks {
             for (flights, count) in group_loads.flights.iter_mut().zip(&launch.mix) {
@@ -145,6 +147,8 @@ impl World {
             }
         }
         loads.turnover.close();
+        self.adapt(index);
+        let loads = &mut self.services[index].loads;
         let limit = if loads.gated { f64::INFINITY } else { loads.limit };
         loads.room = loads.turnover.room(limit - loads.inside as f64, dt);
         let mix = self.copies_of(index);
@@ -175,6 +179,27 @@ impl World {
             }
         }
         Some(mix)
+    }
+}
+
+/// Of how many keys of each class these loads are the first: `launch.first` has how many loads there are. `joined` are the
+/// loads under way that others join, and in how many places.
+fn count_first(launch: &mut Launch, shelf: &mut Shelf, joined: Option<(&[f64], f64)>) {
+    let warms = launch.purpose == Some(Purpose::Warm);
+    for (class, first) in launch.first.iter_mut().enumerate() {
+        let (absent, pending) = (shelf.absent[class], shelf.pending[class]);
+        let untouched = (absent - pending).max(0.0);
+        let joined = joined.map_or(0.0, |(flights, copies)| flights[class] / copies);
+        let open_to = (absent - joined).max(untouched);
+        *first = if warms {
+            // Each of them is another key.
+            untouched * (*first / absent.max(1e-12)).min(1.0)
+        } else if open_to > 0.0 {
+            untouched * taken(*first / open_to)
+        } else {
+            0.0
+        };
+        shelf.pending[class] += *first;
     }
 }
 

@@ -2,13 +2,14 @@
 
 use seawall_core::draw;
 
+use super::approach::Wanted;
 use super::cohort::{Cohort, Purpose, Sought, Who, about};
-use super::loads::{Launch, Wanted};
+use super::launch::Launch;
 use super::{Outcome, Stage, World};
 
 impl World {
     /// Begins to refresh keys in the background, unless that is under way or there is no room for it.
-    pub(super) fn refresh(&mut self, index: usize, asked: u64, mix: &[f64]) {
+    pub(super) fn refresh(&mut self, index: usize, asked: u64, mix: &[f64], sought: Sought) {
         let (now, tick) = (self.now, self.tick);
         let service = &self.services[index];
         let loads = &service.loads;
@@ -17,26 +18,17 @@ impl World {
             return;
         }
         // Each key and instance is refreshed once at a time.
+        let local = service.tiers.first().is_some_and(|tier| tier.local);
         let mut wanted = mix.to_vec();
         for (class, wanted) in wanted.iter_mut().enumerate() {
-            let missing = loads.keyed.all[class].max(1e-12);
+            let missing = loads.keyed.missing(class, sought.known, local).max(1e-12);
             let pairs = service.classes.keys[class] * missing * service.up;
             let idle = (1.0 - loads.flights[class] / pairs.max(1e-9)).max(0.0);
             let asked = *wanted / total * asked as f64 * idle;
             *wanted = pairs * idle * -libm::expm1(-asked / (pairs * idle).max(1e-9));
         }
         let sum: f64 = wanted.iter().sum();
-        let mut room = loads.refreshes_max - loads.refreshes as f64;
-        let full = match service.origin {
-            Some(super::Target::Database(database)) if loads.gated => {
-                !self.databases[database].reads.has_room()
-            }
-            _ => loads.lined > 0 || loads.room < 1.0,
-        };
-        if full {
-            room = 0.0;
-        }
-        let mut count = about(sum.min(room.max(0.0)), &mut self.rng);
+        let mut count = about(sum.min(self.room_for_refreshes(index)), &mut self.rng);
         let loads = &mut self.services[index].loads;
         if let Some(panel) = &mut loads.origin_panel {
             count = panel.admit(now, tick, count);
@@ -44,23 +36,50 @@ impl World {
         if count == 0 {
             return;
         }
-        let id = loads.current(tick, Purpose::Refresh);
+        loads.refreshes += count;
+        let load = self.launch_aside(index, Purpose::Refresh, count, &wanted);
+        self.begin_load(index, load);
+    }
+
+    /// How many more refreshes may begin.
+    pub(super) fn room_for_refreshes(&self, index: usize) -> f64 {
+        let service = &self.services[index];
+        let loads = &service.loads;
+        let full = match service.origin {
+            Some(super::Target::Database(database)) if loads.gated => {
+                !self.databases[database].reads.has_room()
+            }
+            _ => loads.lined > 0 || loads.room < 1.0,
+        };
+        if full {
+            0.0
+        } else {
+            (loads.refreshes_max - loads.refreshes as f64).max(0.0)
+        }
+    }
+
+    /// Launches loads that nobody waits for, for keys of the classes as in `mix`.
+    pub(super) fn launch_aside(&mut self, index: usize, purpose: Purpose, count: u64, mix: &[f64]) -> Cohort {
+        let tick = self.tick;
+        let loads = &mut self.services[index].loads;
+        let id = loads.current(tick, purpose);
         let hard = loads.hard;
         let mut fresh = false;
-        loads.refreshes += count;
         if let Some(launch) = loads.launch(id) {
             fresh = launch.begun == 0;
             launch.begun += count;
             launch.open += count;
-            for (sum, wanted_here) in launch.mix.iter_mut().zip(&wanted) {
-                *sum += wanted_here / sum_of(&wanted) * count as f64;
+            let each = count as f64 / sum_of(mix);
+            for (sum, wanted) in launch.mix.iter_mut().zip(mix) {
+                *sum += wanted * each;
             }
         }
         let load = Cohort {
             who: Who::Load {
                 service: index as u8,
-                purpose: Purpose::Refresh,
+                purpose,
                 launch: id,
+                attempt: 0,
             },
             count,
             born: tick,
@@ -70,10 +89,10 @@ impl World {
             since: 0.0,
             lag: 0.0,
         };
-        if fresh && hard.is_finite() {
+        if fresh && count > 0 && hard.is_finite() {
             self.later(Stage::Hard { service: index as u8 }, Cohort { age: hard, ..load });
         }
-        self.begin_load(index, load);
+        load
     }
 
     /// Who finds a load of the same key under way waits for it.

@@ -192,6 +192,27 @@ impl Shelf {
         self.write(class, count * self.faded[class], span);
     }
 
+    /// Stores keys again that are there, of each class so many: they have another life from now on.
+    pub(super) fn renew(&mut self, tick: u32, counts: &[f64], shares: &[f64], life: Life) {
+        let span = self.slots_of(tick, life);
+        for class in 0..self.classes {
+            let count = counts[class] * shares[class];
+            if count > 0.0 {
+                self.write(class, count * self.faded[class], span);
+            }
+        }
+    }
+
+    /// What has expired is there nevertheless, until it is dropped.
+    pub(super) fn put_back(&mut self, class: usize, count: f64) {
+        self.absent[class] = (self.absent[class] - count).max(0.0);
+    }
+
+    /// Takes out what was put back.
+    pub(super) fn drop_out(&mut self, class: usize, count: f64) {
+        self.absent[class] = (self.absent[class] + count).min(self.keys[class]);
+    }
+
     /// Takes a share of the entries of a class out, whatever their age.
     pub(super) fn take_out(&mut self, class: usize, share: f64) -> f64 {
         let there = self.keys[class] - self.absent[class];
@@ -226,14 +247,16 @@ impl Shelf {
         }
     }
 
-    /// Lets a share of a class expire `after` so many ticks, together, instead of when it would have.
-    pub(super) fn align(&mut self, tick: u32, class: usize, after: f64) {
+    /// Lets all of a class expire evenly between two ages from now, in ticks, instead of when it would have.
+    pub(super) fn align(&mut self, tick: u32, class: usize, from: f64, to: f64) {
         let there = self.keys[class] - self.absent[class];
         self.forget(class);
-        let slot = ((f64::from(tick) + after) / f64::from(self.ticks_per_slot)) as u64;
-        let slot = slot.clamp(self.slot + 1, self.slot + self.slots as u64 - 2);
-        let place = self.place(slot);
-        self.ring[place + class] += there;
+        let life = Life {
+            shortest: from.min(self.life_max),
+            longest: to.min(self.life_max),
+        };
+        let span = self.slots_of(tick, life);
+        self.write(class, there, span);
     }
 
     /// The longest life for which there is room, in ticks.

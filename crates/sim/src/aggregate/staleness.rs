@@ -1,5 +1,6 @@
 //! What is served past its freshness: while it is refreshed, or when nothing better comes.
 
+use super::caches::Tier;
 use super::cohort::{Cohort, Sought, Who};
 use super::{Outcome, World};
 
@@ -18,7 +19,7 @@ impl World {
         if let Who::Client { client, .. } = served.who {
             let mut mix = Vec::new();
             self.stale_mix(index, client as usize, sought, 0, &mut mix);
-            self.refresh(index, served.count, &mix);
+            self.refresh(index, served.count, &mix, sought);
         }
         self.answer(index, served, Outcome::Stale);
         cohort
@@ -31,7 +32,12 @@ impl World {
             known,
             ..Sought::NOTHING
         };
-        let share = self.stale(index, &cohort, sought, 1);
+        // Who finds something that may be served before its refresh has failed never comes here.
+        let (first, all) = (
+            self.stale(index, &cohort, sought, 0),
+            self.stale(index, &cohort, sought, 1),
+        );
+        let share = (all - first).max(0.0) / (1.0 - first).max(1e-9);
         if share > 0.0 {
             let count = self.share_of(cohort.count, share);
             let served = cohort.split(count);
@@ -91,18 +97,24 @@ impl World {
             }
             let missing = keyed.missing(class, sought.known, local);
             let asked = weights[class] * missing;
-            let mut best: f64 = 0.0;
-            for tier in service.tiers.iter().filter(|tier| tier.local || sought.known) {
-                if let Some(stale) = &tier.stale {
-                    let shelf = &stale[which];
-                    let there = shelf.keys[class] - shelf.absent[class];
-                    best = best.max((there / tier.shelf.absent[class].max(1e-9)).min(1.0));
-                }
-            }
+            let best = stale_share(&service.tiers, class, sought.known, which);
             mix[class] = asked * best;
             all += asked;
             sum += asked * best;
         }
         if all > 0.0 { sum / all } else { 0.0 }
     }
+}
+
+/// The share of the missing keys of a class of which there is something stale.
+pub(super) fn stale_share(tiers: &[Tier], class: usize, known: bool, which: usize) -> f64 {
+    let mut best: f64 = 0.0;
+    for tier in tiers.iter().filter(|tier| tier.local || known) {
+        if let Some(stale) = &tier.stale {
+            let shelf = &stale[which];
+            let there = shelf.keys[class] - shelf.absent[class];
+            best = best.max((there / tier.shelf.absent[class].max(1e-9)).min(1.0));
+        }
+    }
+    best
 }

@@ -1,4 +1,6 @@
-//! The aggregate engine against closed forms, at several parameters each.
+//! The aggregate engine against closed forms, at several parameters each, and against the exact engine.
+
+mod protections;
 
 use seawall_core::record::{Metric, Record};
 use seawall_scenario::{AS_WRITTEN, Document, Scenario};
@@ -11,11 +13,15 @@ fn scenario(text: &str) -> Scenario {
 }
 
 fn try_play(text: &str, seed: u64) -> Result<Run, String> {
+    try_play_by(text, seed, Engine::Aggregate)
+}
+
+fn try_play_by(text: &str, seed: u64, engine: Engine) -> Result<Run, String> {
     let options = Options {
         seed,
         run: 0,
         scale: 1.0,
-        engine: Engine::Aggregate,
+        engine,
     };
     simulate(&scenario(text), &options, &|_| ()).map_err(|refusal| refusal.to_string())
 }
@@ -250,12 +256,12 @@ fn what_cannot_be_played_is_refused_all_of_it_by_name() {
         1_000.0,
         "ttl = \"20s\"\nrenewed_by_hits = true",
         "duration = \"30s\"",
-        "[protect]\nearly = {}\nhot = {}\n[[timeline]]\nat = \"1s\"\non = \"app\"\nfault = { leak = { after = 100 } }",
+        "[protect]\nqueue = { order = \"lifo\" }\nhot = {}\n[[timeline]]\nat = \"1s\"\non = \"app\"\nfault = { leak = { after = 100 } }",
     );
     let refusal = try_play(&text, 1).expect_err("three things stand in the way");
     for name in [
         "`cache.redis.renewed_by_hits`",
-        "`protect.early`",
+        "`protect.queue.order`",
         "`protect.hot`",
         "leak",
     ] {
