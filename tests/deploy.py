@@ -143,13 +143,17 @@ def read_protections(binary, where, text):
         path.write_text(SCENARIO + protections.replace("[protect.", "[protect.x", 1))
         done = subprocess.run([str(binary), "check", str(path)], capture_output=True, text=True, timeout=PATIENCE_S, check=False)
         assert done.returncode == 2, f"{where}: a mistake is accepted"
-        # Once the gateway is in this binary, it reads the whole document.
-        known = subprocess.run([str(binary), "gateway", "--help"], capture_output=True, timeout=PATIENCE_S, check=False)
-        if known.returncode == 0:
-            path.write_text(text)
+        # The gateway reads the whole document, and would say so if it were wrong.
+        for document, wanted in ((text, 0), (text.replace("listen", "lisen", 1), 2)):
+            path.write_text(document)
             done = subprocess.run([str(binary), "gateway", "--config", str(path), "--check"], capture_output=True, text=True,
                                   timeout=PATIENCE_S, check=False, env={**os.environ, "SEAWALL_ADMIN_TOKEN": "for-a-check-only"})
-            assert done.returncode == 0, f"{where}: {done.stdout}{done.stderr}"
+            assert done.returncode == wanted, f"{where}: {done.stdout}{done.stderr}"
+        # What is deployed is what is simulated.
+        path.write_text(text)
+        done = subprocess.run([str(binary), "simulate", "redis-down", "--protect", str(path), "--scale", "0.005"],
+                              capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+        assert done.returncode in (0, 1), f"{where}: {done.stdout}{done.stderr}"
 
 
 def kubernetes(document):

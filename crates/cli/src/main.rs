@@ -15,6 +15,7 @@ mod log;
 mod output;
 mod playing;
 mod progress;
+mod protections;
 mod proxy;
 #[cfg(test)]
 mod reference;
@@ -65,6 +66,10 @@ enum Command {
     CacheServer(cache_server::Arguments),
     Keeper(keeper::Arguments),
 }
+
+/// A gateway's requests, and a run's, are many small things made and dropped.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {

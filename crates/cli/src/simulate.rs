@@ -12,6 +12,7 @@ use seawall_sim::{Options, Refusal, Run, replicate};
 use crate::output::{print, write_file};
 use crate::playing::{Playing, judged, played, processors, setting, share, span};
 use crate::progress::Progress;
+use crate::protections;
 use crate::source::{document, unknown};
 use crate::stop::Stop;
 use crate::telling::{happenings, topology};
@@ -27,6 +28,7 @@ Examples:
   seawall simulate redis-down --report out.html          a page with curves, for the browser or a mail
   seawall simulate redis-down --variant seawall --runs 5 numbers with confidence intervals
   seawall simulate redis-down --set protect.breaker.failures=3
+  seawall simulate redis-down --protect seawall.toml     what the gateway's protections make of it
   seawall simulate mine.toml --scale 1                   every single request, at full size
 
 Exit status: 0 expectations met; 1 some not met; 2 the input is wrong, or the engine that was asked for refuses a
@@ -50,6 +52,10 @@ pub(crate) struct Arguments {
     /// What plays it: every request on its own, without plain hits, cohorts of requests, or what suits best
     #[arg(long, value_enum, value_name = "ENGINE", default_value_t = Playing::Auto)]
     engine: Playing,
+    /// Plays it a second time with the protections of a gateway's document (seawall.toml), and with those that a gateway
+    /// has without a word; of all variants the first, if none is named
+    #[arg(long, value_name = "FILE")]
+    protect: Option<PathBuf>,
     /// Changes the scenario, as if it were written there; may be repeated
     #[arg(long, value_name = "PATH=VALUE", value_parser = setting)]
     set: Vec<(String, String)>,
@@ -141,8 +147,29 @@ fn chosen(document: &Document, arguments: &Arguments) -> Result<Vec<Scenario>, S
         .iter()
         .map(|(path, value)| (path.as_str(), value.as_str()))
         .collect();
-    let scenarios = names.iter().map(|name| document.scenario(name, &sets));
-    Ok(scenarios.collect::<Result<_, _>>()?)
+    let Some(file) = &arguments.protect else {
+        let scenarios = names.iter().map(|name| document.scenario(name, &sets));
+        return Ok(scenarios.collect::<Result<_, _>>()?);
+    };
+    let protections = protections::read(file)?;
+    let protections = protections
+        .iter()
+        .map(|(path, value)| (path.as_str(), value.as_str()));
+    let all: Vec<(&str, &str)> = protections.chain(sets.iter().copied()).collect();
+    let label = file.file_name().unwrap_or(file.as_os_str()).display();
+    let mut scenarios = Vec::new();
+    for name in names.iter().take(if arguments.variant.is_empty() {
+        1
+    } else {
+        names.len()
+    }) {
+        scenarios.push(document.scenario(name, &sets)?);
+        let mut protected = document.scenario(name, &all)?;
+        protected.variant = format!("{name}, {label}");
+        protected.variant_about = format!("with the protections of {label}");
+        scenarios.push(protected);
+    }
+    Ok(scenarios)
 }
 
 fn report(arguments: &Arguments, scenarios: &[Scenario]) -> Result<Report, Stop> {

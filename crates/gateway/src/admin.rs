@@ -4,7 +4,6 @@
 //! Whoever reaches it may change everything, so beyond this machine it wants a bearer token. On this machine alone it
 //! may do without; then requests that a browser makes for some page are refused, for the page may be anybody's.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -25,6 +24,7 @@ use serde_json::{Value, json};
 use tower_service::Service as _;
 
 use crate::config::changes;
+use crate::fields::Client;
 use crate::gateway::Inside;
 use crate::server::{Handler, Limits};
 use crate::site::{prefix_tag, word_tag};
@@ -80,12 +80,13 @@ impl Admin {
             head_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_mins(1),
             write_timeout: Duration::from_secs(10),
+            write_rate: 1_000,
             streams: 32,
         }
     }
 
     /// Who asks, or why not.
-    fn identify(&self, client: IpAddr, path: &str, headers: &HeaderMap) -> Result<Who, Response> {
+    fn identify(&self, client: std::net::IpAddr, path: &str, headers: &HeaderMap) -> Result<Who, Response> {
         // What asks for health has no token, and learns nothing that a connection attempt would not tell.
         if path.starts_with("/health/") {
             return Ok(Who(client.to_string()));
@@ -114,8 +115,8 @@ impl Admin {
 impl Handler for Admin {
     type Body = Body;
 
-    async fn handle(self: &Arc<Self>, client: IpAddr, mut request: Request<Incoming>) -> Response {
-        let who = match self.identify(client, request.uri().path(), request.headers()) {
+    async fn handle(self: &Arc<Self>, client: Client, mut request: Request<Incoming>) -> Response {
+        let who = match self.identify(client.ip, request.uri().path(), request.headers()) {
             Ok(who) => who,
             Err(response) => return response,
         };

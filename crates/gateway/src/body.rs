@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::error::Error as StdError;
-use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -12,7 +11,8 @@ use bytes::{Buf, Bytes};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::Sleep;
+
+use crate::pace::Pace;
 
 /// Any error of a body.
 pub(crate) type BodyError = Box<dyn StdError + Send + Sync>;
@@ -30,32 +30,31 @@ pub(crate) struct Stalled;
 /// A body whose parts come one by one, each in time.
 pub(crate) struct Timed {
     inner: Incoming,
-    pause_max: Duration,
-    alarm: Option<Pin<Box<Sleep>>>,
+    pace: Pace,
 }
 
 impl Timed {
-    pub(crate) fn new(inner: Incoming, pause_max: Duration) -> Timed {
+    /// Each part comes in so much time; with a rate, so do all of them together.
+    pub(crate) fn new(inner: Incoming, pause_max: Duration, rate: Option<u64>) -> Timed {
         Timed {
             inner,
-            pause_max,
-            alarm: None,
+            pace: Pace::new(pause_max, rate),
         }
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if let Poll::Ready(frame) = http_body::Body::poll_frame(Pin::new(&mut self.inner), context) {
-            self.alarm = None;
+            let length = match &frame {
+                Some(Ok(frame)) => frame.data_ref().map_or(0, Bytes::len),
+                _ => 0,
+            };
+            self.pace.moved(length);
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
-        let pause_max = self.pause_max;
-        let alarm = self
-            .alarm
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(pause_max)));
-        match alarm.as_mut().poll(context) {
-            Poll::Ready(()) => Poll::Ready(Some(Err(Stalled.into()))),
-            Poll::Pending => Poll::Pending,
+        if self.pace.is_over(context) {
+            return Poll::Ready(Some(Err(Stalled.into())));
         }
+        Poll::Pending
     }
 
     /// The next part that is data.
@@ -88,12 +87,12 @@ pub(crate) enum Upload {
 }
 
 impl Upload {
-    pub(crate) fn new(body: Incoming, max: u64, pause_max: Duration) -> Upload {
+    pub(crate) fn new(body: Incoming, max: u64, pause_max: Duration, rate: u64) -> Upload {
         if http_body::Body::is_end_stream(&body) {
             return Upload::Empty;
         }
         Upload::Stream {
-            body: Timed::new(body, pause_max),
+            body: Timed::new(body, pause_max, Some(rate)),
             left: max,
             max,
         }

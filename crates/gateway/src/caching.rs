@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{AGE, AUTHORIZATION, CONTENT_LENGTH, HeaderValue};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderValue};
 use http::{Method, Response, StatusCode};
 use seawall::{Answer, Freshness, Options, Source};
 
@@ -61,7 +61,7 @@ pub(crate) async fn serve(exchange: &Arc<Exchange>, asked: &Asked) -> Response<B
         }
         let why = why(asked, previous.is_some(), &key, exchange);
         if exchange.method == Method::HEAD || keep.is_passed(&key) {
-            return pass(exchange, Upload::Empty, why).await;
+            return Box::pin(pass(exchange, exchange.headers.clone(), Upload::Empty, why)).await;
         }
         let mut options = Options::new().priority(exchange.route.priority);
         if on_error == Some(false) {
@@ -69,14 +69,26 @@ pub(crate) async fn serve(exchange: &Arc<Exchange>, asked: &Asked) -> Response<B
         }
         if doubted || asked.no_cache {
             options = options.bypass();
+        } else if let Some(age) = asked.max_age {
+            // What another tier holds.
+            options = options.fresh_for(Duration::from_secs(age));
         }
-        match load(exchange, asked, &key, previous, options, why).await {
+        match Box::pin(load(exchange, asked, &key, previous, options, why)).await {
             Loaded::Response(response) => return response,
             Loaded::Other => {}
-            Loaded::Alone => return pass(exchange, Upload::Empty, why).await,
+            Loaded::Alone => {
+                let headers = exchange.headers.clone();
+                return Box::pin(pass(exchange, headers, Upload::Empty, why)).await;
+            }
         }
     }
-    pass(exchange, Upload::Empty, "vary-miss").await
+    Box::pin(pass(
+        exchange,
+        exchange.headers.clone(),
+        Upload::Empty,
+        "vary-miss",
+    ))
+    .await
 }
 
 fn why(asked: &Asked, held: bool, key: &Arc<str>, exchange: &Exchange) -> &'static str {
@@ -251,7 +263,13 @@ fn judge(exchange: &Arc<Exchange>, asked: &Asked, given: &Answer<Stored>, why: &
             }
             (How::Miss, format!("fwd={why}; collapsed"))
         }
-        (Freshness::Fresh, _) => (How::Hit, "hit".to_owned()),
+        // From another tier, whose clock is not the guard's of this process.
+        (Freshness::Fresh, _) => {
+            if judgement::reuse(now_ms, asked, response) != Use::Fresh {
+                return Loaded::Alone;
+            }
+            (How::Hit, "hit".to_owned())
+        }
     };
     Loaded::Response(answer(exchange, response, now_ms, how, &what))
 }
@@ -297,7 +315,14 @@ fn answer(
     } else {
         Body::Whole(stored.body.clone())
     });
-    *response.headers_mut() = stored.headers.clone();
+    let status = if how == How::Miss {
+        exchange.status(format_args!("{what}"))
+    } else {
+        // Neither is longer than can be said in 32 bits.
+        let ttl = stored.lifetime.cast_signed() - age.cast_signed();
+        exchange.status(format_args!("{what}; ttl={ttl}"))
+    };
+    *response.headers_mut() = stored.head.answer(age, status);
     if not_modified {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         response.headers_mut().remove(CONTENT_LENGTH);
@@ -307,14 +332,6 @@ fn answer(
             let length = HeaderValue::from(stored.body.len() as u64);
             response.headers_mut().insert(CONTENT_LENGTH, length);
         }
-    }
-    response.headers_mut().insert(AGE, HeaderValue::from(age));
-    if how == How::Miss {
-        exchange.mark(&mut response, what);
-    } else {
-        // Neither is longer than can be said in 32 bits.
-        let ttl = stored.lifetime.cast_signed() - age.cast_signed();
-        exchange.mark(&mut response, &format!("{what}; ttl={ttl}"));
     }
     exchange.ended(how, response)
 }

@@ -14,7 +14,7 @@ use seawall_scenario::{BYTES_MAX, Deployment, Mistakes};
 use serde_json::{Value as Json, json};
 
 use crate::gateway::{Inside, StartError};
-use crate::variables;
+use crate::{tls, variables};
 
 /// How often the file is looked at.
 const EVERY: Duration = Duration::from_secs(1);
@@ -37,6 +37,7 @@ pub struct Config {
     text: String,
     variables: Vec<Override>,
     token: Option<String>,
+    redis: Option<String>,
 }
 
 impl std::fmt::Debug for Config {
@@ -69,21 +70,29 @@ impl Config {
             text: text.into(),
             variables: Vec::new(),
             token: None,
+            redis: None,
         }
     }
 
-    /// Environment variables, which win over the document; also the admin API's token.
+    /// Environment variables, which win over the document; also the admin API's token and where Redis is, which are
+    /// shown nowhere.
     #[must_use]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "what was collected for it is of no use afterwards"
+    )]
     pub fn environment(mut self, environment: Vec<(String, String)>) -> Config {
         let (overrides, unknown) = variables::read(&environment);
         for name in unknown {
             tracing::warn!("{name} is not read: {}", variables::remark(&name));
         }
         self.variables = overrides;
-        let token = environment
-            .into_iter()
-            .find(|(name, _)| name == "SEAWALL_ADMIN_TOKEN");
-        self.token = token.map(|(_, token)| token);
+        let secret = |wanted: &str| {
+            let found = environment.iter().find(|(name, _)| name == wanted);
+            found.map(|(_, value)| value.clone())
+        };
+        self.token = secret("SEAWALL_ADMIN_TOKEN");
+        self.redis = secret("SEAWALL_REDIS_URL").filter(|url| !url.is_empty());
         self
     }
 
@@ -138,6 +147,10 @@ impl Desk {
         self.config.token.as_deref()
     }
 
+    pub(crate) fn redis(&self) -> Option<&str> {
+        self.config.redis.as_deref()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -150,7 +163,10 @@ impl Desk {
             .chain(overrides.values())
             .cloned()
             .collect();
-        Deployment::parse(&self.config.name, text, &all).map_err(|mistakes| tell(&mistakes))
+        let deployment =
+            Deployment::parse(&self.config.name, text, &all).map_err(|mistakes| tell(&mistakes))?;
+        tls::check(&deployment).map_err(|error| vec![error.to_string()])?;
+        Ok(deployment)
     }
 
     /// Takes the file's new content over, if it is in order.
@@ -240,14 +256,19 @@ impl Desk {
         loop {
             tokio::time::sleep(EVERY).await;
             let Some(inside) = inside.upgrade() else { return };
-            let Some(path) = inside.desk.config.path.clone() else {
-                return;
+            let path = inside.desk.config.path.clone();
+            let certificate = inside.certificate.clone();
+            let look = move || {
+                if let Some(certificate) = certificate {
+                    certificate.renew();
+                }
+                path.map(|path| read(&path))
             };
-            let text = tokio::task::spawn_blocking(move || read(&path)).await;
+            let text = tokio::task::spawn_blocking(look).await;
             match text {
-                Ok(Ok(text)) => inside.desk.reload(&inside, text),
-                Ok(Err(error)) => tracing::debug!("the document cannot be read: {error}"),
-                Err(_) => {}
+                Ok(Some(Ok(text))) => inside.desk.reload(&inside, text),
+                Ok(Some(Err(error))) => tracing::debug!("the document cannot be read: {error}"),
+                Ok(None) | Err(_) => {}
             }
         }
     }

@@ -1,10 +1,10 @@
 //! One request and its response: what is refused at once, which way it goes, and what every response carries.
 
-use std::net::IpAddr;
+use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HeaderName, HeaderValue, RANGE};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HeaderName, HeaderValue, RANGE, UPGRADE};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 use seawall_core::ttl::Class;
@@ -26,7 +26,7 @@ pub(crate) struct Exchange {
     pub(crate) gateway: Arc<Inside>,
     pub(crate) live: Arc<Live>,
     pub(crate) site: Arc<Site>,
-    pub(crate) route: Route,
+    pub(crate) route: Arc<Route>,
     pub(crate) method: Method,
     pub(crate) uri: Uri,
     /// As the client sent them.
@@ -42,12 +42,11 @@ pub(crate) struct Exchange {
 /// Answers a request.
 pub(crate) async fn serve(
     gateway: &Arc<Inside>,
-    (ip, https): (IpAddr, bool),
+    client: Client,
     request: Request<Incoming>,
 ) -> Response<Body> {
     let live = gateway.live.load_full();
     let (mut parts, body) = request.into_parts();
-    let client = Client { ip, https };
     if let Err(response) = acceptable(&parts.method, &parts.uri, &parts.headers, live.listener.body) {
         return response;
     }
@@ -63,7 +62,7 @@ pub(crate) async fn serve(
     let Some(route) = routes::find(&live.routes, &host, parts.uri.path(), &parts.method) else {
         return answers::text(StatusCode::NOT_FOUND, "nothing stands behind this address");
     };
-    let (route, site) = (route.clone(), Arc::clone(&live.sites[route.upstream]));
+    let (route, site) = (Arc::clone(route), Arc::clone(&live.sites[route.upstream]));
     let is_read = parts.method.is_safe();
     if let Err(refusal) = gateway.door.admit(is_read, route.priority) {
         gateway.door.count(refusal.reason);
@@ -71,10 +70,15 @@ pub(crate) async fn serve(
         site.keep.counts.count(How::Shed, response.status());
         return response;
     }
-    let upload = Upload::new(body, live.listener.body, live.listener.body_timeout.into());
+    let upload = Upload::new(
+        body,
+        live.listener.body,
+        live.listener.body_timeout.into(),
+        live.listener.body_rate,
+    );
     let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
     let resource = [&*host, target].concat().into();
-    let exchange = Exchange {
+    let mut exchange = Exchange {
         gateway: Arc::clone(gateway),
         site,
         route,
@@ -96,7 +100,8 @@ pub(crate) async fn serve(
         caching::serve(&Arc::new(exchange), &asked).await
     } else {
         let why = if is_read { "bypass" } else { "method" };
-        passing::pass(&exchange, upload, why).await
+        let headers = std::mem::take(&mut exchange.headers);
+        passing::pass(&Arc::new(exchange), headers, upload, why).await
     }
 }
 
@@ -106,6 +111,15 @@ fn acceptable(method: &Method, uri: &Uri, headers: &HeaderMap, body_max: u64) ->
         return Err(answers::text(
             StatusCode::METHOD_NOT_ALLOWED,
             "this method is not passed on",
+        ));
+    }
+    // To an upgrade to HTTP/2 the answer is the request's, without it (RFC 9110, 7.8); one to something else is what the
+    // client wants, and would be lost in silence.
+    let upgrade = headers.get(UPGRADE).and_then(|to| to.to_str().ok());
+    if upgrade.is_some_and(|to| to.trim().eq_ignore_ascii_case("websocket")) {
+        return Err(answers::text(
+            StatusCode::NOT_IMPLEMENTED,
+            "connections are not upgraded here: WebSocket has to go past this gateway",
         ));
     }
     if !uri.path().starts_with('/') {
@@ -168,11 +182,21 @@ impl Exchange {
         self.live.listener.body_timeout.into()
     }
 
+    /// What was done for it (RFC 9211).
+    pub(crate) fn status(&self, what: std::fmt::Arguments<'_>) -> HeaderValue {
+        let mut text = [0; 192];
+        let mut rest = &mut text[..];
+        // No name and nothing that is said is long enough to be cut.
+        let _ = write!(rest, "{}; {what}", self.live.listener.pseudonym);
+        let left = rest.len();
+        let value = HeaderValue::from_bytes(&text[..text.len() - left]);
+        value.unwrap_or_else(|_| HeaderValue::from_static("seawall"))
+    }
+
     /// Says what was done for it (RFC 9211). What caches nearer to the origin said comes first.
     pub(crate) fn mark(&self, response: &mut Response<Body>, what: &str) {
-        if let Ok(value) = HeaderValue::from_str(&format!("{}; {what}", self.live.listener.pseudonym)) {
-            response.headers_mut().append(CACHE_STATUS, value);
-        }
+        let value = self.status(format_args!("{what}"));
+        response.headers_mut().append(CACHE_STATUS, value);
         response
             .headers_mut()
             .append(http::header::VIA, self.live.via.clone());

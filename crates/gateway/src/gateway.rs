@@ -1,7 +1,7 @@
 //! The gateway as a whole: started, told of other settings, drained.
 
 use std::convert::Infallible;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -22,9 +22,12 @@ use crate::clock::Clock;
 use crate::config::{Config, Desk};
 use crate::door::Door;
 use crate::exchange;
+use crate::fields::Client;
 use crate::routes::Route;
 use crate::server::{self, Connections, Handler, Limits};
 use crate::site::{Keep, Site, default_policies};
+use crate::tier::Tier;
+use crate::tls::{self, Certificate};
 use crate::token::Token;
 use crate::upstream::Upstream;
 
@@ -49,9 +52,12 @@ pub enum StartError {
     /// The token is too short to be one.
     #[error("the admin API's token has fewer than 16 characters; make one with `openssl rand -hex 32`")]
     ShortToken,
-    /// TLS was asked for.
-    #[error("this build has no TLS: take `certificate` and `private_key` out, or put a TLS proxy in front")]
-    NoTls,
+    /// A certificate, its key or an authority cannot be used.
+    #[error("failed to use {0}: {1}")]
+    Tls(String, #[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The second tier is not described well. What is wrong is said without what may be secret.
+    #[error("failed to use the Redis of SEAWALL_REDIS_URL or [cache.redis]: {0}")]
+    Redis(#[from] seawall::redis::ConfigError),
 }
 
 /// A gateway that runs.
@@ -76,6 +82,8 @@ pub(crate) struct Inside {
     pub(crate) draining: AtomicBool,
     pub(crate) token: Option<Token>,
     pub(crate) warming: crate::warming::Warming,
+    pub(crate) certificate: Option<Arc<Certificate>>,
+    tier: Option<Tier>,
 }
 
 impl std::fmt::Debug for Inside {
@@ -88,7 +96,7 @@ impl std::fmt::Debug for Inside {
 pub(crate) struct Live {
     pub(crate) listener: Listener,
     pub(crate) cache: CacheTable,
-    pub(crate) routes: Vec<Route>,
+    pub(crate) routes: Vec<Arc<Route>>,
     pub(crate) sites: Vec<Arc<Site>>,
     pub(crate) door: seawall_core::policies::Policies,
     pub(crate) via: HeaderValue,
@@ -96,8 +104,11 @@ pub(crate) struct Live {
 
 impl Live {
     /// What a document comes to. Upstreams that are as they were go on, and what is kept stays.
-    fn new(clock: Clock, deployment: &Deployment, before: Option<&Live>) -> Live {
+    fn new(clock: Clock, deployment: &Deployment, tier: Option<&Tier>, before: Option<&Live>) -> Live {
         let base = default_policies();
+        // The document's reader lets nothing through that cannot stand in a field.
+        let via = HeaderValue::from_str(&format!("1.1 {}", deployment.listener.pseudonym))
+            .unwrap_or_else(|_| HeaderValue::from_static("1.1 seawall"));
         let share = deployment.cache.memory / deployment.upstreams.len().max(1) as u64;
         let sites = deployment.upstreams.iter().enumerate().map(|(index, settings)| {
             let policies = deployment.policies(Place::Service(index), &base);
@@ -118,21 +129,21 @@ impl Live {
                     upstream
                 }
             };
-            let keep = match known {
-                Some(site) => Arc::clone(&site.keep),
-                None => Keep::new(&settings.name, share, deployment.cache.ttl_max.into(), &policies),
+            let keep = if let Some(site) = known {
+                Arc::clone(&site.keep)
+            } else {
+                let room = (share, deployment.cache.ttl_max.into());
+                Keep::new(&settings.name, room, tier, &via, &policies)
             };
             Site::new(upstream, keep, policies)
         });
-        // The document's reader lets nothing through that cannot stand in a field.
-        let via = HeaderValue::from_str(&format!("1.1 {}", deployment.listener.pseudonym));
         Live {
             sites: sites.collect(),
             listener: deployment.listener.clone(),
             cache: deployment.cache.clone(),
-            routes: deployment.routes.iter().map(Route::new).collect(),
+            routes: deployment.routes.iter().map(Route::new).map(Arc::new).collect(),
             door: deployment.policies(Place::Gateway(0), &base),
-            via: via.unwrap_or_else(|_| HeaderValue::from_static("1.1 seawall")),
+            via,
         }
     }
 }
@@ -141,13 +152,17 @@ impl Inside {
     /// Takes other settings over.
     pub(crate) fn apply(&self, deployment: &Deployment) {
         let before = self.live.load_full();
-        let live = Live::new(self.clock, deployment, Some(&before));
+        let live = Live::new(self.clock, deployment, self.tier.as_ref(), Some(&before));
         self.door.retune(live.listener.concurrency, &live.door);
         let (old, new) = (&before.listener, &live.listener);
-        let fixed = (old.listen, old.admin, old.connections) == (new.listen, new.admin, new.connections);
-        if !fixed || before.cache.memory != live.cache.memory || before.cache.ttl_max != live.cache.ttl_max {
+        let fixed = (old.listen, old.admin, old.connections) == (new.listen, new.admin, new.connections)
+            && (&old.certificate, &old.private_key) == (&new.certificate, &new.private_key);
+        let (old, new) = (&before.cache, &live.cache);
+        let kept = (old.memory, old.ttl_max, &old.redis) == (new.memory, new.ttl_max, &new.redis);
+        if !fixed || !kept {
             tracing::warn!(
-                "addresses, the number of connections and the size of memory change with a restart only"
+                "addresses, the number of connections, the names of certificates, memory and Redis change with a restart \
+                 only"
             );
         }
         self.live.store(Arc::new(live));
@@ -187,8 +202,8 @@ struct Public(Arc<Inside>);
 impl Handler for Public {
     type Body = Body;
 
-    async fn handle(self: &Arc<Self>, client: IpAddr, request: Request<Incoming>) -> Response<Body> {
-        exchange::serve(&self.0, (client, false), request).await
+    async fn handle(self: &Arc<Self>, client: Client, request: Request<Incoming>) -> Response<Body> {
+        exchange::serve(&self.0, client, request).await
     }
 }
 
@@ -200,9 +215,12 @@ impl Gateway {
     pub async fn start(config: Config) -> Result<Gateway, StartError> {
         let (desk, deployment) = Desk::open(config)?;
         let listener = &deployment.listener;
-        if listener.certificate.is_some() {
-            return Err(StartError::NoTls);
-        }
+        let certificate = match (&listener.certificate, &listener.private_key) {
+            (Some(chain), Some(key)) => Some(Certificate::open(chain, key)?),
+            _ => None,
+        };
+        tls::check(&deployment)?;
+        let tier = Tier::new(desk.redis(), deployment.cache.redis.as_ref())?;
         let token = Token::find(desk.token(), listener.admin_token_file.as_deref())?;
         if token.is_none() && !listener.admin.ip().is_loopback() {
             return Err(StartError::OpenAdmin(listener.admin));
@@ -213,7 +231,7 @@ impl Gateway {
         let address = public.local_addr().unwrap_or(listener.listen);
         let admin = private.local_addr().unwrap_or(listener.admin);
         let clock = Clock::new();
-        let live = Live::new(clock, &deployment, None);
+        let live = Live::new(clock, &deployment, tier.as_ref(), None);
         let inside = Arc::new(Inside {
             door: Door::new(clock, live.listener.concurrency, &live.door),
             live: ArcSwap::from_pointee(live),
@@ -221,6 +239,8 @@ impl Gateway {
             audit: Audit::default(),
             draining: AtomicBool::new(false),
             warming: crate::warming::Warming::default(),
+            certificate: certificate.clone(),
+            tier,
             clock,
             desk,
             token,
@@ -231,11 +251,18 @@ impl Gateway {
         let limits = Limits::from(listener);
         let counts = Arc::clone(&inside.connections);
         let handler = Arc::new(Public(Arc::clone(&inside)));
-        tokio::spawn(server::listen(public, limits, handler, counts, stopped, held));
+        tokio::spawn(server::listen(
+            (public, certificate),
+            limits,
+            handler,
+            counts,
+            stopped,
+            held,
+        ));
         let (limits, handler) = (Admin::limits(), Arc::new(Admin::new(&inside)));
         let (apart, _) = mpsc::channel(1);
         tokio::spawn(server::listen(
-            private,
+            (private, None),
             limits,
             handler,
             Arc::default(),

@@ -197,7 +197,7 @@ pub(crate) fn is_not_modified(request: &HeaderMap, stored: &Response) -> bool {
     }
     let mut conditions = request.get_all(IF_NONE_MATCH).iter().peekable();
     if conditions.peek().is_some() {
-        let Some(tag) = stored.headers.get(ETAG).and_then(|tag| tag.to_str().ok()) else {
+        let Some(tag) = stored.head.fields().get(ETAG).and_then(|tag| tag.to_str().ok()) else {
             return conditions.any(|condition| condition.as_bytes().trim_ascii() == b"*");
         };
         return conditions

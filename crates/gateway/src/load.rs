@@ -9,7 +9,6 @@ use http::header::{
     IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, LAST_MODIFIED, RETRY_AFTER,
 };
 use http::response::Parts;
-use http::uri::Scheme;
 use http::{HeaderMap, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use seawall::{LoadError, Loaded};
@@ -36,6 +35,8 @@ pub(crate) struct Errand {
     key: Arc<str>,
     /// What is kept already, to be confirmed.
     previous: Option<Stored>,
+    /// The fields of a request that is only passed through: what comes goes to its client as it is.
+    passes: Option<HeaderMap>,
     /// A response that is for the client alone whose load this is.
     given: Mutex<Option<Response<Body>>>,
 }
@@ -46,6 +47,18 @@ impl Errand {
             exchange: Arc::clone(exchange),
             key: Arc::clone(key),
             previous,
+            passes: None,
+            given: Mutex::default(),
+        })
+    }
+
+    /// Something that is only passed through.
+    pub(crate) fn passing(exchange: &Arc<Exchange>, headers: HeaderMap, key: &Arc<str>) -> Arc<Errand> {
+        Arc::new(Errand {
+            exchange: Arc::clone(exchange),
+            key: Arc::clone(key),
+            previous: None,
+            passes: Some(headers),
             given: Mutex::default(),
         })
     }
@@ -64,13 +77,18 @@ impl Errand {
         let exchange = &*self.exchange;
         drop(self.take());
         let mut request = Request::new(Upload::Empty);
+        *request.method_mut() = exchange.method.clone();
         *request.uri_mut() = exchange.uri.clone();
-        *request.headers_mut() = exchange.headers.clone();
-        self.conditions(request.headers_mut());
+        if let Some(headers) = &self.passes {
+            *request.headers_mut() = headers.clone();
+        } else {
+            *request.headers_mut() = exchange.headers.clone();
+            self.conditions(request.headers_mut());
+        }
         exchange.onward(request.headers_mut());
         let asked_ms = unix_ms();
         let upstream = &exchange.site.upstream;
-        let sent = upstream.send(request, &Scheme::HTTP).await;
+        let sent = upstream.send(request).await;
         let (response, connection) = sent.map_err(|failure| LoadError::new(failure.fault(), failure))?;
         let times = (asked_ms / 1_000, unix_ms() / 1_000);
         let status = response.status();
@@ -84,7 +102,10 @@ impl Errand {
         }
         let (mut parts, body) = response.into_parts();
         fields::strip(&mut parts.headers);
-        let keeping = self.keeping(times, parts.status, &parts.headers);
+        let keeping = match self.passes {
+            None => self.keeping(times, parts.status, &parts.headers),
+            Some(_) => None,
+        };
         let length = http_body::Body::size_hint(&body).lower();
         match keeping {
             Some((keeping, fields)) if length <= exchange.live.cache.body_max => {
@@ -108,10 +129,10 @@ impl Errand {
         let Some(previous) = self.previous.as_ref().and_then(Stored::get) else {
             return;
         };
-        if let Some(tag) = previous.headers.get(ETAG) {
+        if let Some(tag) = previous.head.fields().get(ETAG) {
             headers.insert(IF_NONE_MATCH, tag.clone());
         }
-        if let Some(modified) = previous.headers.get(LAST_MODIFIED) {
+        if let Some(modified) = previous.head.fields().get(LAST_MODIFIED) {
             headers.insert(IF_MODIFIED_SINCE, modified.clone());
         }
     }
@@ -136,7 +157,7 @@ impl Errand {
     fn confirmed(&self, times: (u64, u64), previous: &stored::Response, said: &HeaderMap) -> Loaded<Stored> {
         let mut said = said.clone();
         fields::strip(&mut said);
-        let mut headers = previous.headers.clone();
+        let mut headers = previous.head.plain();
         for name in [CONTENT_LENGTH, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE] {
             said.remove(name);
         }
@@ -187,7 +208,7 @@ impl Errand {
 
     fn nobody_else(&self) -> Loaded<Stored> {
         // A request with credentials says nothing of what others are answered.
-        if !self.exchange.headers.contains_key(http::header::AUTHORIZATION) {
+        if self.passes.is_none() && !self.exchange.headers.contains_key(http::header::AUTHORIZATION) {
             let time = Duration::from(self.exchange.live.cache.pass);
             self.exchange.site.keep.pass(&self.key, time);
         }
@@ -204,7 +225,7 @@ impl Errand {
         connection: Connection,
     ) -> Result<Loaded<Stored>, LoadError> {
         let max = self.exchange.live.cache.body_max as usize;
-        let mut rest = Timed::new(body, self.exchange.pause());
+        let mut rest = Timed::new(body, self.exchange.pause(), None);
         let mut first: Vec<Bytes> = Vec::new();
         let mut length = 0;
         while let Some(part) = rest.next().await {
@@ -263,7 +284,7 @@ impl Errand {
                 .map(|name| (name.clone(), vary::normal(&exchange.headers, name)))
                 .collect(),
             status,
-            headers,
+            head: stored::Head::new(headers, &exchange.live.via),
             body,
             received_ms: now_ms,
             age: keeping.age,

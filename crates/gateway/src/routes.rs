@@ -1,5 +1,7 @@
 //! Which requests go where: the first route that fits, in the order of the document.
 
+use std::sync::Arc;
+
 use http::Method;
 use seawall_core::shed::Priority;
 use seawall_core::ttl::Class;
@@ -63,7 +65,12 @@ impl Route {
 }
 
 /// The first route that fits.
-pub(crate) fn find<'r>(routes: &'r [Route], host: &str, path: &str, method: &Method) -> Option<&'r Route> {
+pub(crate) fn find<'r>(
+    routes: &'r [Arc<Route>],
+    host: &str,
+    path: &str,
+    method: &Method,
+) -> Option<&'r Arc<Route>> {
     routes.iter().find(|route| route.fits(host, path, method))
 }
 
@@ -86,8 +93,8 @@ fn without_port(host: &str) -> &str {
 mod tests {
     use super::*;
 
-    fn route(host: Option<&str>, path: &str, methods: &[&str]) -> Route {
-        Route::new(&seawall_scenario::Route {
+    fn route(host: Option<&str>, path: &str, methods: &[&str]) -> Arc<Route> {
+        Arc::new(Route::new(&seawall_scenario::Route {
             upstream: Place::Service(0),
             host: host.map(str::to_owned),
             path: path.to_owned(),
@@ -95,7 +102,7 @@ mod tests {
             class: None,
             priority: Priority::Normal,
             cache: true,
-        })
+        }))
     }
 
     #[test]
@@ -107,7 +114,7 @@ mod tests {
         ];
         let found = |host: &str, path: &str, method: Method| {
             let found = find(&routes, host, path, &method);
-            found.and_then(|found| routes.iter().position(|route| std::ptr::eq(route, found)))
+            found.and_then(|found| routes.iter().position(|route| Arc::ptr_eq(route, found)))
         };
         assert_eq!(found("api.example.org:8080", "/v1/x", Method::GET), Some(0));
         assert_eq!(found("api.example.org", "/v1", Method::GET), Some(0));

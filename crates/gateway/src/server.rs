@@ -5,7 +5,6 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,10 +18,12 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
-use tokio::time::Instant;
 
-use crate::body::BodyError;
+use crate::body::{BodyError, Stalled};
+use crate::fields::Client;
 use crate::framing::Framing;
+use crate::life::{Life, Standing, Streamed};
+use crate::tls::Certificate;
 use crate::wire::Wire;
 
 /// What begins an HTTP/2 connection (RFC 9113, 3.4).
@@ -43,6 +44,8 @@ pub(crate) struct Limits {
     pub(crate) head_timeout: Duration,
     pub(crate) idle_timeout: Duration,
     pub(crate) write_timeout: Duration,
+    /// After `write_timeout` of waiting, so many bytes a second.
+    pub(crate) write_rate: u64,
     pub(crate) streams: u32,
 }
 
@@ -55,6 +58,7 @@ impl From<&seawall_scenario::Listener> for Limits {
             head_timeout: listener.head_timeout.into(),
             idle_timeout: listener.idle_timeout.into(),
             write_timeout: listener.body_timeout.into(),
+            write_rate: listener.body_rate,
             streams: listener.streams,
         }
     }
@@ -71,12 +75,12 @@ pub(crate) struct Connections {
 /// Answers requests.
 pub(crate) trait Handler: Send + Sync + 'static {
     /// The body of its responses.
-    type Body: http_body::Body<Data = bytes::Bytes, Error: Into<BodyError>> + Send + 'static;
+    type Body: http_body::Body<Data = bytes::Bytes, Error: Into<BodyError>> + Send + Unpin + 'static;
 
     /// Answers one.
     fn handle(
         self: &Arc<Self>,
-        client: IpAddr,
+        client: Client,
         request: Request<Incoming>,
     ) -> impl Future<Output = Response<Self::Body>> + Send;
 }
@@ -84,7 +88,7 @@ pub(crate) trait Handler: Send + Sync + 'static {
 /// Accepts connections until told to stop, and returns when the listener is closed. `over` is kept by each connection
 /// until it ends.
 pub(crate) async fn listen<H: Handler>(
-    listener: TcpListener,
+    (listener, certificate): (TcpListener, Option<Arc<Certificate>>),
     limits: Limits,
     handler: Arc<H>,
     counts: Arc<Connections>,
@@ -115,8 +119,20 @@ pub(crate) async fn listen<H: Handler>(
         let open = Open(Arc::clone(&counts));
         let (limits, handler) = (Arc::clone(&limits), Arc::clone(&handler));
         let (stop, over) = (stop.clone(), over.clone());
+        let certificate = certificate.clone();
         tokio::spawn(async move {
-            if let Err(error) = connection(stream, address.ip(), &limits, &handler, stop).await {
+            let client = Client {
+                ip: address.ip(),
+                https: certificate.is_some(),
+            };
+            let served = match certificate {
+                None => connection(stream, client, &limits, &handler, stop).await,
+                Some(certificate) => {
+                    let served = over_tls(stream, &certificate, client, &limits, &handler, stop);
+                    Box::pin(served).await
+                }
+            };
+            if let Err(error) = served {
                 tracing::debug!("a connection ended: {error}");
             }
             drop((slot, open, over));
@@ -135,7 +151,7 @@ impl Drop for Open {
 /// Serves one connection to its end.
 async fn connection<H: Handler>(
     stream: TcpStream,
-    client: IpAddr,
+    client: Client,
     limits: &Limits,
     handler: &Arc<H>,
     mut stop: watch::Receiver<bool>,
@@ -157,6 +173,28 @@ async fn connection<H: Handler>(
     }
 }
 
+/// The same over TLS; which protocol is spoken is agreed on while greeting.
+async fn over_tls<H: Handler>(
+    stream: TcpStream,
+    certificate: &Certificate,
+    client: Client,
+    limits: &Limits,
+    handler: &Arc<H>,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), BodyError> {
+    stream.set_nodelay(true)?;
+    let greeting = tokio::time::timeout(limits.head_timeout, certificate.acceptor().accept(stream));
+    let stream = tokio::select! {
+        greeted = greeting => greeted??,
+        _ = stop.wait_for(|stop| *stop) => return Ok(()),
+    };
+    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+        serve_http2(stream, client, limits, handler, stop).await
+    } else {
+        serve_http1(stream, client, limits, handler, stop).await
+    }
+}
+
 /// Waits for the first bytes, and tells the protocol by them without taking them.
 async fn speaks_http2(stream: &TcpStream) -> std::io::Result<bool> {
     let mut first = [0; PREFACE.len()];
@@ -175,7 +213,7 @@ async fn speaks_http2(stream: &TcpStream) -> std::io::Result<bool> {
 
 async fn serve_http1<S, H>(
     stream: S,
-    client: IpAddr,
+    client: Client,
     limits: &Limits,
     handler: &Arc<H>,
     mut stop: watch::Receiver<bool>,
@@ -185,7 +223,7 @@ where
     H: Handler,
 {
     let framing = Framing::new(limits.head);
-    let wire = Wire::new(stream, Some(framing), limits.head_timeout, limits.write_timeout);
+    let wire = Wire::new(stream, Some(framing), limits);
     let service = service_fn(|request| answer(handler, client, request));
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -204,7 +242,7 @@ where
 
 async fn serve_http2<S, H>(
     stream: S,
-    client: IpAddr,
+    client: Client,
     limits: &Limits,
     handler: &Arc<H>,
     mut stop: watch::Receiver<bool>,
@@ -213,15 +251,15 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handler,
 {
-    let wire = Wire::new(stream, None, limits.head_timeout, limits.write_timeout);
-    let life = Arc::new(Life::default());
+    let wire = Wire::new(stream, None, limits);
+    let life = Arc::new(Life::new());
     let service = service_fn(|request| {
-        let busy = life.begin();
+        let mut busy = life.begin();
         let answer = answer(handler, client, request);
         async move {
-            let response = answer.await;
-            drop(busy);
-            response
+            let response = answer.await?;
+            busy.answered();
+            Ok::<_, Infallible>(response.map(|body| Streamed { body, busy }))
         }
     });
     let served = http2::Builder::new(TokioExecutor::new())
@@ -234,59 +272,34 @@ where
         .keep_alive_timeout(limits.head_timeout)
         .serve_connection(TokioIo::new(wire), service);
     let mut served = pin!(served);
-    let began = Instant::now();
+    let every = limits.idle_timeout.min(limits.write_timeout);
     loop {
         tokio::select! {
             done = served.as_mut() => return done.map_err(Into::into),
             _ = stop.wait_for(|stop| *stop) => break,
-            () = tokio::time::sleep(limits.idle_timeout) => {
-                if life.is_idle(began, limits.idle_timeout) {
-                    break;
-                }
+            () = tokio::time::sleep(every) => match life.standing(limits) {
+                Standing::Busy => {}
+                Standing::Idle => break,
+                // It waits for a client that takes nothing in.
+                Standing::Stalled => return Err(Stalled.into()),
             }
         }
     }
     served.as_mut().graceful_shutdown();
-    served.await.map_err(Into::into)
-}
-
-/// What an HTTP/2 connection is busy with.
-#[derive(Default)]
-struct Life {
-    busy: AtomicU64,
-    /// When it was last busy, in milliseconds since it began.
-    last_ms: AtomicU64,
-    began: std::sync::OnceLock<Instant>,
-}
-
-struct Busy(Arc<Life>);
-
-impl Life {
-    fn begin(self: &Arc<Self>) -> Busy {
-        self.began.get_or_init(Instant::now);
-        self.busy.fetch_add(1, Ordering::Relaxed);
-        Busy(Arc::clone(self))
-    }
-
-    fn is_idle(&self, connected: Instant, after: Duration) -> bool {
-        let began = self.began.get().copied().unwrap_or(connected);
-        let last = began + Duration::from_millis(self.last_ms.load(Ordering::Relaxed));
-        self.busy.load(Ordering::Relaxed) == 0 && last.elapsed() >= after
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        let since = self.0.began.get().map_or(Duration::ZERO, Instant::elapsed);
-        self.0.last_ms.store(since.as_millis() as u64, Ordering::Relaxed);
-        self.0.busy.fetch_sub(1, Ordering::Relaxed);
+    loop {
+        tokio::select! {
+            done = served.as_mut() => return done.map_err(Into::into),
+            () = tokio::time::sleep(every) => if life.standing(limits) == Standing::Stalled {
+                return Err(Stalled.into());
+            }
+        }
     }
 }
 
 /// Boxed, so that a connection that is idle does not hold the room of a request.
 type Answering<B> = Pin<Box<dyn Future<Output = Result<Response<B>, Infallible>> + Send>>;
 
-fn answer<H: Handler>(handler: &Arc<H>, client: IpAddr, request: Request<Incoming>) -> Answering<H::Body> {
+fn answer<H: Handler>(handler: &Arc<H>, client: Client, request: Request<Incoming>) -> Answering<H::Body> {
     let handler = Arc::clone(handler);
     Box::pin(async move { Ok(handler.handle(client, request).await) })
 }

@@ -8,13 +8,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use seawall::Cache;
+use http::HeaderValue;
+use seawall::{Cache, CacheBuilder};
 use seawall_core::policies::Policies;
 use seawall_core::time::Span;
 use seawall_core::{breaker, coalesce, deadline, limit, queue, shed, stale};
 use tokio::time::Instant;
 
 use crate::stored::Stored;
+use crate::tier::{FORM, Responses, Tier};
 use crate::upstream::{Hold, Upstream};
 use crate::vary::Vary;
 
@@ -133,14 +135,21 @@ impl Counts {
 }
 
 impl Keep {
-    pub(crate) fn new(name: &str, memory: u64, ttl_max: Duration, policies: &Policies) -> Arc<Keep> {
-        let cache = Cache::builder(name)
+    /// In so many bytes of memory, for so long; and in the second tier, if there is one.
+    pub(crate) fn new(
+        name: &str,
+        (memory, ttl_max): (u64, Duration),
+        tier: Option<&Tier>,
+        via: &HeaderValue,
+        policies: &Policies,
+    ) -> Arc<Keep> {
+        let builder = Cache::builder(name)
             .memory(memory)
             .memory_ttl(ttl_max)
             .weigh(|key: &Arc<str>, stored: &Stored| key.len() + stored.weight())
             .policies(policies.clone())
-            .critical_origin()
-            .build();
+            .critical_origin();
+        let cache = shared(builder, name, tier, via);
         Arc::new(Keep {
             cache,
             vary: Vary::new(),
@@ -185,6 +194,28 @@ impl Keep {
     }
 }
 
+/// With a second tier, where there is one. What is wrong with it was told when the gateway started.
+fn shared(
+    builder: CacheBuilder<Arc<str>, Stored>,
+    name: &str,
+    tier: Option<&Tier>,
+    via: &HeaderValue,
+) -> Cache<Arc<str>, Stored> {
+    let parts = tier.and_then(|tier| Some((tier, tier.build().ok()?, tier.backplane(name).ok()?)));
+    let Some((tier, redis, backplane)) = parts else {
+        return builder.build();
+    };
+    let (ttl, timeout) = (tier.settings.ttl.into(), tier.settings.timeout.into());
+    let cache = builder
+        .codec(Responses { via: via.clone() })
+        .value_version(FORM)
+        .layer(Arc::new(redis), Some(ttl), timeout)
+        .backplane(backplane.clone())
+        .build();
+    backplane.attach(&cache);
+    cache
+}
+
 /// By which all variants of a resource are purged.
 pub(crate) fn tag_of(resource: &str) -> String {
     format!("resource:{resource}")
@@ -214,7 +245,7 @@ pub(crate) fn tags_of(resource: &str, stored: &Stored) -> Vec<String> {
     tags.extend(slashes.take(PREFIXES_MAX).map(|at| prefix_tag(&path[..=at])));
     let words = stored
         .get()
-        .and_then(|response| response.headers.get(SURROGATE_KEY));
+        .and_then(|response| response.head.fields().get(SURROGATE_KEY));
     let words = words.and_then(|words| words.to_str().ok()).unwrap_or("");
     tags.extend(words.split_ascii_whitespace().take(WORDS_MAX).map(word_tag));
     tags

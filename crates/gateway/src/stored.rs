@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::header::{AGE, Entry, VIA};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use crate::control::Told;
+use crate::exchange::CACHE_STATUS;
 
 /// What is kept beside head and body, about; for the bound on memory.
 const OVERHEAD: usize = 512;
@@ -27,8 +29,8 @@ pub(crate) enum Kept {
 #[derive(Clone, Debug)]
 pub(crate) struct Response {
     pub(crate) status: StatusCode,
-    /// The end-to-end fields, without `Age`.
-    pub(crate) headers: HeaderMap,
+    /// The end-to-end fields.
+    pub(crate) head: Head,
     pub(crate) body: Bytes,
     pub(crate) told: Told,
     /// When it came, in milliseconds since 1970.
@@ -65,11 +67,59 @@ impl Stored {
         let Some(response) = self.get() else {
             return OVERHEAD;
         };
-        let fields = response.headers.iter();
+        let fields = response.head.fields().iter();
         let head: usize = fields
             .map(|(name, value)| 64 + name.as_str().len() + value.len())
             .sum();
         OVERHEAD + head + response.body.len()
+    }
+}
+
+/// The fields of a response, with room for those that each answer has anew: what is answered is a copy in which they
+/// are filled in, and nothing has to grow.
+#[derive(Clone, Debug)]
+pub(crate) struct Head(HeaderMap);
+
+impl Head {
+    /// Takes in the end-to-end fields, and what this gateway is called in `Via`.
+    pub(crate) fn new(mut fields: HeaderMap, via: &HeaderValue) -> Head {
+        fields.insert(AGE, HeaderValue::from_static("0"));
+        // What caches nearer to the origin said comes first.
+        fields.append(CACHE_STATUS, HeaderValue::from_static(""));
+        fields.append(VIA, via.clone());
+        Head(fields)
+    }
+
+    /// All fields. `Age` and the last of `Cache-Status` say nothing.
+    pub(crate) fn fields(&self) -> &HeaderMap {
+        &self.0
+    }
+
+    /// The fields as they came in.
+    pub(crate) fn plain(&self) -> HeaderMap {
+        let mut fields = self.0.clone();
+        fields.remove(AGE);
+        for name in [&CACHE_STATUS, &VIA] {
+            let mut values: Vec<HeaderValue> = fields.get_all(name).iter().cloned().collect();
+            values.pop();
+            fields.remove(name);
+            for value in values {
+                fields.append(name, value);
+            }
+        }
+        fields
+    }
+
+    /// The fields of an answer that is so many seconds old.
+    pub(crate) fn answer(&self, age: u64, status: HeaderValue) -> HeaderMap {
+        let mut fields = self.0.clone();
+        fields.insert(AGE, HeaderValue::from(age));
+        if let Entry::Occupied(mut entry) = fields.entry(CACHE_STATUS)
+            && let Some(last) = entry.iter_mut().next_back()
+        {
+            *last = status;
+        }
+        fields
     }
 }
 

@@ -12,7 +12,6 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Request, Response, Uri};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use seawall_core::balance::{Balancer, Ejector, Strategy};
 use seawall_core::guard::OriginFault;
@@ -24,6 +23,7 @@ use tokio::sync::Semaphore;
 
 use crate::body::{Connection, Stalled, TooLarge, Upload};
 use crate::clock::Clock;
+use crate::tls::Connector;
 
 /// How an upstream is held by an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +89,7 @@ impl Failure {
     }
 
     /// Whether the client is at fault.
-    fn is_clients(&self) -> bool {
+    pub(crate) fn is_clients(&self) -> bool {
         matches!(self, Failure::TooLarge(_) | Failure::Stalled | Failure::Client)
     }
 }
@@ -99,7 +99,8 @@ pub(crate) struct Upstream {
     pub(crate) name: Arc<str>,
     pub(crate) settings: Settings,
     pub(crate) servers: Vec<Arc<Server>>,
-    client: Client<HttpConnector, Upload>,
+    client: Client<Connector, Upload>,
+    scheme: Scheme,
     clock: Clock,
     choice: Mutex<Choice>,
     hold: AtomicU32,
@@ -118,9 +119,8 @@ struct Choice {
 
 impl Upstream {
     pub(crate) fn new(clock: Clock, settings: &Settings, strategy: Strategy) -> Arc<Upstream> {
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(settings.connect_timeout.into()));
-        connector.set_nodelay(true);
+        let connector = Connector::new(settings);
+        let scheme = connector.scheme();
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(30))
@@ -148,6 +148,7 @@ impl Upstream {
             name: settings.name.as_str().into(),
             servers,
             client,
+            scheme,
             choice: Mutex::new(Choice {
                 balancer: Balancer::new(strategy, count),
                 ejector: Ejector::new(&settings.eject, count),
@@ -204,12 +205,11 @@ impl Upstream {
     pub(crate) async fn send(
         &self,
         request: Request<Upload>,
-        scheme: &Scheme,
     ) -> Result<(Response<Incoming>, Connection), Failure> {
         if self.held() == Hold::Open {
             return Err(Failure::Held);
         }
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         let again = body.is_empty();
         let mut body = Some(body);
         let mut tries = if again { self.servers.len().min(3) } else { 1 };
@@ -219,8 +219,12 @@ impl Upstream {
             let (place, connection) = self.connection(&asked).await?;
             let mut request = Request::new(body.take().unwrap_or(Upload::Empty));
             *request.method_mut() = parts.method.clone();
-            *request.headers_mut() = parts.headers.clone();
-            *request.uri_mut() = uri(scheme, &connection.server.authority, path.clone());
+            *request.headers_mut() = if tries > 1 {
+                parts.headers.clone()
+            } else {
+                std::mem::take(&mut parts.headers)
+            };
+            *request.uri_mut() = uri(&self.scheme, &connection.server.authority, path.clone());
             if self.settings.http2 {
                 *request.version_mut() = http::Version::HTTP_2;
             }
@@ -312,7 +316,7 @@ impl Upstream {
     /// Asks one server whether it is well.
     async fn is_well(&self, server: &Server, path: &PathAndQuery, timeout: Duration) -> bool {
         let mut request = Request::new(Upload::Empty);
-        *request.uri_mut() = uri(&Scheme::HTTP, &server.authority, Some(path.clone()));
+        *request.uri_mut() = uri(&self.scheme, &server.authority, Some(path.clone()));
         if self.settings.http2 {
             *request.version_mut() = http::Version::HTTP_2;
         }

@@ -56,6 +56,7 @@ const VARIABLES: &[(&str, &[&str], Spelling)] = {
         ("CACHE_TTL_IMPORTANT", &["protect.ttl.important"], Seconds),
         ("CACHE_TTL_REGULAR", &["protect.ttl.regular"], Seconds),
         ("CACHE_L1_TTL", &["cache.ttl_max"], Seconds),
+        ("CACHE_L2_TTL", &["cache.redis.ttl"], Seconds),
         ("LOAD_BALANCING_STRATEGY", &["protect.balance.strategy"], Same),
         ("CONNECTION_POOL_SIZE", &["upstream.*.pool"], Same),
         ("REQUEST_QUEUE_ENABLED", &["protect.queue.on"], Same),
@@ -75,17 +76,16 @@ const VARIABLES: &[(&str, &[&str], Spelling)] = {
 };
 
 /// What the runbook sets that is about nodes of a shared cache, which this document does not have.
-const ELSEWHERE: [&str; 6] = [
+const ELSEWHERE: [&str; 5] = [
     "CACHE_SHARDING_ENABLED",
     "CACHE_SHARD_COUNT",
     "CACHE_SHARD_STRATEGY",
     "CACHE_HIERARCHY_ENABLED",
-    "CACHE_L2_TTL",
     "CACHE_L3_TTL",
 ];
 
 /// Variables that are read elsewhere.
-const OTHERS: [&str; 1] = ["ADMIN_TOKEN"];
+const OTHERS: [&str; 3] = ["ADMIN_TOKEN", "LOG", "REDIS_URL"];
 
 /// The settings that variables override, in a fixed order, and the names of those that say nothing to this gateway.
 pub(crate) fn read(environment: &[(String, String)]) -> (Vec<Override>, Vec<String>) {
@@ -124,7 +124,7 @@ pub(crate) fn remark(name: &str) -> &'static str {
         .iter()
         .any(|known| name.strip_prefix("SEAWALL_") == Some(known))
     {
-        "it is about the nodes of a shared cache, and the gateway keeps what it keeps in its own memory"
+        "it is about the nodes of a shared cache; the second tier is described by SEAWALL_REDIS_URL and [cache.redis]"
     } else {
         "there is no setting of this name"
     }
@@ -233,6 +233,129 @@ mod tests {
         assert_eq!(deployment.cache.ttl_max, Span::secs(300));
         assert_eq!(deployment.upstreams[1].pool, 51);
         assert_eq!(deployment.upstreams[0].timeout, Span::secs(7));
+    }
+
+    /// What the runbook sets, with the values that it gives, and what that is called here.
+    const RUNBOOK: &[(&str, &str, &str)] = &[
+        (
+            "AURUM_API_CIRCUIT_BREAKER_ENABLED",
+            "true",
+            "CIRCUIT_BREAKER_ENABLED",
+        ),
+        (
+            "AURUM_API_CIRCUIT_BREAKER_THRESHOLD",
+            "1000",
+            "CIRCUIT_BREAKER_THRESHOLD",
+        ),
+        (
+            "AURUM_API_CIRCUIT_BREAKER_TIMEOUT",
+            "30s",
+            "CIRCUIT_BREAKER_TIMEOUT",
+        ),
+        (
+            "AURUM_WORKER_CIRCUIT_BREAKER_ENABLED",
+            "true",
+            "CIRCUIT_BREAKER_ENABLED",
+        ),
+        (
+            "AURUM_WORKER_CIRCUIT_BREAKER_THRESHOLD",
+            "500",
+            "CIRCUIT_BREAKER_THRESHOLD",
+        ),
+        (
+            "AURUM_API_REQUEST_COALESCING_ENABLED",
+            "true",
+            "REQUEST_COALESCING_ENABLED",
+        ),
+        (
+            "AURUM_API_REQUEST_COALESCING_WINDOW",
+            "5s",
+            "REQUEST_COALESCING_WINDOW",
+        ),
+        ("CACHE_REFRESH_STRATEGY", "staggered", "CACHE_REFRESH_STRATEGY"),
+        ("CACHE_STAGGER_WINDOW", "300", "CACHE_STAGGER_WINDOW"),
+        ("CACHE_REFRESH_JITTER", "60", "CACHE_REFRESH_JITTER"),
+        ("CACHE_TTL_CRITICAL", "3600", "CACHE_TTL_CRITICAL"),
+        ("CACHE_TTL_IMPORTANT", "1800", "CACHE_TTL_IMPORTANT"),
+        ("CACHE_TTL_REGULAR", "900", "CACHE_TTL_REGULAR"),
+        (
+            "AURUM_API_LOAD_BALANCING_STRATEGY",
+            "least_connections",
+            "LOAD_BALANCING_STRATEGY",
+        ),
+        ("AURUM_API_CONNECTION_POOL_SIZE", "50", "CONNECTION_POOL_SIZE"),
+        ("AURUM_API_REQUEST_QUEUE_ENABLED", "true", "REQUEST_QUEUE_ENABLED"),
+        ("AURUM_API_REQUEST_QUEUE_SIZE", "1000", "REQUEST_QUEUE_SIZE"),
+        ("AURUM_API_REQUEST_QUEUE_TIMEOUT", "30s", "REQUEST_QUEUE_TIMEOUT"),
+        ("CACHE_L1_TTL", "300", "CACHE_L1_TTL"),
+        ("CACHE_L2_TTL", "3600", "CACHE_L2_TTL"),
+        ("PREDICTIVE_WARMING_ENABLED", "true", "PREDICTIVE_WARMING_ENABLED"),
+        ("WARMING_THRESHOLD", "0.8", "WARMING_THRESHOLD"),
+        ("WARMING_WINDOW", "300", "WARMING_WINDOW"),
+        ("AURUM_API_RATE_LIMIT_ADAPTIVE", "true", "RATE_LIMIT_ADAPTIVE"),
+        ("AURUM_API_RATE_LIMIT_MIN", "10", "RATE_LIMIT_MIN"),
+        ("AURUM_API_RATE_LIMIT_MAX", "1000", "RATE_LIMIT_MAX"),
+        ("AURUM_API_RATE_LIMIT_WINDOW", "60", "RATE_LIMIT_WINDOW"),
+        ("AURUM_API_GRACEFUL_DEGRADATION", "true", "GRACEFUL_DEGRADATION"),
+        ("AURUM_API_DEGRADATION_THRESHOLD", "80", "DEGRADATION_THRESHOLD"),
+        ("AURUM_API_DEGRADATION_LEVELS", "3", "DEGRADATION_LEVELS"),
+        ("CACHE_HIERARCHY_ENABLED", "true", ""),
+        ("CACHE_SHARDING_ENABLED", "true", ""),
+        ("CACHE_SHARD_COUNT", "16", ""),
+        ("CACHE_SHARD_STRATEGY", "consistent_hash", ""),
+        ("CACHE_L3_TTL", "86400", ""),
+    ];
+
+    #[test]
+    fn every_setting_of_the_runbook_does_something_and_is_in_the_guide() {
+        let guide = include_str!("../../../docs/gateway.md");
+        // A threshold alone is refused, because a count without a window says nothing.
+        let text = format!(
+            "{DOCUMENT}[protect.breaker]\nwindow = \"10s\"\n[protect.origin_breaker]\nwindow = \"10s\"\n"
+        );
+        for (theirs, value, ours) in RUNBOOK {
+            if ours.is_empty() {
+                let name = format!("SEAWALL_{theirs}");
+                let (overrides, unknown) = read(&environment(&[(&name, value)]));
+                assert_eq!((overrides.len(), unknown), (0, vec![name]), "{theirs}");
+                assert!(
+                    ELSEWHERE.contains(theirs) && guide.contains(&format!("`{theirs}`")),
+                    "{theirs}"
+                );
+                continue;
+            }
+            let name = format!("SEAWALL_{ours}");
+            let row = guide
+                .lines()
+                .find(|line| line.starts_with(&format!("| `{name}` |")));
+            let row = row.unwrap_or_else(|| panic!("docs/gateway.md has no row for {name}"));
+            assert!(
+                row.contains(&format!("`{theirs}`")),
+                "{theirs} is not beside {name}: {row}"
+            );
+            let (overrides, unknown) = read(&environment(&[(&name, value)]));
+            assert!(!overrides.is_empty() && unknown.is_empty(), "{name}");
+            for over in &overrides {
+                let path = over.path.split('.').next_back().unwrap_or_default();
+                assert!(
+                    row.contains(path),
+                    "the row of {name} does not say that it is {}",
+                    over.path
+                );
+            }
+            Deployment::parse("seawall.toml", &text, &overrides)
+                .unwrap_or_else(|mistakes| panic!("{name}={value}: {mistakes}"));
+        }
+        let known = VARIABLES
+            .iter()
+            .map(|(name, ..)| *name)
+            .filter(|name| *name != "CIRCUIT_BREAKER_WINDOW");
+        for name in known {
+            assert!(
+                RUNBOOK.iter().any(|(.., ours)| *ours == name),
+                "the runbook has no {name}"
+            );
+        }
     }
 
     #[test]

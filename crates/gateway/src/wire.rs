@@ -13,6 +13,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use crate::framing::Framing;
+use crate::pace::Pace;
+use crate::server::Limits;
 
 /// What the server's parser refuses, wherever in a head it stands; with the end of a head, so that it looks at once.
 const POISON: &[u8] = b"\0\r\n\r\n";
@@ -29,9 +31,9 @@ pub(crate) struct Wire<S> {
     framing: Option<Framing>,
     spoiled: bool,
     head_timeout: Duration,
-    write_timeout: Duration,
     head: Alarm,
-    write: Alarm,
+    /// How fast the client reads.
+    writes: Pace,
     linger: Alarm,
     lingered: usize,
     shut: bool,
@@ -56,20 +58,14 @@ impl Alarm {
 }
 
 impl<S> Wire<S> {
-    pub(crate) fn new(
-        inner: S,
-        framing: Option<Framing>,
-        head_timeout: Duration,
-        write_timeout: Duration,
-    ) -> Wire<S> {
+    pub(crate) fn new(inner: S, framing: Option<Framing>, limits: &Limits) -> Wire<S> {
         Wire {
             inner,
             framing,
             spoiled: false,
-            head_timeout,
-            write_timeout,
+            head_timeout: limits.head_timeout,
             head: Alarm::default(),
-            write: Alarm::default(),
+            writes: Pace::new(limits.write_timeout, Some(limits.write_rate)),
             linger: Alarm::default(),
             lingered: 0,
             shut: false,
@@ -133,11 +129,17 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
 
 impl<S: AsyncWrite + Unpin> Wire<S> {
     /// A write that waits for the client to read.
-    fn waited<T>(&mut self, context: &mut Context<'_>, write: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if write.is_ready() {
-            self.write.off();
-        } else if self.write.rings(context, self.write_timeout) {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+    fn waited(
+        &mut self,
+        context: &mut Context<'_>,
+        write: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        match &write {
+            Poll::Ready(Ok(count)) => self.writes.moved(*count),
+            Poll::Pending if self.writes.is_over(context) => {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            Poll::Ready(Err(_)) | Poll::Pending => {}
         }
         write
     }

@@ -96,6 +96,7 @@ mod stats;
 mod store;
 mod tags;
 mod timer;
+mod visit;
 mod warming;
 mod weight;
 mod write;
@@ -114,6 +115,7 @@ pub use origin::{LoadError, Loaded, Origin};
 pub use snapshot::SnapshotError;
 pub use stats::{MetricsPage, Stats, TierStats};
 pub use store::{Boxed, Sealed, Store};
+pub use visit::Visit;
 
 pub use seawall_core as core;
 pub use seawall_core::gate::Reason;

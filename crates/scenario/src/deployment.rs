@@ -114,7 +114,7 @@ impl Deployment {
                     continue;
                 }
                 let text = format!("{path}={}", over.value);
-                document::set(&mut cx, &mut tree, sources.len() as u32, &text);
+                document::set(&mut cx, &mut tree, &[], sources.len() as u32, &text);
                 sources.push(Arc::new(NamedSource::new(over.from.clone(), text)));
             }
         }

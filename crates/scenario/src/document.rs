@@ -165,7 +165,7 @@ impl Document {
         }
         let mut tree = self.tree(variant);
         for (index, source) in sources.iter().enumerate().skip(1) {
-            set(&mut cx, &mut tree, index as u32, source.inner());
+            set(&mut cx, &mut tree, &COMPONENTS, index as u32, source.inner());
         }
         let scenario = assemble::scenario(&mut cx, &tree, variant, &self.names);
         match scenario {
@@ -297,8 +297,9 @@ fn take_variants(cx: &mut Reader, base: &mut Node) -> Vec<Entry> {
         .collect()
 }
 
-/// Lays one setting ("path=value") over the tree.
-pub(crate) fn set(cx: &mut Reader, tree: &mut Node, source: u32, text: &str) {
+/// Lays one setting ("path=value") over the tree. `components` are the tables whose keys are names, and not added to by a
+/// setting of one.
+pub(crate) fn set(cx: &mut Reader, tree: &mut Node, components: &[&str], source: u32, text: &str) {
     let (path, value) = text.split_once('=').unwrap_or((text, ""));
     let shift = path.len() + 1;
     let node = match DeValue::parse(value) {
@@ -316,7 +317,7 @@ pub(crate) fn set(cx: &mut Reader, tree: &mut Node, source: u32, text: &str) {
         let at = At::new(source, start..start + part.len());
         start += part.len() + 1;
         // A setting of a component is of one that is there; a whole one can be added, as `client.more = { … }`.
-        if depth == 1 && parts.len() > 2 && COMPONENTS.contains(&parts[0]) {
+        if depth == 1 && parts.len() > 2 && components.contains(&parts[0]) {
             let names = keys(place);
             if !names.contains(&part) {
                 let message = format!("there is no {} called `{part}`", parts[0]);

@@ -31,4 +31,4 @@ pub use explain::{Explanation, explain};
 pub use judge::Judged;
 pub use mistakes::{MISTAKES_MAX, Mistake, Mistakes};
 pub use model::*;
-pub use schema::schema;
+pub use schema::{deployment_schema, schema};

@@ -10,6 +10,7 @@ use crate::form::{
     Quantity, Rate, Share, Size, Text,
 };
 use crate::model::action::Told;
+use crate::model::deploy::{CacheTable, Listener, Route, Upstream};
 use crate::model::expect::ExpectTable;
 use crate::model::{
     Bound, Cache, Client, Database, Drill, Environment, Fault, Gateway, Run, Service, protect,
@@ -55,8 +56,43 @@ pub fn schema() -> String {
         "required": ["run", "client"],
         "additionalProperties": false
     });
-    let shared = shared();
-    let mut document = hoist(&document, &shared);
+    spelled(&document)
+}
+
+/// The schema of the gateway's document, likewise.
+pub fn deployment_schema() -> String {
+    spelled(&json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Seawall gateway",
+        "type": "object",
+        "properties": {
+            "gateway": Listener::schema(),
+            "upstream": named(&Upstream::schema(), "what stands behind the gateway"),
+            "route": {
+                "type": "array",
+                "description": "which requests go where; the first that fits counts",
+                "items": Route::schema()
+            },
+            "cache": CacheTable::schema(),
+            "protect": protect::schema(),
+        },
+        "required": ["upstream"],
+        "additionalProperties": false
+    }))
+}
+
+/// Indented, with what is used all over written once.
+fn spelled(document: &Json) -> String {
+    let mut shared = shared();
+    let mut document = hoist(document, &shared);
+    let whole = document.to_string();
+    // What is shared may itself use what is shared.
+    while let Some(unused) = shared
+        .iter()
+        .position(|(name, _)| !is_used(name, &whole, &shared))
+    {
+        shared.remove(unused);
+    }
     let mut definitions = Map::new();
     for (name, schema) in &shared {
         let mut definition = schema.clone();
@@ -70,6 +106,24 @@ pub fn schema() -> String {
     }
     document["$defs"] = Json::Object(definitions);
     format!("{document:#}\n")
+}
+
+/// Whether a definition is referred to, by the document or by another one.
+fn is_used(name: &str, document: &str, shared: &[(&'static str, Json)]) -> bool {
+    let reference = format!("\"#/$defs/{name}\"");
+    let by_another = shared.iter().filter(|(other, _)| *other != name);
+    document.contains(&reference)
+        || by_another
+            .map(|(_, schema)| hoist(&Json::Array(parts_of(schema)), shared).to_string())
+            .any(|text| text.contains(&reference))
+}
+
+fn parts_of(schema: &Json) -> Vec<Json> {
+    schema
+        .as_object()
+        .into_iter()
+        .flat_map(|object| object.values().cloned())
+        .collect()
 }
 
 /// What is used all over, and so is written once.

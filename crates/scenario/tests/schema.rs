@@ -1,16 +1,25 @@
-//! The published schema is the one that is made; `UPDATE=1` rewrites it.
+//! The published schemas are those that are made; `UPDATE=1` rewrites them.
 
-#[test]
-fn the_published_schema_is_up_to_date() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../schema/scenario.schema.json");
-    let made = seawall_scenario::schema();
+fn is_up_to_date(name: &str, made: &str) {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../schema");
+    let path = format!("{folder}/{name}.schema.json");
     if std::env::var_os("UPDATE").is_some() {
-        std::fs::create_dir_all(concat!(env!("CARGO_MANIFEST_DIR"), "/../../schema")).unwrap();
-        std::fs::write(path, &made).unwrap();
+        std::fs::create_dir_all(folder).expect("the repository can be written");
+        std::fs::write(&path, made).expect("the repository can be written");
     }
     let published = std::fs::read_to_string(path).unwrap_or_default();
     assert!(
         published == made,
-        "schema/scenario.schema.json is stale: run the test with UPDATE=1"
+        "schema/{name}.schema.json is stale: run the test with UPDATE=1"
     );
+}
+
+#[test]
+fn the_published_schema_is_up_to_date() {
+    is_up_to_date("scenario", &seawall_scenario::schema());
+}
+
+#[test]
+fn the_published_schema_of_the_gateway_is_up_to_date() {
+    is_up_to_date("gateway", &seawall_scenario::deployment_schema());
 }

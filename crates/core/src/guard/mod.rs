@@ -52,6 +52,7 @@ mod request;
 mod step;
 #[cfg(test)]
 mod tests;
+mod visit;
 
 pub use crate::coalesce::LoadId;
 pub use counters::Counters;
@@ -61,6 +62,7 @@ pub use step::{
     CacheFault, Call, Effect, Entry, Kind, Life, LoadReply, LoadStep, Mode, OriginFault, Outcome, Reply,
     Setup, Source, Step, TIERS_MAX, Tier,
 };
+pub use visit::Visit;
 
 use std::collections::VecDeque;
 

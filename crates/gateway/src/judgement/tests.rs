@@ -107,7 +107,7 @@ fn from_fresh_to_gone_as_time_passes() {
     let stored = Response {
         status: StatusCode::OK,
         told: Told::of(&fields),
-        headers: fields,
+        head: crate::stored::Head::new(fields, &http::HeaderValue::from_static("1.1 seawall")),
         body: Bytes::new(),
         received_ms: NOW * 1_000,
         age: 10,

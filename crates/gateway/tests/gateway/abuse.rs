@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::kit::{Origin, PATIENCE, admin, fetch, gateway, raw, response};
+use crate::kit::{Origin, PATIENCE, admin, ask, fetch, gateway, raw, response};
 
 #[tokio::test]
 async fn what_could_be_read_in_two_ways_is_refused() {
@@ -252,6 +252,120 @@ async fn who_does_not_read_is_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_in_small_pieces_does_not_buy_time_for_ever() {
+    let origin = Origin::saying(&[]).await;
+    let more = "[gateway]\nbody_timeout = \"400ms\"\nbody_rate = \"1000b\"\n";
+    let gateway = gateway(&[origin.address], more).await;
+    let post = async |pieces: usize, size: usize| {
+        let mut stream = TcpStream::connect(gateway.address()).await.unwrap();
+        let head = format!(
+            "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+            pieces * size
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let began = Instant::now();
+        let mut answer = [0; 12];
+        for _ in 0..pieces {
+            if stream.write_all(&vec![b'x'; size]).await.is_err() {
+                break;
+            }
+            let early =
+                tokio::time::timeout(Duration::from_millis(100), stream.read_exact(&mut answer)).await;
+            if early.is_ok() {
+                break;
+            }
+        }
+        if answer[0] == 0 {
+            stream.read_exact(&mut answer).await.unwrap();
+        }
+        (
+            String::from_utf8_lossy(&answer[9..]).into_owned(),
+            began.elapsed(),
+        )
+    };
+    // Each piece comes in time, and all of them would take 20 seconds.
+    let (status, took) = post(200, 1).await;
+    assert_eq!(status, "408");
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    // As slow, and fast enough.
+    assert_eq!(post(10, 500).await.0, "200");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_reads_in_small_pieces_is_given_up() {
+    let origin = Origin::new(|_| (Duration::ZERO, response(200, &[], &"x".repeat(30_000_000)))).await;
+    let more = "[gateway]\nbody_timeout = \"500ms\"\nbody_rate = \"100mb\"\n";
+    let gateway = gateway(&[origin.address], more).await;
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4_096).unwrap();
+    let mut stream = socket.connect(gateway.address()).await.unwrap();
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await
+        .unwrap();
+    let reading = tokio::spawn(async move {
+        let mut piece = vec![0; 100_000];
+        while let Ok(1..) = stream.read(&mut piece).await {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    // What is in the buffers of the kernel already may take longer to be read.
+    crate::kit::until("it is closed", async || {
+        let state = admin(&gateway, "GET", "/state", "").await.json();
+        state["connections"] == 0 && state["door"]["inside"] == 0
+    })
+    .await;
+    reading.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_opens_no_window_is_given_up() {
+    use http_body_util::Empty;
+    let origin = Origin::new(|_| (Duration::ZERO, response(200, &[], &"x".repeat(1_000_000)))).await;
+    let more = "[gateway]\nbody_timeout = \"300ms\"\nidle_timeout = \"60s\"\n";
+    let gateway = gateway(&[origin.address], more).await;
+    let stream = TcpStream::connect(gateway.address()).await.unwrap();
+    let mut http2 = hyper::client::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new());
+    http2
+        .initial_stream_window_size(1_000)
+        .initial_connection_window_size(1_000_000);
+    let (mut sender, connection) = http2
+        .handshake::<_, Empty<bytes::Bytes>>(hyper_util::rt::TokioIo::new(stream))
+        .await
+        .unwrap();
+    let connection = tokio::spawn(connection);
+    let request = http::Request::get("http://test/").body(Empty::new()).unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    assert_eq!(response.status(), 200);
+    // The body is held and not read, so no window is opened.
+    let ended = tokio::time::timeout(PATIENCE, connection).await;
+    assert!(ended.is_ok(), "it is still open");
+    crate::kit::until("its place is free", async || {
+        let state = admin(&gateway, "GET", "/state", "").await.json();
+        state["connections"] == 0 && state["door"]["inside"] == 0
+    })
+    .await;
+    drop(response);
+}
+
+#[tokio::test]
+async fn websockets_are_refused_and_not_lost() {
+    let origin = Origin::saying(&[]).await;
+    let gateway = gateway(&[origin.address], "").await;
+    let upgrade = async |to: &str| {
+        let fields = [("upgrade", to), ("sec-websocket-version", "13")];
+        let text = ask(gateway.address(), "GET", "/", &fields, "").await;
+        (text.status, text.body)
+    };
+    let (status, told) = upgrade("websocket").await;
+    assert_eq!((status, told.contains("WebSocket")), (501, true), "{told}");
+    assert_eq!(upgrade("WebSocket").await.0, 501);
+    assert_eq!(origin.count(), 0);
+    assert_eq!(upgrade("h2c").await.0, 200, "the request itself is answered");
+    assert!(!origin.last().headers.contains_key("upgrade"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_are_bounded() {
     let origin = Origin::saying(&[]).await;
     let gateway = gateway(&[origin.address], "[gateway]\nconnections = 5\n").await;
@@ -294,94 +408,4 @@ async fn methods_that_are_not_passed_on() {
         );
     }
     assert_eq!(origin.count(), 0);
-}
-
-/// Resident memory of this process, in bytes.
-fn resident() -> u64 {
-    let pages = std::fs::read_to_string("/proc/self/statm").expect("it is there on Linux");
-    let pages: u64 = pages
-        .split(' ')
-        .nth(1)
-        .and_then(|pages| pages.parse().ok())
-        .expect("a number");
-    pages * 4_096
-}
-
-/// Room for so many descriptors; how many there may be.
-fn descriptors(wanted: u64) -> u64 {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    for maximum in [limit.maximum.map(|maximum| maximum.max(wanted)), limit.maximum] {
-        let current = maximum;
-        if setrlimit(Resource::Nofile, Rlimit { current, maximum }).is_ok() {
-            break;
-        }
-    }
-    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
-}
-
-#[test]
-#[expect(
-    clippy::print_stderr,
-    reason = "a test that does nothing says so, and a figure is for people"
-)]
-fn twenty_thousand_idle_connections() {
-    const WANTED: usize = 20_000;
-    // Both ends are in this process.
-    let available = descriptors(2 * WANTED as u64 + 1_000);
-    let count = WANTED.min((available as usize).saturating_sub(500) / 2);
-    if count < WANTED {
-        eprintln!(
-            "{count} connections in place of {WANTED}: there may be {available} descriptors, and each takes two"
-        );
-    }
-    assert!(
-        count >= 200,
-        "there are too few descriptors for this test to say anything"
-    );
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
-        let origin = Origin::saying(&[("cache-control", "max-age=100")]).await;
-        let gateway = gateway(&[origin.address], "[gateway]\nhead_timeout = \"60s\"\n").await;
-        assert_eq!(fetch(gateway.address(), "/").await.status, 200);
-        let before = resident();
-        let mut open = Vec::with_capacity(count);
-        for number in 0..count {
-            // Clients from several addresses: one has too few ports.
-            let socket = tokio::net::TcpSocket::new_v4().unwrap();
-            let from = std::net::Ipv4Addr::new(127, 0, 0, 2 + (number % 4) as u8);
-            socket.bind((from, 0).into()).unwrap();
-            let mut stream = socket.connect(gateway.address()).await.unwrap();
-            // Each second one has asked something, and keeps the connection.
-            if number % 2 == 0 {
-                stream
-                    .write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n")
-                    .await
-                    .unwrap();
-            }
-            open.push(stream);
-        }
-        for stream in open.iter_mut().step_by(2) {
-            let mut first = [0; 12];
-            stream.read_exact(&mut first).await.unwrap();
-            assert_eq!(&first, b"HTTP/1.1 200");
-        }
-        crate::kit::until("all are accepted", async || {
-            let state = admin(&gateway, "GET", "/state", "").await.json();
-            state["connections"]
-                .as_u64()
-                .is_some_and(|open| open >= count as u64)
-        })
-        .await;
-        let each = (resident().saturating_sub(before)) / count as u64;
-        eprintln!("{each} bytes of resident memory a connection, both ends and what the test keeps");
-        assert!(each < 24 << 10, "{each} bytes a connection");
-        let began = Instant::now();
-        assert_eq!(fetch(gateway.address(), "/").await.status, 200);
-        assert!(began.elapsed() < Duration::from_secs(2));
-    });
 }

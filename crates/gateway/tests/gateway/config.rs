@@ -1,27 +1,10 @@
 //! The document while running: changed, replaced, wrong, overridden.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use seawall_gateway::{Config, Gateway};
 
-use crate::kit::{Origin, admin, document, fetch, until};
-
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Folder {
-        let path = std::env::temp_dir().join(format!("seawall-gateway-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        std::fs::create_dir_all(&path).expect("a folder for this test");
-        Folder(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
+use crate::kit::{Folder, Origin, admin, document, fetch, until};
 
 async fn places(gateway: &Gateway) -> serde_json::Value {
     admin(gateway, "GET", "/policies/queue", "").await.json()["gateway"]["places"].clone()
@@ -41,7 +24,7 @@ async fn started(path: &Path, environment: &[(&str, &str)]) -> Gateway {
 async fn a_good_change_is_taken_over_and_a_bad_one_refused() {
     let origin = Origin::saying(&[("cache-control", "max-age=100")]).await;
     let folder = Folder::new("change");
-    let file = folder.0.join("seawall.toml");
+    let file = folder.path().join("seawall.toml");
     let write = |more: &str| std::fs::write(&file, document(&[origin.address], more)).unwrap();
     write("[protect.queue]\nplaces = 7\n");
     let gateway = started(&file, &[]).await;
@@ -90,7 +73,7 @@ async fn the_swap_of_a_link_is_a_change() {
     let origin = Origin::saying(&[]).await;
     let folder = Folder::new("link");
     for (name, places) in [("one", 7), ("two", 8)] {
-        let folder = folder.0.join(name);
+        let folder = folder.path().join(name);
         std::fs::create_dir(&folder).unwrap();
         let text = document(
             &[origin.address],
@@ -99,12 +82,12 @@ async fn the_swap_of_a_link_is_a_change() {
         std::fs::write(folder.join("seawall.toml"), text).unwrap();
     }
     // As Kubernetes mounts a ConfigMap: seawall.toml -> ..data/seawall.toml, ..data -> a folder.
-    symlink("one", folder.0.join("..data")).unwrap();
-    symlink("..data/seawall.toml", folder.0.join("seawall.toml")).unwrap();
-    let gateway = started(&folder.0.join("seawall.toml"), &[]).await;
+    symlink("one", folder.path().join("..data")).unwrap();
+    symlink("..data/seawall.toml", folder.path().join("seawall.toml")).unwrap();
+    let gateway = started(&folder.path().join("seawall.toml"), &[]).await;
     assert_eq!(places(&gateway).await, 7);
-    symlink("two", folder.0.join("..data_tmp")).unwrap();
-    std::fs::rename(folder.0.join("..data_tmp"), folder.0.join("..data")).unwrap();
+    symlink("two", folder.path().join("..data_tmp")).unwrap();
+    std::fs::rename(folder.path().join("..data_tmp"), folder.path().join("..data")).unwrap();
     until("it is taken over", async || places(&gateway).await == 8).await;
 }
 
@@ -112,7 +95,7 @@ async fn the_swap_of_a_link_is_a_change() {
 async fn variables_win_over_the_document_and_the_admin_api_over_both() {
     let origin = Origin::saying(&[]).await;
     let folder = Folder::new("variables");
-    let file = folder.0.join("seawall.toml");
+    let file = folder.path().join("seawall.toml");
     let write = |places: u32| {
         let text = document(
             &[origin.address],

@@ -7,5 +7,8 @@ mod config;
 mod door;
 mod drain;
 mod kit;
+mod passing;
 mod routing;
+mod tier;
+mod tls;
 mod vectors;

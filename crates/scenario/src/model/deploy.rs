@@ -40,6 +40,8 @@ element! {
         idle_timeout: Span, default Period = Span::secs(60);
         /// The longest pause between two parts of a body, in either direction.
         body_timeout: Span, default Period = Span::secs(30);
+        /// After `body_timeout` of waiting for a client, it must have sent or read so many bytes for each second of it.
+        body_rate: u64, default Size = 500;
         /// How many requests one HTTP/2 connection may have open.
         streams: u32, default Count<1> = 128;
         /// How long the gateway says that it is not ready before it stops listening, once told to stop.
@@ -125,12 +127,24 @@ element! {
         connect_timeout: Span, default Period = Span::secs(1);
         /// How long it may take until the head of a response has come.
         timeout: Span, default Period = Span::secs(30);
-        /// Whether it is spoken to in HTTP/2 without TLS.
+        /// Whether it is spoken to in HTTP/2.
         http2: bool, default Flag = false;
+        /// Spoken to over TLS; in the clear when absent. `{}` trusts the authorities of this machine.
+        tls: Option<UpstreamTls>, optional UpstreamTls;
         /// Asks each server whether it is well; not at all when absent.
         health: Option<HealthCheck>, optional HealthCheck;
         /// When a server that keeps failing is left out for a while.
         eject: Ejection, default Ejection = Ejection::default();
+    }
+}
+
+element! {
+    /// How servers are spoken to over TLS.
+    pub struct UpstreamTls, "`tls`" {
+        /// A file (PEM) with the authorities that are trusted; those of this machine when absent.
+        authority: Option<String>, optional Text;
+        /// The name that their certificates have to bear; the address's host when absent.
+        name: Option<String>, optional Text;
     }
 }
 
@@ -244,5 +258,45 @@ element! {
         heuristic: f64, default Share = 0.1;
         /// The longest that it is.
         heuristic_max: Span, default Duration = Span::secs(86_400);
+        /// A second tier that gateways share, and that outlives them; none when absent.
+        redis: Option<RedisTier>, optional RedisTier;
+    }
+}
+
+element! {
+    /// A second tier that gateways share.
+    pub struct RedisTier, "`redis`", check = check_redis {
+        /// Where it is, such as `redis://redis:6379`; `SEAWALL_REDIS_URL` comes first, and is the place for a password.
+        url: Option<String>, optional Text;
+        /// What the names of its keys begin with; gateways with the same one share what they keep.
+        prefix: String, default Text = "seawall:".to_owned();
+        /// How long one call may take.
+        timeout: Span, default Period = Span::millis(250);
+        /// It keeps nothing for longer than this.
+        ttl: Span, default Period = Span::secs(3_600);
+    }
+}
+
+impl Default for RedisTier {
+    fn default() -> RedisTier {
+        RedisTier {
+            url: None,
+            prefix: "seawall:".to_owned(),
+            timeout: Span::millis(250),
+            ttl: Span::secs(3_600),
+        }
+    }
+}
+
+fn check_redis(cx: &mut Reader, node: &Node, redis: &RedisTier) {
+    if redis.url.as_ref().is_some_and(|url| url.contains('@')) {
+        // At the key: the log quotes what is underlined.
+        let key = node.entries().iter().find(|entry| entry.key == "url");
+        cx.mistake(
+            key.map_or(node.at, |entry| entry.key_at),
+            "a password does not belong into a file that people pass around",
+            "with a login",
+            "give the URL in the variable SEAWALL_REDIS_URL",
+        );
     }
 }

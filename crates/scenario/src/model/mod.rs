@@ -21,7 +21,7 @@ pub use action::{Action, Knob};
 pub use cache::{Cache, CacheKind, Eviction};
 pub use client::{Arrival, Client, Keys, Step};
 pub use database::{Autoscaling, Database, Overload};
-pub use deploy::{CacheTable, HealthCheck, Listener, Route, Upstream};
+pub use deploy::{CacheTable, HealthCheck, Listener, RedisTier, Route, Upstream, UpstreamTls};
 pub use expect::{Bound, Expect, Statistic, Wanted, Window};
 pub use fault::Fault;
 pub use gateway::Gateway;

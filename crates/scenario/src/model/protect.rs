@@ -131,7 +131,7 @@ impl ProtectionName {
     }
 
     /// Whether it belongs at the door rather than beside the caches.
-    fn is_at_the_door(self) -> bool {
+    pub fn is_at_the_door(self) -> bool {
         matches!(
             self,
             ProtectionName::Throttle | ProtectionName::Rate | ProtectionName::Shed | ProtectionName::Queue
