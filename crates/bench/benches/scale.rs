@@ -15,11 +15,10 @@
     reason = "a benchmark measures time and says so, and its input is its own"
 )]
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use seawall_scenario::{Document, Scenario};
-use seawall_sim::{Engine, Options, simulate};
+use seawall_sim::{Engine, Options, replicate};
 
 const FLUSH: &str = include_str!("flush.toml");
 const REDIS_DOWN: &str = include_str!("../../../scenarios/redis-down.toml");
@@ -163,27 +162,23 @@ fn best(rounds: usize, scenarios: &[Scenario], engine: Engine, scale: f64, threa
         scale,
         engine,
     };
+    let jobs: Vec<(Scenario, Options)> = scenarios
+        .iter()
+        .map(|scenario| (scenario.clone(), options))
+        .collect();
     let round = |_| {
-        let next = AtomicUsize::new(0);
-        let work = || {
-            let (mut requests, mut events) = (0, 0);
-            while let Some(scenario) = scenarios.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let run = simulate(scenario, &options, &|_| {}).expect("a scenario that can be played");
-                requests += run.requests;
-                events += run.events;
-            }
-            (requests, events)
-        };
         let start = Instant::now();
-        let (requests, events) = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-            let counts = threads.into_iter().map(|thread| thread.join().expect("a thread"));
-            counts.fold((0, 0), |sum, each| (sum.0 + each.0, sum.1 + each.1))
-        });
+        let runs = replicate(&jobs, threads, &|_| {});
+        let seconds = start.elapsed().as_secs_f64();
+        let runs = runs
+            .into_iter()
+            .map(|run| run.expect("a scenario that can be played"));
+        let counts = runs.map(|run| (run.requests, run.events));
+        let (requests, events) = counts.fold((0, 0), |sum, each| (sum.0 + each.0, sum.1 + each.1));
         Timed {
             requests,
             events,
-            seconds: start.elapsed().as_secs_f64(),
+            seconds,
         }
     };
     (0..rounds)

@@ -137,6 +137,10 @@ pub fn poisson(mean: f64, rng: &mut Stream) -> u64 {
     }
     if mean < INVERSION_MEAN {
         let mut left = rng.unit();
+        // e^(−mean) is no less than that, and most draws of a small mean are settled without it.
+        if left < 1.0 - mean {
+            return 0;
+        }
         let mut share = libm::exp(-mean);
         let mut count = 0_u32;
         // The share underflows long before the bound is met; it is there for the last ulp of `left`.
@@ -189,9 +193,13 @@ pub fn binomial(trials: u64, probability: f64, rng: &mut Stream) -> u64 {
     if trials as f64 * probability >= INVERSION_MEAN {
         return binomial_rejection(trials, probability, rng);
     }
+    let mut left = rng.unit();
+    // Bernoulli's inequality: (1 − p)ⁿ is no less than that.
+    if left < 1.0 - trials as f64 * probability {
+        return 0;
+    }
     let odds = probability / (1.0 - probability);
     let mut share = libm::exp(trials as f64 * libm::log1p(-probability));
-    let mut left = rng.unit();
     let mut count = 0;
     while left >= share && count < trials.min(1_000) {
         left -= share;

@@ -103,6 +103,21 @@ pub fn simulate(scenario: &Scenario, options: &Options, progress: &dyn Fn(f64)) 
     Ok(world.into_run(choice))
 }
 
+/// The jobs in the order in which they are begun: what will probably take longest comes first, so that no thread is left
+/// with it alone at the end. The more protections and whatever scales by itself, the more there is to play.
+fn longest_first(jobs: &[(Scenario, Options)]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..jobs.len()).collect();
+    order.sort_by_key(|index| {
+        let scenario = &jobs[*index].0;
+        let scaling = scenario
+            .databases
+            .iter()
+            .filter(|database| database.autoscaling.is_some());
+        std::cmp::Reverse(scenario.protections.len() + scaling.count())
+    });
+    order
+}
+
 /// Plays many runs on up to `threads` threads; the results are in the order of the jobs, whatever the threads did.
 /// `progress` is told the share of all jobs that is done.
 pub fn replicate(
@@ -111,13 +126,14 @@ pub fn replicate(
     progress: &(dyn Fn(f64) + Sync),
 ) -> Vec<Result<Run, Refusal>> {
     let next = AtomicUsize::new(0);
+    let order = longest_first(jobs);
     let shares: Mutex<Vec<f64>> = Mutex::new(vec![0.0; jobs.len()]);
     let results: Mutex<Vec<Option<Result<Run, Refusal>>>> = Mutex::new(jobs.iter().map(|_| None).collect());
     let work = || loop {
-        let index = next.fetch_add(1, Ordering::Relaxed);
-        let Some((scenario, options)) = jobs.get(index) else {
+        let Some(index) = order.get(next.fetch_add(1, Ordering::Relaxed)).copied() else {
             return;
         };
+        let (scenario, options) = &jobs[index];
         let told = |share: f64| {
             let Ok(mut shares) = shares.lock() else { return };
             shares[index] = share;
