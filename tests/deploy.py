@@ -144,7 +144,7 @@ def read_protections(binary, where, text):
         done = subprocess.run([str(binary), "check", str(path)], capture_output=True, text=True, timeout=PATIENCE_S, check=False)
         assert done.returncode == 2, f"{where}: a mistake is accepted"
         # The gateway reads the whole document, and would say so if it were wrong.
-        for document, wanted in ((text, 0), (text.replace("listen", "lisen", 1), 2)):
+        for document, wanted in ((text, 0), (re.sub(r"(?m)^listen =", "lisen =", text, count=1), 2)):
             path.write_text(document)
             done = subprocess.run([str(binary), "gateway", "--config", str(path), "--check"], capture_output=True, text=True,
                                   timeout=PATIENCE_S, check=False, env={**os.environ, "SEAWALL_ADMIN_TOKEN": "for-a-check-only"})
