@@ -136,45 +136,102 @@ pub fn poisson(mean: f64, rng: &mut Stream) -> u64 {
         return 0;
     }
     if mean < INVERSION_MEAN {
-        let mut left = rng.unit();
+        let left = rng.unit();
         // e^(−mean) is no less than that, and most draws of a small mean are settled without it.
         if left < 1.0 - mean {
             return 0;
         }
-        let mut share = libm::exp(-mean);
-        let mut count = 0_u32;
-        // The share underflows long before the bound is met; it is there for the last ulp of `left`.
-        while left >= share && count < 1_000 {
-            left -= share;
-            count += 1;
-            share *= mean / f64::from(count);
-        }
-        return u64::from(count);
+        return poisson_inversion(mean, left, libm::exp(-mean));
     }
-    poisson_rejection(mean, rng)
+    Hat::new(mean).draw(mean, libm::log(mean), rng)
 }
 
-/// PTRS.
-fn poisson_rejection(mean: f64, rng: &mut Stream) -> u64 {
-    let b = 0.931 + 2.53 * libm::sqrt(mean);
-    let a = -0.059 + 0.024_83 * b;
-    let inverse_alpha = 1.123_9 + 1.132_8 / (b - 3.4);
-    let squeeze = 0.927_7 - 3.622_4 / (b - 2.0);
-    let log_mean = libm::log(mean);
-    loop {
-        let u = rng.unit() - 0.5;
-        let v = 1.0 - rng.unit();
-        let edge = 0.5 - u.abs();
-        let count = libm::floor((2.0 * a / edge + b) * u + mean + 0.43);
-        if edge >= 0.07 && v <= squeeze {
-            return count as u64;
+/// Poisson draws of one mean, many of them: the same ones as [`poisson`] makes, and cheaper.
+#[derive(Clone, Copy, Debug)]
+pub struct Poisson {
+    mean: f64,
+    /// e^(−mean) of a small mean; else the logarithm of the mean, for the rare draw that needs it.
+    constant: f64,
+    hat: Hat,
+}
+
+impl Poisson {
+    /// Draws of this mean.
+    pub fn new(mean: f64) -> Poisson {
+        let small = mean < INVERSION_MEAN;
+        Poisson {
+            mean,
+            constant: if small { libm::exp(-mean) } else { libm::log(mean) },
+            hat: Hat::new(mean),
         }
-        if count < 0.0 || (edge < 0.013 && v > edge) {
-            continue;
+    }
+
+    /// One draw; 0 for a mean that is not above 0.
+    #[inline]
+    pub fn draw(&self, rng: &mut Stream) -> u64 {
+        if self.mean <= 0.0 || self.mean.is_nan() {
+            0
+        } else if self.mean < INVERSION_MEAN {
+            poisson_inversion(self.mean, rng.unit(), self.constant)
+        } else {
+            self.hat.draw(self.mean, self.constant, rng)
         }
-        let height = libm::log(v * inverse_alpha / (a / (edge * edge) + b));
-        if height <= count * log_mean - mean - libm::lgamma(count + 1.0) {
-            return count as u64;
+    }
+}
+
+fn poisson_inversion(mean: f64, mut left: f64, mut share: f64) -> u64 {
+    let mut count = 0_u32;
+    // The share underflows long before the bound is met; it is there for the last ulp of `left`.
+    while left >= share && count < 1_000 {
+        left -= share;
+        count += 1;
+        share *= mean / f64::from(count);
+    }
+    u64::from(count)
+}
+
+/// PTRS: what its draws need of the mean.
+#[derive(Clone, Copy, Debug)]
+struct Hat {
+    a: f64,
+    b: f64,
+    inverse_alpha: f64,
+    squeeze: f64,
+}
+
+impl Hat {
+    fn new(mean: f64) -> Hat {
+        let b = 0.931 + 2.53 * libm::sqrt(mean);
+        Hat {
+            a: -0.059 + 0.024_83 * b,
+            b,
+            inverse_alpha: 1.123_9 + 1.132_8 / (b - 3.4),
+            squeeze: 0.927_7 - 3.622_4 / (b - 2.0),
+        }
+    }
+
+    fn draw(&self, mean: f64, log_mean: f64, rng: &mut Stream) -> u64 {
+        let Hat {
+            a,
+            b,
+            inverse_alpha,
+            squeeze,
+        } = *self;
+        loop {
+            let u = rng.unit() - 0.5;
+            let v = 1.0 - rng.unit();
+            let edge = 0.5 - u.abs();
+            let count = libm::floor((2.0 * a / edge + b) * u + mean + 0.43);
+            if edge >= 0.07 && v <= squeeze {
+                return count as u64;
+            }
+            if count < 0.0 || (edge < 0.013 && v > edge) {
+                continue;
+            }
+            let height = libm::log(v * inverse_alpha / (a / (edge * edge) + b));
+            if height <= count * log_mean - mean - libm::lgamma(count + 1.0) {
+                return count as u64;
+            }
         }
     }
 }
@@ -376,6 +433,11 @@ mod tests {
         let mut rng = Seed(13).stream("draw", 0);
         let n = 100_000.0_f64;
         for mean in [0.3, 4.0, 9.9, 10.1, 60.0, 1e4, 1e9] {
+            let mut again = rng.clone();
+            let law = Poisson::new(mean);
+            for _ in 0..1_000 {
+                assert_eq!(law.draw(&mut again), poisson(mean, &mut rng));
+            }
             let (m, v) = moments((0..n as u32).map(|_| poisson(mean, &mut rng) as f64));
             assert!((m - mean).abs() < 4.0 * (mean / n).sqrt(), "poisson {mean}: {m}");
             assert!(

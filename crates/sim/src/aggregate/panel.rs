@@ -153,6 +153,7 @@ impl Panel {
         let sampled = self.breakers.len();
         // Where each breaker has its machine, the calls are dealt out to them; else the sample sees its part.
         let all = sampled as f64 >= self.real - 0.5;
+        let seen = draw::Poisson::new(count as f64 / self.real);
         let (mut asked, mut passed, mut left) = (0_u64, 0_u64, count);
         for sample in 0..sampled {
             let calls = if all {
@@ -160,7 +161,7 @@ impl Panel {
                 left -= part;
                 part
             } else {
-                draw::poisson(count as f64 / self.real, &mut self.rng).min(count)
+                seen.draw(&mut self.rng).min(count)
             };
             asked += calls;
             for _ in 0..calls {
