@@ -2,13 +2,19 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use seawall_core::dist::Dist;
+use seawall_core::processor::Curve;
+use seawall_core::rng::Seed;
+use seawall_core::time::Span;
 use seawall_drill::keeper::{Keeper, Mending, Program};
+use seawall_drill::paced::{Node, Paced, Speed};
 use seawall_drill::stack::{Postgres, Redis};
 use tokio::time::Instant;
 
@@ -129,6 +135,126 @@ fn a_lease_ends_by_itself_and_what_is_undone_twice_is_undone_once() {
     assert_eq!(fs::read_to_string(&file).expect("the file"), "20%");
     keeper.mend(held).expect("it can be undone");
     assert_eq!(fs::read_to_string(&file).expect("the file"), "100%");
+}
+
+#[test]
+fn no_password_is_written_down() {
+    let keeper = keeper();
+    let undone = Mending::Redis {
+        address: "127.0.0.1:1".parse().expect("an address"),
+        login: vec!["open-sesame".into()],
+        commands: vec![vec!["PING".into()]],
+    };
+    let number = keeper.lend(undone, None).expect("a keeper");
+    let file = keeper.folder().join("made");
+    let made = fs::read_to_string(&file).expect("what was made");
+    assert!(made.contains("Keeper") && !made.contains("sesame"), "{made}");
+    let permissions = fs::metadata(&file).expect("a file").permissions().mode();
+    assert_eq!(permissions & 0o077, 0, "nobody else reads it");
+    let error = keeper.mend(number).expect_err("nobody listens").to_string();
+    assert!(
+        error.starts_with("failed to send PING to Redis at 127.0.0.1:1"),
+        "{error}"
+    );
+    assert!(!error.contains("sesame"), "{error}");
+    let left = keeper.close().expect("a keeper");
+    assert!(left.len() == 1 && !left[0].contains("sesame"), "{left:?}");
+}
+
+/// What `psql` says of a query, how it ends, and after how long.
+async fn psql(address: SocketAddr, query: &str) -> (String, Duration) {
+    let begun = Instant::now();
+    let done = tokio::process::Command::new(psql_file())
+        .args(["-X", "-A", "-t", "-v", "VERBOSITY=verbose", "-c", query])
+        .arg(format!(
+            "host={} port={} user=drill dbname=postgres connect_timeout=10",
+            address.ip(),
+            address.port()
+        ))
+        .kill_on_drop(true)
+        .output()
+        .await
+        .expect("psql");
+    let said = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
+    (said.trim().to_owned(), begun.elapsed())
+}
+
+/// Debian keeps the programs of each version in a folder of its own.
+fn psql_file() -> PathBuf {
+    let versions = fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let files = versions.map(|version| version.path().join("bin/psql"));
+    files
+        .filter(|file| file.is_file())
+        .max()
+        .unwrap_or_else(|| "psql".into())
+}
+
+#[tokio::test]
+async fn a_real_postgres_is_as_slow_as_it_should_be() {
+    let keeper = keeper();
+    let postgres = Postgres::start(&keeper, "postgres", &[])
+        .await
+        .expect("a PostgreSQL");
+    let node = Node::new(Some(1), Some(1), Curve::Servers(1.0));
+    let speed = Speed {
+        read: Dist::Fixed(Span::millis(400)),
+        write: Dist::Fixed(Span::millis(50)),
+        timeout: Some(Span::millis(700)),
+    };
+    let paced = Paced::start(postgres.address(), node.clone(), speed, Seed(1))
+        .await
+        .expect("a free port");
+    let (door, server) = (paced.address(), postgres.address());
+    let table = "CREATE TABLE items (key int PRIMARY KEY, value text)";
+    assert_eq!(psql(door, table).await.0, "CREATE TABLE");
+    let (said, took) = psql(door, "INSERT INTO items VALUES (7, 'seven')").await;
+    assert!(
+        said == "INSERT 0 1" && took >= Duration::from_millis(50),
+        "{said} {took:?}"
+    );
+    let read = "SELECT value FROM items WHERE key = 7";
+    let (said, took) = psql(door, read).await;
+    assert!(
+        said == "seven" && took >= Duration::from_millis(400),
+        "{said} {took:?}"
+    );
+    // An error is the server's own.
+    let (said, _) = psql(door, "SELECT nothing FROM items").await;
+    assert!(said.contains("42703"), "{said}");
+    // One has the connection, one waits for it until it is too old, and the next finds no place in the line.
+    let first = tokio::spawn(psql(door, read));
+    until(|| node.inside() == (1, 0)).await;
+    let second = tokio::spawn(psql(door, read));
+    until(|| node.inside() == (1, 1)).await;
+    let (said, _) = psql(door, read).await;
+    assert!(said.contains("53300"), "{said}");
+    assert_eq!(first.await.expect("it ends").0, "seven");
+    let (said, took) = second.await.expect("it ends");
+    assert!(
+        said.contains("57014") && took >= Duration::from_millis(700),
+        "{said} {took:?}"
+    );
+    // Within a transaction nothing is cut, for the server would not know of it.
+    let (said, _) = psql(door, "BEGIN; SELECT value FROM items WHERE key = 7; COMMIT").await;
+    assert!(said.contains("seven"), "{said}");
+    assert_eq!(psql(server, read).await.0, "seven");
+    assert_eq!(node.inside(), (0, 0));
+    keeper.signal(postgres.pid(), "STOP").expect("it is running");
+    let hung = tokio::time::timeout(Duration::from_secs(1), psql(door, read)).await;
+    assert!(hung.is_err(), "what hangs behind the door hangs");
+    keeper.signal(postgres.pid(), "CONT").expect("it is running");
+    assert_eq!(psql(door, read).await.0, "seven", "and goes on when it does");
+}
+
+async fn until(mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < PATIENCE, "it does not come to that");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
 }
 
 #[test]

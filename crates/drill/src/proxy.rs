@@ -31,7 +31,6 @@ mod counters;
 mod dialogue;
 mod draft;
 mod fleet;
-mod glob;
 mod passage;
 mod pump;
 mod service;

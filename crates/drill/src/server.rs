@@ -33,7 +33,6 @@ mod config;
 mod connection;
 mod eviction;
 mod expiry;
-mod glob;
 mod info;
 mod keys;
 mod keyspace;

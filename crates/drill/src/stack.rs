@@ -46,6 +46,46 @@ pub enum NoServer {
     Keeper(#[from] Broken),
 }
 
+/// A server that runs: what starts it again, where it listens, and its process.
+#[derive(Debug)]
+struct Server {
+    program: Program,
+    address: SocketAddr,
+    pid: Pid,
+}
+
+impl Server {
+    /// Starts it and waits until it lets somebody in.
+    async fn start<F, G>(
+        keeper: &Keeper,
+        program: Program,
+        address: SocketAddr,
+        lets_in: F,
+    ) -> Result<Server, NoServer>
+    where
+        F: FnMut() -> G,
+        G: Future<Output = bool>,
+    {
+        let pid = launch(keeper, &program, lets_in).await?;
+        Ok(Server {
+            program,
+            address,
+            pid,
+        })
+    }
+
+    /// Ends it if it still runs, and starts it again at its address.
+    async fn restart<F, G>(&mut self, keeper: &Keeper, patience: Duration, lets_in: F) -> Result<(), NoServer>
+    where
+        F: FnMut() -> G,
+        G: Future<Output = bool>,
+    {
+        keeper.end(self.pid, patience)?;
+        self.pid = launch(keeper, &self.program, lets_in).await?;
+        Ok(())
+    }
+}
+
 /// How long a server may take until it lets somebody in.
 const PATIENCE: Duration = Duration::from_secs(20);
 const GLANCE: Duration = Duration::from_millis(20);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, Write};
 use std::net::SocketAddr;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -89,14 +89,12 @@ pub fn serve() -> io::Result<bool> {
     let orders = read_orders();
     let mut house = House::build()?;
     let left = house.keep(&orders);
-    for line in left.iter().chain(&swept) {
-        eprintln_all(line);
-    }
+    left.iter().chain(&swept).for_each(|line| tell(line));
     Ok(left.is_empty())
 }
 
 #[expect(clippy::print_stderr, reason = "nobody else is left to tell")]
-fn eprintln_all(line: &str) {
+fn tell(line: &str) {
     eprintln!("seawall keeper: {line}");
 }
 
@@ -130,6 +128,7 @@ impl House {
         let notes = OpenOptions::new()
             .create(true)
             .append(true)
+            .mode(0o600)
             .open(folder.join(NOTES))?;
         let mut house = House {
             folder,
@@ -213,7 +212,11 @@ impl House {
             Order::Lend { mending, after } => {
                 let number = self.next;
                 self.next += 1;
-                self.note(&Note::Lent(number, mending.clone())).map_err(failed)?;
+                // The next keeper would not dare to talk to a server of which it knows nothing but an address, and a
+                // password belongs into no file.
+                if !matches!(mending, Mending::Redis { .. }) {
+                    self.note(&Note::Lent(number, mending.clone())).map_err(failed)?;
+                }
                 let until = after.map(|after| Instant::now() + after);
                 self.lent.insert(number, Lent { mending, until });
                 Reply::Lent(number)
@@ -495,8 +498,8 @@ fn swept(folder: &Path, left: &mut Vec<String>) {
         }
     }
     for mending in owed.into_values().rev() {
-        // Of servers nothing is known any more but their addresses, which may be others' by now.
-        if !matches!(mending, Mending::Continue(_) | Mending::Redis { .. }) {
+        // What was stopped is ended by now.
+        if !matches!(mending, Mending::Continue(_)) {
             left.extend(mending.carry_out().err());
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::eviction::{POLICIES, Policy};
-use super::glob::matches;
+use crate::glob::matches;
 
 /// What kind of value a parameter takes.
 #[derive(Clone, Copy, Debug)]

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use super::command::{Answer, Call, Fault, NOT_INTEGER, SYNTAX};
-use super::glob::matches;
 use super::keyspace::{FOREVER, Value};
+use crate::glob::matches;
 use crate::resp::integer;
 
 /// `DEL`, `UNLINK`.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::client::Client;
 use super::command::{Answer, Call, Fault};
-use super::glob::matches;
+use crate::glob::matches;
 use crate::resp::Writer;
 
 /// A client listens to no more channels and patterns.

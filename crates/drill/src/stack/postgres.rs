@@ -8,10 +8,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::{NoServer, debian_postgres, launch, on_a_port, program};
+use super::{NoServer, Server, debian_postgres, on_a_port, program};
 use crate::keeper::{Keeper, Pid, Program};
 
 const PING: Duration = Duration::from_millis(500);
+/// How long it may take to end.
+const FAREWELL: Duration = Duration::from_secs(5);
 /// A new cluster of databases is made within this time.
 const INIT: Duration = Duration::from_mins(1);
 /// Whom it runs as when Seawall is root, which PostgreSQL refuses to be.
@@ -21,11 +23,7 @@ pub(super) const USER: &str = "drill";
 
 /// A `postgres` of the drill's own, with a user `drill` and a database `postgres`.
 #[derive(Debug)]
-pub struct Postgres {
-    program: Program,
-    address: SocketAddr,
-    pid: Pid,
-}
+pub struct Postgres(Server);
 
 impl Postgres {
     /// Makes a cluster of databases and starts a server on it, with these settings besides.
@@ -74,24 +72,20 @@ impl Postgres {
                 address: Some(address),
                 ..Program::default()
             };
-            let pid = launch(keeper, &program, || lets_in(address)).await?;
-            Ok(Postgres {
-                program,
-                address,
-                pid,
-            })
+            let server = Server::start(keeper, program, address, || lets_in(address));
+            server.await.map(Postgres)
         })
         .await
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.0.address
     }
 
     /// Its first process, which has one more for each connection.
     pub fn pid(&self) -> Pid {
-        self.pid
+        self.0.pid
     }
 
     /// Ends it without a word to anybody's queries. Nobody listens any more; what it holds stays.
@@ -99,7 +93,7 @@ impl Postgres {
     /// # Errors
     /// When it does not end.
     pub fn kill(&self, keeper: &Keeper) -> Result<(), NoServer> {
-        Ok(keeper.end(self.pid, Duration::from_secs(5))?)
+        Ok(keeper.end(self.0.pid, FAREWELL)?)
     }
 
     /// Starts it again on its port, with what it holds.
@@ -107,9 +101,8 @@ impl Postgres {
     /// # Errors
     /// When it does not start.
     pub async fn restart(&mut self, keeper: &Keeper) -> Result<(), NoServer> {
-        keeper.end(self.pid, Duration::from_secs(5))?;
-        self.pid = launch(keeper, &self.program, || lets_in(self.address)).await?;
-        Ok(())
+        let address = self.0.address;
+        self.0.restart(keeper, FAREWELL, || lets_in(address)).await
     }
 }
 

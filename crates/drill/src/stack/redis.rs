@@ -8,19 +8,17 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::{NoServer, launch, on_a_port, program};
+use super::{NoServer, Server, on_a_port, program};
 use crate::keeper::{Keeper, Pid, Program};
 
 /// A server that was just started answers within this time, or is asked again.
 const PING: Duration = Duration::from_millis(500);
+/// How long it may take to end.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// A `redis-server` of the drill's own. It keeps nothing on disk unless it is told to.
 #[derive(Debug)]
-pub struct Redis {
-    program: Program,
-    address: SocketAddr,
-    pid: Pid,
-}
+pub struct Redis(Server);
 
 impl Redis {
     /// Starts one, with these settings besides, each as `redis.conf` spells it: a name and its value.
@@ -63,24 +61,20 @@ impl Redis {
                 address: Some(address),
                 ..Program::default()
             };
-            let pid = launch(keeper, &program, || answers(address)).await?;
-            Ok(Redis {
-                program,
-                address,
-                pid,
-            })
+            let server = Server::start(keeper, program, address, || answers(address));
+            server.await.map(Redis)
         })
         .await
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.0.address
     }
 
     /// Its process.
     pub fn pid(&self) -> Pid {
-        self.pid
+        self.0.pid
     }
 
     /// Kills it at once (SIGKILL). Nobody listens any more, and what it held is gone.
@@ -88,8 +82,8 @@ impl Redis {
     /// # Errors
     /// When it does not end.
     pub fn kill(&self, keeper: &Keeper) -> Result<(), NoServer> {
-        keeper.signal(self.pid, "KILL")?;
-        Ok(keeper.end(self.pid, Duration::ZERO)?)
+        keeper.signal(self.0.pid, "KILL")?;
+        Ok(keeper.end(self.0.pid, Duration::ZERO)?)
     }
 
     /// Starts it again on its port, empty.
@@ -97,9 +91,8 @@ impl Redis {
     /// # Errors
     /// When it does not start.
     pub async fn restart(&mut self, keeper: &Keeper) -> Result<(), NoServer> {
-        keeper.end(self.pid, Duration::from_secs(2))?;
-        self.pid = launch(keeper, &self.program, || answers(self.address)).await?;
-        Ok(())
+        let address = self.0.address;
+        self.0.restart(keeper, FAREWELL, || answers(address)).await
     }
 }
 

@@ -4,7 +4,7 @@ use bytes::BytesMut;
 use seawall_core::time::Time;
 
 use super::{At, BULK_MAX, Chunk, LINE_MAX, Rule, Step, number};
-use crate::proxy::glob;
+use crate::glob::matches;
 
 /// What Redis takes at most.
 const ARGUMENTS_MAX: i64 = 1 << 20;
@@ -75,7 +75,7 @@ impl Words {
         let named = resp.command.is_empty()
             || resp.command == "*"
             || resp.command.as_bytes().eq_ignore_ascii_case(&self.name);
-        let keyed = resp.key.is_empty() || (self.keyed && glob::fits(resp.key.as_bytes(), &self.key));
+        let keyed = resp.key.is_empty() || (self.keyed && matches(resp.key.as_bytes(), &self.key, false));
         // Each command has a draw of its own, so that it does not matter which others come.
         let mut rng = rule.seed.stream("command", number);
         named && keyed && rng.chance(resp.rate.unwrap_or(1.0))

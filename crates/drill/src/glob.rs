@@ -1,4 +1,4 @@
-//! Patterns of names, as `KEYS`, `SCAN` and `PSUBSCRIBE` take them: `*`, `?`, `[a-z]`, `[^a]`, `\`.
+//! Patterns of names, as `KEYS`, `SCAN` and `PSUBSCRIBE` of Redis take them: `*`, `?`, `[a-z]`, `[^a]`, `\`.
 
 /// Whether a text matches. It takes time in proportion to the product of both lengths, and no more.
 pub(crate) fn matches(pattern: &[u8], text: &[u8], any_case: bool) -> bool {
@@ -100,6 +100,14 @@ mod tests {
             ("\\*", "*", true),
             ("\\*", "a", false),
             ("user:*", "user:1", true),
+            ("user:*", "usage:1", false),
+            ("*:1", "user:11:1", true),
+            ("h[^e]llo", "hbllo", true),
+            ("k[0-9]", "kx", false),
+            ("a[b", "ab", true),
+            // What follows the dash ends the range, also when it is a bracket.
+            ("[Z-]", "[", true),
+            ("[a-]", "-", false),
             ("*a", "aab", false),
         ] {
             assert_eq!(
