@@ -25,7 +25,7 @@ use seawall::redis::Redis;
 use seawall::{Cache, Raw};
 use seawall_core::policies::Policies;
 use seawall_core::time::Span;
-use seawall_scenario::{CacheKind, Document, Place, Scaled};
+use seawall_scenario::{CacheKind, Document, Place, Scaled, Scenario};
 use serde::{Deserialize, Serialize};
 
 use crate::copies::Copies;
@@ -102,20 +102,35 @@ pub enum NoApp {
     },
 }
 
+/// In a drill a period is no shorter: what is measured needs calls to be measured by.
+const PERIOD_MIN: Span = Span::millis(500);
+
 impl What {
     /// The scenario in the time and the size in which it is drilled.
     ///
     /// # Errors
     /// All that is wrong with the document.
     pub fn scaled(&self) -> Result<Scaled, seawall_scenario::Mistakes> {
+        Ok(self.scenario()?.scaled(self.scale))
+    }
+
+    /// The scenario in the time in which it is drilled, and at its full size.
+    ///
+    /// # Errors
+    /// All that is wrong with the document.
+    pub fn scenario(&self) -> Result<Scenario, seawall_scenario::Mistakes> {
         let document = Document::parse(&self.name, &self.text)?;
         let sets: Vec<(&str, &str)> = self
             .sets
             .iter()
             .map(|(path, value)| (path.as_str(), value.as_str()))
             .collect();
-        let scenario = document.scenario(&self.variant, &sets)?;
-        Ok(scenario.hastened(self.time).scaled(self.scale))
+        let mut scenario = document.scenario(&self.variant, &sets)?.hastened(self.time);
+        let run = &mut scenario.run;
+        let every = run.every.max(PERIOD_MIN).as_nanos();
+        let whole = |span: Span| Span::nanos(span.as_nanos().div_ceil(every) * every);
+        (run.warmup, run.duration, run.every) = (whole(run.warmup), whole(run.duration), Span::nanos(every));
+        Ok(scenario)
     }
 }
 

@@ -12,5 +12,7 @@ pub mod load;
 pub mod paced;
 pub mod proxy;
 pub mod resp;
+pub mod run;
 pub mod server;
 pub mod stack;
+pub mod verdict;
