@@ -132,5 +132,8 @@ pub(crate) async fn used_memory(address: SocketAddr) -> Result<u64, NoDrill> {
 
 /// How many entries a Redis holds.
 pub(crate) async fn entries(address: SocketAddr) -> Result<u64, NoDrill> {
-    command(address, &["DBSIZE"]).await
+    match timeout(SOON, command(address, &["DBSIZE"])).await {
+        Ok(count) => count,
+        Err(_) => Err(NoDrill::Failed(format!("Redis at {address} does not answer"))),
+    }
 }

@@ -24,8 +24,8 @@ const THINGS: &str = "things";
 /// The component that a gateway's door has.
 const DOOR: &str = "gateway";
 
-/// One series while it is gathered: what, of which component, with which label.
-type Name = (Metric, String, Option<String>);
+/// One series while it is gathered: what, of which component, of which node, with which label.
+type Name = (Metric, String, Option<u32>, Option<String>);
 
 /// Series of a run under way.
 #[derive(Debug, Default)]
@@ -36,8 +36,11 @@ pub(crate) struct Gathered {
 
 impl Gathered {
     fn set(&mut self, metric: Metric, component: &str, label: Option<&str>, value: f64) {
-        let nothing = if metric.kind() == Kind::Duration { f64::NAN } else { 0.0 };
-        let name = (metric, component.to_owned(), label.map(str::to_owned));
+        self.put((metric, component.to_owned(), None, label.map(str::to_owned)), value);
+    }
+
+    fn put(&mut self, name: Name, value: f64) {
+        let nothing = if name.0.kind() == Kind::Duration { f64::NAN } else { 0.0 };
         let values = self.series.entry(name).or_default();
         if values.len() > self.periods {
             // Two services with one cache.
@@ -78,9 +81,10 @@ impl Gathered {
             let values = sized(one.metric, one.values.clone());
             record.push(Series { values, ..one.clone() });
         }
-        for ((metric, component, label), values) in &self.series {
+        for ((metric, component, instance, label), values) in &self.series {
             let mut series = Series::new(*metric, component, sized(*metric, values.clone()));
             series.label.clone_from(label);
+            series.instance = *instance;
             record.push(series);
         }
         record
@@ -138,9 +142,14 @@ impl Sampler {
             look(&system, &mut before).await;
             for number in 1_u32.. {
                 tokio::time::sleep_until(began + period * number).await;
-                let seen = look(&system, &mut before).await;
+                let (seen, held) = tokio::join!(look(&system, &mut before), entries(&system));
                 let mut into = into.lock().unwrap_or_else(PoisonError::into_inner);
                 note(&system, &mut into, &seen);
+                for ((at, node), count) in held {
+                    let cache = &system.scaled.scenario.caches[at].name;
+                    into.set(Metric::CacheEntries, cache, None, count as f64);
+                    into.put((Metric::CacheEntries, cache.clone(), Some(node as u32), None), count as f64);
+                }
                 into.periods += 1;
             }
         });
@@ -152,6 +161,22 @@ impl Sampler {
         self.task.abort();
         std::mem::take(&mut *self.gathered.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// How many entries each node of each shared cache holds, of those that say so.
+async fn entries(system: &System) -> BTreeMap<(usize, usize), u64> {
+    let mut asked = JoinSet::new();
+    for (at, nodes) in system.caches.iter().enumerate() {
+        for (number, node) in nodes.iter().enumerate() {
+            let address = node.address;
+            asked.spawn(async move { Some(((at, number), asking::entries(address).await.ok()?)) });
+        }
+    }
+    let mut held = BTreeMap::new();
+    while let Some(answer) = asked.join_next().await {
+        held.extend(answer.ok().flatten());
+    }
+    held
 }
 
 /// Asks everybody at once.

@@ -26,6 +26,8 @@ use crate::stack::{Postgres, Redis, free_port};
 const VALUE_MAX: u64 = 4_096;
 /// What an entry takes in Redis beside its value: the envelope, the name, and what Redis keeps for itself.
 const ENTRY_OVERHEAD: u64 = 260;
+/// What the buffers of clients take in a Redis, more or less.
+const SLACK: u64 = 192 << 10;
 /// Rows that are written in one statement.
 const ROWS: usize = 1_000;
 /// A table has no more rows.
@@ -201,7 +203,7 @@ impl System {
                     let empty = super::asking::used_memory(node.address).await?;
                     let held = super::asking::entries(node.address).await?;
                     let entry = self.truth.value(0, 0).len() as u64 + ENTRY_OVERHEAD;
-                    empty.saturating_sub(held * entry) + entries * entry
+                    empty.saturating_sub(held * entry) + entries * entry + SLACK
                 }
                 None => 0,
             };
