@@ -40,6 +40,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, Stop> {
         .map_err(|error| Stop::Failed(format!("failed to find out what program this is: {error}")))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Stop::Failed(format!("failed to start threads: {error}")))?;
+    let (stop, _) = tokio::sync::watch::channel(false);
     let mut held = true;
     for variant in chosen(&document, arguments)? {
         let what = what(&document, variant, arguments)?;
@@ -48,6 +49,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, Stop> {
         let order = Order {
             what,
             program: program.clone(),
+            stop: stop.subscribe(),
         };
         let ran = runtime.block_on(drilled(&order))?;
         held &= tell(&scenario, &predicted, &ran)?;

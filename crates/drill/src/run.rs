@@ -26,6 +26,7 @@ use seawall_core::record::Record;
 use seawall_core::time::Span;
 use seawall_scenario::{Action, Arrival, CacheKind, Event, Fault, Place, Scaled, What as Doing};
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::app::What;
@@ -45,6 +46,8 @@ pub struct Order {
     pub what: What,
     /// The program that is `seawall` itself: instances, gateways and the keeper are started with it.
     pub program: PathBuf,
+    /// It becomes true when somebody wants it to end: then everything is taken back, and it counts as aborted.
+    pub stop: watch::Receiver<bool>,
 }
 
 /// Why there was no drill.
@@ -116,6 +119,8 @@ pub struct Ran {
     pub left: Vec<String>,
     /// What could not be done of the timeline.
     pub troubles: Vec<String>,
+    /// What makes the numbers worth less than they could be: the load generator's own errors.
+    pub doubts: Vec<String>,
     /// What it was made of.
     pub parts: Vec<String>,
 }
@@ -184,21 +189,42 @@ pub async fn run(order: &Order, news: &UnboundedSender<News>) -> Result<Ran, NoD
     let keeper = keeper.await.map_err(|error| NoDrill::Failed(error.to_string()))??;
     let keeper = Arc::new(keeper);
     let system = Arc::new(System::start(order, scaled.clone(), keeper.clone()).await?);
-    if scaled.scenario.run.prefilled {
-        tell(News::Stage("filling the caches".into()));
-        prefill(&system).await?;
-    }
-    let mut ran = match probe(&system).await {
-        Ok(()) => {
+    let mut stop = order.stop.clone();
+    let prepared = tokio::select! {
+        prepared = prepare(&system, &tell) => Some(prepared?),
+        () = stopped(&mut stop) => None,
+    };
+    let mut ran = match prepared {
+        None => nothing(&system, Ending::Aborted(STOPPED.to_owned())),
+        Some(Some(why)) => nothing(&system, Ending::Unwell(why)),
+        Some(None) => {
             tell(News::Ready(system.parts.clone()));
-            drive(&system, &tell).await?
+            drive(&system, &order.stop, &tell).await?
         }
-        Err(why) => nothing(&system, Ending::Unwell(why)),
     };
     tell(News::Stage("cleaning up".into()));
     drop(system);
     ran.left.extend(close(keeper).await);
     Ok(ran)
+}
+
+/// What is said when somebody ended it.
+const STOPPED: &str = "it was stopped by hand";
+
+/// Waits until somebody wants it to end; for ever when nobody can any more.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    if stop.wait_for(|stop| *stop).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Fills the caches and looks whether clients are answered; what is wrong, when something is.
+async fn prepare(system: &System, tell: &impl Fn(News)) -> Result<Option<String>, NoDrill> {
+    if system.scaled.scenario.run.prefilled {
+        tell(News::Stage("filling the caches".into()));
+        prefill(system).await?;
+    }
+    Ok(probe(system).await.err())
 }
 
 /// Ends everything; what could not be undone.
@@ -234,6 +260,7 @@ fn nothing(system: &System, ending: Ending) -> Ran {
         ending,
         left: Vec::new(),
         troubles: Vec::new(),
+        doubts: Vec::new(),
         parts: system.parts.clone(),
     }
 }
@@ -337,7 +364,11 @@ fn agenda(system: &System) -> Vec<Due> {
 }
 
 /// Lets clients call and does what the timeline says.
-async fn drive(system: &Arc<System>, tell: &impl Fn(News)) -> Result<Ran, NoDrill> {
+async fn drive(
+    system: &Arc<System>,
+    stop: &watch::Receiver<bool>,
+    tell: &impl Fn(News),
+) -> Result<Ran, NoDrill> {
     let scenario = &system.scaled.scenario;
     let run = &scenario.run;
     let mut loads = Vec::new();
@@ -349,6 +380,7 @@ async fn drive(system: &Arc<System>, tell: &impl Fn(News)) -> Result<Ran, NoDril
     let sampler = Sampler::start(system.clone(), began, run.every);
     let mut stage = Stage {
         system,
+        stop,
         tell,
         loads: &loads,
         began,
@@ -368,11 +400,11 @@ async fn drive(system: &Arc<System>, tell: &impl Fn(News)) -> Result<Ran, NoDril
         clients.push(load.finish().await);
     }
     let gathered = sampler.end();
-    let mut troubles = troubles;
+    let mut doubts = Vec::new();
     for report in &clients {
         let late = Duration::from_nanos(report.lag.value_at_quantile(0.99));
         if late > LAG_MAX {
-            troubles.push(format!(
+            doubts.push(format!(
                 "calls of `{}` were sent up to {late:.0?} late (99th percentile): this machine is too busy for what was \
                  measured to be worth much",
                 report.name
@@ -394,6 +426,7 @@ async fn drive(system: &Arc<System>, tell: &impl Fn(News)) -> Result<Ran, NoDril
         ending,
         left,
         troubles,
+        doubts,
         parts: system.parts.clone(),
     })
 }
@@ -401,6 +434,7 @@ async fn drive(system: &Arc<System>, tell: &impl Fn(News)) -> Result<Ran, NoDril
 /// A run under way.
 struct Stage<'a, T> {
     system: &'a Arc<System>,
+    stop: &'a watch::Receiver<bool>,
     tell: &'a T,
     loads: &'a [Load],
     began: Instant,
@@ -508,6 +542,9 @@ impl<T: Fn(News)> Stage<'_, T> {
 
     /// Why the run is worth nothing.
     fn guard(&self) -> Option<String> {
+        if *self.stop.borrow() {
+            return Some(STOPPED.to_owned());
+        }
         for load in self.loads {
             let progress = load.progress();
             if progress.overruns > 0 {
