@@ -6,9 +6,14 @@
 
 pub mod app;
 pub mod copies;
+pub mod experiment;
 mod glob;
+pub mod history;
+pub mod journal;
 pub mod keeper;
+pub mod kept;
 pub mod load;
+pub mod outcome;
 pub mod paced;
 pub mod proxy;
 pub mod resp;

@@ -2,9 +2,10 @@
 
 use seawall_core::record::{Metric, Record};
 use seawall_scenario::{Fault, Place, Scenario, What};
+use serde::{Deserialize, Serialize};
 
 /// A part of a run between two things that happen.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Phase {
     /// What it is called.
     pub name: String,
