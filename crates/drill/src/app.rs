@@ -12,6 +12,7 @@ mod control;
 mod floor;
 mod origin;
 mod prefill;
+mod single;
 mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +30,7 @@ use seawall_scenario::{CacheKind, Document, Place, Scaled, Scenario};
 use serde::{Deserialize, Serialize};
 
 use crate::copies::Copies;
+use single::Single;
 use origin::{Behind, Database, Kind, Loader, Reach, Rule};
 use work::Work;
 
@@ -288,7 +290,15 @@ fn cache(
             .caches
             .get(&cache.name)
             .ok_or_else(|| NoApp::Unfit(format!("nobody says where `{}` is", cache.name)))?;
-        builder = builder.layer(store(&cache.name, nodes, cache.timeout)?, Some(ttl), cache.timeout.into());
+        let store: Arc<dyn seawall::Store> = if cache.max_clients.is_some() {
+            Arc::new(Single {
+                name: cache.name.clone(),
+                nodes: nodes.clone(),
+            })
+        } else {
+            store(&cache.name, nodes, cache.timeout)?
+        };
+        builder = builder.layer(store, Some(ttl), cache.timeout.into());
     }
     Ok(builder.origin(loader).build())
 }

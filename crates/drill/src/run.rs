@@ -34,6 +34,7 @@ use crate::keeper::{Broken, Keeper};
 use crate::load::{Call, Load, Progress, Reply, Report, Settings, Target};
 use crate::proxy::ProxyError;
 use crate::stack::NoServer;
+use crate::steady::Steady;
 use faults::InForce;
 use sampling::Sampler;
 use system::System;
@@ -108,6 +109,8 @@ pub struct Ran {
     pub scaled: Scaled,
     /// What was measured, as it would be at full size.
     pub record: Record,
+    /// What was measured before anything was injected.
+    pub steady: Steady,
     /// What each client met.
     pub clients: Vec<Report>,
     /// How it ended.
@@ -230,6 +233,7 @@ fn nothing(system: &System, ending: Ending) -> Ran {
     Ran {
         scaled: system.scaled.clone(),
         record: Record::new(run.every, run.warmup, 0),
+        steady: Steady::default(),
         clients: Vec::new(),
         ending,
         left: Vec::new(),
@@ -390,6 +394,7 @@ async fn drive(system: &Arc<System>, tell: &impl Fn(News)) -> Result<Ran, NoDril
     Ok(Ran {
         scaled: system.scaled.clone(),
         record,
+        steady: gathered.steady(),
         clients,
         ending,
         left,

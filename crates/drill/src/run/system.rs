@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -27,7 +27,9 @@ const VALUE_MAX: u64 = 4_096;
 /// What an entry takes in Redis beside its value: the envelope, the name, and what Redis keeps for itself.
 const ENTRY_OVERHEAD: u64 = 260;
 /// What the buffers of clients take in a Redis, more or less.
-const SLACK: u64 = 192 << 10;
+const SLACK: u64 = 128 << 10;
+/// With so many entries there it is known what one takes.
+const KNOWN: u64 = 200;
 /// Rows that are written in one statement.
 const ROWS: usize = 1_000;
 /// A table has no more rows.
@@ -42,6 +44,8 @@ pub(crate) struct CacheNode {
     pub(crate) address: SocketAddr,
     /// Where its proxy listens.
     pub(crate) door: SocketAddr,
+    /// The bytes that it uses when it holds nothing.
+    empty: AtomicU64,
 }
 
 /// One node of a database.
@@ -178,7 +182,9 @@ impl System {
                     let redis = Redis::start(&self.keeper, &name, &settings).await?;
                     let address = redis.address();
                     let door = self.link(&name, address, &cache.latency).await?;
+                    let empty = super::asking::standing(address).await?.memory;
                     nodes.push(CacheNode {
+                        empty: AtomicU64::new(empty),
                         name,
                         redis: tokio::sync::Mutex::new(redis),
                         address,
@@ -200,10 +206,15 @@ impl System {
         for node in &self.caches[at] {
             let bytes = match entries {
                 Some(entries) => {
-                    let empty = super::asking::used_memory(node.address).await?;
-                    let held = super::asking::entries(node.address).await?;
-                    let entry = self.truth.value(0, 0).len() as u64 + ENTRY_OVERHEAD;
-                    empty.saturating_sub(held * entry) + entries * entry + SLACK
+                    let now = super::asking::standing(node.address).await?;
+                    let empty = node.empty.load(Ordering::Relaxed);
+                    // With some entries there it is known what one takes; otherwise it is what it usually does.
+                    let entry = if now.entries >= KNOWN {
+                        now.memory.saturating_sub(empty) / now.entries
+                    } else {
+                        self.truth.value(0, 0).len() as u64 + ENTRY_OVERHEAD
+                    };
+                    empty + entries * entry + SLACK
                 }
                 None => 0,
             };
