@@ -79,7 +79,7 @@ fn what(document: &Document, variant: &str, arguments: &Arguments) -> Result<Wha
         variant: variant.to_owned(),
         sets: arguments.set.clone(),
         time: arguments.time.unwrap_or(scenario.drill.time),
-        scale: arguments.scale.unwrap_or(scenario.run.scale),
+        scale: arguments.scale.or(scenario.drill.scale).unwrap_or(scenario.run.scale),
     })
 }
 

@@ -17,7 +17,6 @@ mod system;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use seawall_core::arrivals::Spacing;
@@ -526,15 +525,9 @@ impl<T: Fn(News)> Stage<'_, T> {
     async fn look_after_instances(&mut self) {
         for (at, copies) in self.system.services.iter().enumerate() {
             for (number, copy) in copies.iter().enumerate() {
-                if !copy.up.load(Ordering::Acquire) {
+                if !matches!(self.system.has_crashed(copy).await, Ok(true)) {
                     continue;
                 }
-                let ended = system::keeping(|| self.system.keeper.ended(copy.pid()));
-                if !matches!(ended, Ok(Some(_))) {
-                    continue;
-                }
-                copy.up.store(false, Ordering::Release);
-                let _ = self.system.close(&copy.name).await;
                 (self.tell)(News::Done(self.clock(), format!("`{}` has crashed", copy.name)));
                 let back = self.time_to_restart(at);
                 self.down.push((at, number, Instant::now() + back));
