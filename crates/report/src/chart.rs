@@ -6,6 +6,7 @@
 //! 95% confidence interval is drawn as a band.
 
 mod curves;
+mod over;
 
 use seawall_core::record::Record;
 use serde_json::{Value, json};
@@ -46,16 +47,21 @@ struct Chart {
 
 /// All that the page's script draws.
 pub(crate) fn data(report: &Report) -> Value {
+    data_over(report, &[])
+}
+
+/// The same, over what was predicted of each variant: one record a predicted run.
+pub(crate) fn data_over(report: &Report, predicted: &[&[Record]]) -> Value {
     let charts: Vec<Chart> = charts(report)
         .into_iter()
         .map(|chart| Chart {
-            curves: alive(report, chart.curves),
+            curves: alive(report, predicted, chart.curves),
             ..chart
         })
         .filter(|chart| !chart.curves.is_empty())
         .collect();
     let curves: usize = charts.iter().map(|chart| chart.curves.len()).sum();
-    let bands = if report.runs > 1 { 2 } else { 1 };
+    let bands = if predicted.is_empty() { 1 + usize::from(report.runs > 1) } else { 4 };
     let share = NUMBERS / (curves * report.variants.len() * bands).max(1);
     let points = share.clamp(60, POINTS);
     let stride = longest(report).div_ceil(points).max(1);
@@ -66,9 +72,10 @@ pub(crate) fn data(report: &Report) -> Value {
         "to": to,
         "step": period.map_or(1.0, |record| record.period.as_secs_f64()) * stride as f64,
         "runs": report.runs,
+        "over": !predicted.is_empty(),
         "variants": report.variants.iter().map(|variant| json!({"name": variant.name})).collect::<Vec<_>>(),
         "windows": windows(report),
-        "charts": charts.iter().map(|chart| drawn(report, chart, stride)).collect::<Vec<_>>(),
+        "charts": charts.iter().map(|chart| drawn(report, predicted, chart, stride)).collect::<Vec<_>>(),
     })
 }
 
@@ -91,7 +98,7 @@ fn windows(report: &Report) -> Vec<Value> {
     report.happenings.iter().map(window).collect()
 }
 
-fn drawn(report: &Report, chart: &Chart, stride: usize) -> Value {
+fn drawn(report: &Report, predicted: &[&[Record]], chart: &Chart, stride: usize) -> Value {
     let of = |variant: &Variant, band: bool| -> Vec<Value> {
         let curves = chart.curves.iter();
         curves
@@ -108,6 +115,9 @@ fn drawn(report: &Report, chart: &Chart, stride: usize) -> Value {
         "curves": chart.curves.iter().map(|curve| json!({"name": curve.name, "style": curve.style})).collect::<Vec<_>>(),
         "data": report.variants.iter().map(|variant| of(variant, false)).collect::<Vec<_>>(),
         "band": band.then(|| report.variants.iter().map(|variant| of(variant, true)).collect::<Vec<_>>()),
+        "over": (!predicted.is_empty()).then(|| {
+            predicted.iter().map(|records| over::predicted(report, records, chart, stride)).collect::<Vec<_>>()
+        }),
     })
 }
 
@@ -134,8 +144,8 @@ fn longest(report: &Report) -> usize {
 }
 
 /// The curves that are ever anything but zero, with the first colours for those that are left.
-fn alive(report: &Report, mut curves: Vec<Curve>) -> Vec<Curve> {
-    curves.retain(|curve| is_alive(report, curve));
+fn alive(report: &Report, predicted: &[&[Record]], mut curves: Vec<Curve>) -> Vec<Curve> {
+    curves.retain(|curve| is_alive(report, predicted, curve));
     let lines = curves.iter_mut().filter(|curve| curve.style.starts_with("line"));
     for (place, curve) in lines.enumerate() {
         curve.style = format!("line{}", place % 8);
@@ -144,7 +154,7 @@ fn alive(report: &Report, mut curves: Vec<Curve>) -> Vec<Curve> {
 }
 
 /// Whether a curve is ever anything but zero or unknown in any variant.
-fn is_alive(report: &Report, curve: &Curve) -> bool {
+fn is_alive(report: &Report, predicted: &[&[Record]], curve: &Curve) -> bool {
     let alive = |record: &Record| {
         let stride = record.periods.div_ceil(POINTS).max(1);
         (curve.values)(report, record, stride)
@@ -155,6 +165,7 @@ fn is_alive(report: &Report, curve: &Curve) -> bool {
         .variants
         .iter()
         .filter_map(|variant| variant.records.first())
+        .chain(predicted.iter().filter_map(|records| records.first()))
         .any(alive)
 }
 

@@ -28,6 +28,7 @@ mod chart;
 pub mod class;
 mod csv;
 pub mod digest;
+pub mod drill;
 pub mod estimate;
 pub mod event;
 pub mod figures;

@@ -343,7 +343,7 @@ fn nodes(report: &Report, metric: Metric, component: &str) -> Range<u32> {
     }
 }
 
-fn rates(record: &Record, values: &[f64], stride: usize) -> Vec<f64> {
+pub(super) fn rates(record: &Record, values: &[f64], stride: usize) -> Vec<f64> {
     let seconds = record.period.as_secs_f64();
     let rate = |values: &[f64]| values.iter().sum::<f64>() / (values.len() as f64 * seconds);
     values.chunks(stride).map(rate).collect()

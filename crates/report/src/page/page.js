@@ -62,6 +62,12 @@
           sum = chart.form === "stack" ? sum + value : Math.max(sum, value + half);
           if (value > 0) low = Math.min(low, value);
         });
+        for (const over of (chart.over && chart.over[v]) || []) {
+          const value = over && (over.band ? over.band[1][i] : over.points[i]);
+          if (value === null || value === undefined) continue;
+          high = Math.max(high, value);
+          if (value > 0) low = Math.min(low, value);
+        }
         high = Math.max(high, sum);
       }
     }
@@ -101,7 +107,28 @@
   const stroke = (curve) => {
     if (curve.style === "node") return `stroke="var(--node)" stroke-width="0.8" opacity="0.75"`;
     const index = Number((curve.style.match(/\d+$/) || [0])[0]);
-    return `stroke="var(--line${index})" stroke-width="1.6" stroke-dasharray="${dashes[index]}"`;
+    return `stroke="var(--line${index})" stroke-width="1.6" stroke-dasharray="${data.over ? "" : dashes[index]}"`;
+  };
+  // What was predicted: dashed, in a band over all predicted runs.
+  const drawOver = (over, colour, x, y) => {
+    if (!over) return "";
+    const [start, end] = visible();
+    let path = "", pen = false, upper = [], lower = [], shade = "";
+    const close = () => {
+      if (upper.length > 1) shade += `<path d="M${upper.join("L")}L${lower.reverse().join("L")}Z" fill="${colour}" opacity="0.16"/>`;
+      upper = []; lower = [];
+    };
+    for (let i = start; i <= Math.min(end, over.points.length - 1); i++) {
+      const at = x(middle(i)).toFixed(1);
+      if (over.band && over.band[0][i] !== null) {
+        lower.push(at + " " + y(over.band[0][i]).toFixed(1)); upper.push(at + " " + y(over.band[1][i]).toFixed(1));
+      } else close();
+      if (over.points[i] === null) { pen = false; continue; }
+      path += (pen ? "L" : "M") + at + " " + y(over.points[i]).toFixed(1);
+      pen = true;
+    }
+    close();
+    return shade + `<path d="${path}" fill="none" stroke="${colour}" stroke-width="1.8" stroke-dasharray="6 4" stroke-linejoin="round"/>`;
   };
   const draw = (panel) => {
     const { svg, chart, variant } = panel, lanes = chart.form === "lanes";
@@ -133,7 +160,7 @@
       const at = y(hint.at).toFixed(1);
       out += `<path d="M${box.left} ${at}H${box.right}" stroke="var(--ink)" stroke-width="1.2" stroke-dasharray="8 3 2 3"/><text x="${box.right - 3}" y="${at - 4}" text-anchor="end" style="fill:var(--ink)">${escape(hint.text)}</text>`;
     }
-    if (!lanes && !chart.data[variant].some((points) => points)) out += `<text class="none" x="${(box.left + box.right) / 2}" y="${(box.top + box.bottom) / 2}">none here</text>`;
+    if (!lanes && !chart.data[variant].some((points) => points) && !(chart.over && chart.over[variant].some((over) => over))) out += `<text class="none" x="${(box.left + box.right) / 2}" y="${(box.top + box.bottom) / 2}">none here</text>`;
     out += `<rect class="pick" y="${box.top}" height="${box.bottom - box.top}" width="0"/><path class="cross" d="M0 ${box.top}V${box.bottom}" visibility="hidden"/>`;
     svg.innerHTML = out;
     panel.cross = svg.querySelector(".cross"); panel.pick = svg.querySelector(".pick");
@@ -178,6 +205,9 @@
       if (hatched[curve.style]) out += `<path d="${path}" fill="url(#hatch-${curve.style})"/>`;
       below = above;
     });
+    // Twice, so that it is seen on every colour.
+    const over = chart.over && chart.over[variant][0];
+    if (over) out += drawOver({ points: over.points }, "var(--card)", x, y).replace('stroke-width="1.8" stroke-dasharray="6 4"', 'stroke-width="3.6" opacity="0.8"') + drawOver(over, "var(--ink)", x, y);
     return out;
   };
   const longest = (curves) => Math.max(0, ...curves.map((points) => (points ? points.length : 0)));
@@ -185,7 +215,7 @@
     const [start, end] = visible();
     const order = chart.curves.map((_, c) => c).sort((a, b) => (chart.curves[b].style === "node") - (chart.curves[a].style === "node"));
     return order.map((c) => {
-      const points = chart.data[variant][c], band = chart.band && chart.band[variant][c];
+      const points = chart.data[variant][c] || (chart.over && []), band = chart.band && chart.band[variant][c];
       if (!points) return "";
       let path = "", pen = false, upper = [], lower = [];
       for (let i = start; i <= Math.min(end, points.length - 1); i++) {
@@ -196,7 +226,9 @@
         if (band) { upper.push(at + " " + y(points[i] + (band[i] || 0)).toFixed(1)); lower.unshift(at + " " + y(Math.max(0, points[i] - (band[i] || 0))).toFixed(1)); }
       }
       const shade = upper.length ? `<path d="M${upper.join("L")}L${lower.join("L")}Z" ${stroke(chart.curves[c]).replace(/stroke="([^"]*)".*/, 'fill="$1" opacity="0.18"')}/>` : "";
-      return shade + `<path d="${path}" fill="none" stroke-linejoin="round" ${stroke(chart.curves[c])}/>`;
+      const colour = stroke(chart.curves[c]).match(/stroke="([^"]*)"/)[1];
+      const over = chart.over && chart.curves[c].style !== "node" ? drawOver(chart.over[variant][c], colour, x, y) : "";
+      return shade + over + `<path d="${path}" fill="none" stroke-linejoin="round" ${stroke(chart.curves[c])}/>`;
     }).join("");
   };
   const drawLanes = ({ chart, variant, x, box }) => {
@@ -215,6 +247,7 @@
         const hatch = { breaker: "error", throttle: "shed", level: "wrong" }[curve.style];
         out += `<path d="${path}" fill="url(#hatch-${hatch})" opacity="0.6"/>`;
       }
+      out += drawOver(chart.over && chart.over[variant][c] && { points: chart.over[variant][c].points }, "var(--ink)", x, (v) => base - (Math.min(v, top) / top) * 15);
       return out + `<text class="lane" x="${box.left + 3}" y="${base - 17}">${escape(curve.name)}${points ? "" : ": not there"}</text>`;
     }).join("");
   };
@@ -238,7 +271,13 @@
     const kept = chart.curves.filter((curve) => curve.style !== "node");
     const entries = kept.map((curve) => element("span", {}, swatch(curve), curve.name));
     if (kept.length < chart.curves.length) entries.push(element("span", {}, swatch({ style: "node" }), "one node each"));
-    return element("div", { className: "legend" }, ...(chart.form === "lanes" ? [] : entries));
+    if (chart.form === "lanes") entries.length = 0;
+    if (data.over) for (const [what, dash] of [["measured", ""], ["predicted", "6 4"]]) {
+      const line = swatch({ style: "node" });
+      line.innerHTML = what === "measured" && chart.form !== "lines" ? '<rect width="24" height="12" rx="2" fill="var(--node)"/>' : `<path d="M0 6H24" stroke="var(--ink)" stroke-width="1.8" stroke-dasharray="${dash}"/>`;
+      entries.push(element("span", { className: "kind" }, line, chart.form === "stack" && what === "predicted" ? "right answers, predicted" : what));
+    }
+    return element("div", { className: "legend" }, ...entries);
   };
   const columns = (count) => {
     const most = Math.max(1, Math.floor(charts.clientWidth / 205));
@@ -280,12 +319,15 @@
     const rows = chart.curves.map((curve, c) => {
       const cells = variants.map((v) => {
         const value = chart.data[v][c] && chart.data[v][c][i], half = chart.band && chart.band[v][c] && chart.band[v][c][i];
-        return `<td>${said(chart, curve, value)}${half ? " ±" + said(chart, curve, half) : ""}</td>`;
+        const over = chart.over && chart.form !== "stack" && chart.over[v][c] && chart.over[v][c].points[i];
+        const beside = over === null || over === undefined || over === false ? "" : ` <i>(${said(chart, curve, over)})</i>`;
+        return `<td>${said(chart, curve, value)}${half ? " ±" + said(chart, curve, half) : ""}${beside}</td>`;
       });
       return `<tr><th>${escape(curve.name)}</th>${cells.join("")}</tr>`;
     });
     const heads = variants.map((v) => `<th>${escape(data.variants[v].name)}</th>`).join("");
-    readout.innerHTML = `<b>${clock(view.at)}</b> ${escape(chart.title)}<table><tr><th></th>${heads}</tr>${rows.join("")}</table>`;
+    if (chart.over && chart.form === "stack") rows.push(`<tr><th>right answers, predicted</th>${variants.map((v) => `<td><i>${said(chart, chart.curves[0], chart.over[v][0] && chart.over[v][0].points[i])}</i></td>`).join("")}</tr>`);
+    readout.innerHTML = `<b>${clock(view.at)}</b> ${escape(chart.title)}${data.over ? " <i>(predicted)</i>" : ""}<table><tr><th></th>${heads}</tr>${rows.join("")}</table>`;
   };
   const zoom = (from, to) => {
     const least = Math.min(data.step * 4, data.to - data.from);
