@@ -1,7 +1,7 @@
 //! The command line: one file a subcommand, and nothing here but wiring.
 //!
 //! Exit status: 0 when all expectations were met, 1 when some were not, 2 when the input is wrong (the message says
-//! where and how to mend it), 3 when the command could not be carried out.
+//! where and how to mend it), 3 when the command could not be carried out. A drill has more of them: see `drill`.
 
 mod app;
 mod builtin;
@@ -84,7 +84,11 @@ fn main() -> ExitCode {
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Scenarios(arguments) => scenarios::run(&arguments),
         Command::Schema(arguments) => schema::run(&arguments),
-        Command::Drill(arguments) => drill::run(&arguments),
+        Command::Drill(arguments) => match drill::run(&arguments) {
+            // A drill can end in more ways.
+            Ok(status) => return status,
+            Err(stop) => Err(stop),
+        },
         Command::Gateway(arguments) => gateway::run(&arguments),
         Command::Proxy(arguments) => proxy::run(&arguments),
         Command::Load(arguments) => load::run(&arguments),

@@ -28,6 +28,15 @@ impl Stop {
         }
     }
 
+    /// In one line.
+    pub(crate) fn brief(&self) -> String {
+        match self {
+            Stop::Document(mistakes) => mistakes.to_string(),
+            Stop::Mistakes(mistakes) => mistakes.first().map_or_else(String::new, ToString::to_string),
+            Stop::Input(what, _) | Stop::Failed(what) => what.replace('\n', "; "),
+        }
+    }
+
     /// Says it on the standard error stream. Nobody is left to tell when that is closed.
     pub(crate) fn tell(&self) {
         let text = match self {

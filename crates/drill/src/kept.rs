@@ -222,11 +222,15 @@ impl Told {
         }
     }
 
+    /// A record of the same time in which nothing was measured.
+    pub fn empty(&self) -> Record {
+        let span = |seconds: f64| Span::from_secs_f64(seconds.clamp(0.0, 1e9));
+        Record::new(span(self.period).max(Span::millis(1)), span(self.origin), self.periods.min(PERIODS_MAX))
+    }
+
     /// The record again. Series that this version does not know, or that are not whole, are left out.
     pub fn record(&self) -> Record {
-        let span = |seconds: f64| Span::from_secs_f64(seconds.clamp(0.0, 1e9));
-        let period = span(self.period).max(Span::millis(1));
-        let mut record = Record::new(period, span(self.origin), self.periods.min(PERIODS_MAX));
+        let mut record = self.empty();
         for row in &self.series {
             let Some(metric) = Metric::from_name(&row.metric) else {
                 continue;

@@ -1,25 +1,52 @@
 //! `seawall drill`: the same scenario on real servers, what was measured beside what was predicted.
 
-use seawall_core::record::Record;
-use seawall_drill::app::What;
-use seawall_drill::run::{self, Ending, News, NoDrill, Order, Ran};
-use seawall_drill::steady::Steady;
-use seawall_drill::verdict::{self, Measure};
-use seawall_scenario::{Document, Scenario};
-use seawall_sim::{Engine, Options, replicate};
+mod all;
+mod doing;
+mod history;
+mod live;
+mod plan;
+mod predict;
+mod told;
 
-use crate::output::print;
-use crate::playing::{judged, processors, setting, share};
-use crate::simulate::variants_of;
-use crate::source::document;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::playing::{setting, share};
 use crate::stop::Stop;
 
 /// Drills a scenario: real servers, real faults, and what was measured beside what was predicted
 #[derive(clap::Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_help = "\
+Examples:
+  seawall drill redis-down                              the variants that the scenario names, the verdict first
+  seawall drill redis-down --variant seawall --report drill.html
+  seawall drill --all --report drills/ --table docs/drills.md
+  seawall drill --list                                  what was drilled before
+  seawall drill compare 2 1                             the last but one drill beside the last one
+
+Nothing is touched that is not declared a test environment: the scenario says `[environment] test = true`.
+Ctrl-C ends a drill and takes everything back; a second one leaves that to the process that cleans up.
+
+Exit status: 0 held; 1 deviated; 2 the input is wrong, and nothing was started; 3 it was not well before anything was
+injected, or did not start; 4 aborted by a guard or by hand; 5 something could not be taken back. Of several variants,
+the worst."
+)]
 pub(crate) struct Arguments {
+    #[command(subcommand)]
+    other: Option<Other>,
+    #[command(flatten)]
+    doing: Doing,
+}
+
+/// What is drilled, and what is made of it.
+#[derive(clap::Args)]
+pub(crate) struct Doing {
     /// The scenario: a file, or the name of one that is built in
-    #[arg(value_name = "NAME|FILE")]
-    scenario: String,
+    #[arg(value_name = "NAME|FILE", required_unless_present_any = ["all", "list"])]
+    scenario: Option<String>,
     /// Only this variant; may be repeated [default: those that the scenario's `[drill]` names]
     #[arg(long, value_name = "NAME")]
     variant: Vec<String>,
@@ -32,135 +59,81 @@ pub(crate) struct Arguments {
     /// Changes the scenario, as if it were written there; may be repeated
     #[arg(long, value_name = "PATH=VALUE", value_parser = setting)]
     set: Vec<(String, String)>,
+    /// Predicts it five times instead of once, each with other draws: curves then have a band
+    #[arg(long)]
+    predict: bool,
+    /// A prediction that is off by more than 15% is a deviation too
+    #[arg(long)]
+    strict: bool,
+    /// Writes a page with the measured curves over the predicted ones; with --all a folder, or one file for the summary alone
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
+    /// Writes a journal of Chaos Toolkit, with all that was measured
+    #[arg(long, value_name = "FILE", conflicts_with = "all")]
+    journal: Option<PathBuf>,
+    /// Writes the drill as an experiment of Chaos Toolkit, and runs nothing
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["all", "list", "journal", "report"])]
+    experiment: Option<PathBuf>,
+    /// Says whether it can be drilled here, and starts nothing
+    #[arg(long, conflicts_with_all = ["all", "list", "experiment"])]
+    check: bool,
+    /// Every scenario that is built in and has a `[drill]`, one after the other, and one summary
+    #[arg(long, conflicts_with_all = ["scenario", "list", "variant"])]
+    all: bool,
+    /// With --all: writes the table of predicted and measured as Markdown
+    #[arg(long, value_name = "FILE.md", requires = "all")]
+    table: Option<PathBuf>,
+    /// Lists the drills that are kept, the last one first
+    #[arg(long, conflicts_with = "scenario")]
+    list: bool,
+    /// Where drills are kept, at most 200 [default: seawall/drills in $XDG_STATE_HOME or ~/.local/state]
+    #[arg(long, value_name = "FOLDER")]
+    history: Option<PathBuf>,
+    /// Plain lines instead of the live view, in a terminal too
+    #[arg(long)]
+    plain: bool,
 }
 
-/// Drills the variants, one after the other.
-pub(crate) fn run(arguments: &Arguments) -> Result<bool, Stop> {
-    let document = document(&arguments.scenario)?;
-    let program = std::env::current_exe()
-        .map_err(|error| Stop::Failed(format!("failed to find out what program this is: {error}")))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Stop::Failed(format!("failed to start threads: {error}")))?;
-    let (stop, _) = tokio::sync::watch::channel(false);
-    let mut held = true;
-    for variant in chosen(&document, arguments)? {
-        let what = what(&document, variant, arguments)?;
-        let scenario = what.scenario()?;
-        let predicted = predict(&scenario, what.scale)?;
-        let order = Order {
-            what,
-            program: program.clone(),
-            stop: stop.subscribe(),
-        };
-        let ran = runtime.block_on(drilled(&order))?;
-        let near = ran.steady.applied(&scenario, &predicted, &ran.record);
-        let nearer = Steady::of_clients(&near, &predict(&near, order.what.scale)?, &ran.record);
-        let predicted = predict(&nearer, order.what.scale)?;
-        held &= tell(&scenario, &predicted, &ran)?;
-    }
-    Ok(held)
+#[derive(clap::Subcommand)]
+enum Other {
+    Compare(history::Compare),
+    Verdict(history::Verdict),
 }
 
-fn chosen<'d>(document: &'d Document, arguments: &Arguments) -> Result<Vec<&'d str>, Stop> {
-    let asked = variants_of(document, &arguments.variant)?;
-    if !arguments.variant.is_empty() {
-        return Ok(asked);
-    }
-    let Some(first) = asked.first() else { return Ok(asked) };
-    let scenario = document.scenario(first, &[])?;
-    let named = |name: &&str| scenario.drill.variants.is_empty() || scenario.drill.variants.iter().any(|known| known == name);
-    Ok(asked.into_iter().filter(named).collect())
-}
-
-fn what(document: &Document, variant: &str, arguments: &Arguments) -> Result<What, Stop> {
-    let sets: Vec<(&str, &str)> = arguments.set.iter().map(|(path, value)| (path.as_str(), value.as_str())).collect();
-    let scenario = document.scenario(variant, &sets)?;
-    Ok(What {
-        name: document.name().to_owned(),
-        text: document.text().to_owned(),
-        variant: variant.to_owned(),
-        sets: arguments.set.clone(),
-        time: arguments.time.unwrap_or(scenario.drill.time),
-        scale: arguments.scale.or(scenario.drill.scale).unwrap_or(scenario.run.scale),
-    })
-}
-
-fn predict(scenario: &Scenario, scale: f64) -> Result<Record, Stop> {
-    let options = Options {
-        seed: scenario.run.seed,
-        run: 0,
-        scale,
-        engine: Engine::Exact,
+/// Drills, or tells of drills.
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Stop> {
+    let doing = &arguments.doing;
+    let status = match (&arguments.other, &doing.scenario) {
+        (Some(Other::Compare(compare)), _) => history::compare(compare)?,
+        (Some(Other::Verdict(verdict)), _) => history::verdict(verdict)?,
+        (None, _) if doing.list => history::list(doing.history.as_deref())?,
+        (None, _) if doing.all => all::run(doing)?,
+        (None, Some(scenario)) => one(doing, scenario)?,
+        (None, None) => return Err(Stop::Input("no scenario is named".to_owned(), "`seawall scenarios` lists them".to_owned())),
     };
-    let jobs = [(scenario.clone(), options)];
-    let mut results = replicate(&jobs, processors(), &|_| {});
-    match results.pop() {
-        Some(Ok(run)) => Ok(run.record),
-        Some(Err(refusal)) => Err(Stop::Failed(format!("failed to predict: {refusal}"))),
-        None => Err(Stop::Failed("failed to predict".to_owned())),
-    }
+    Ok(ExitCode::from(status))
 }
 
-async fn drilled(order: &Order) -> Result<Ran, Stop> {
-    let (sender, mut news) = tokio::sync::mpsc::unbounded_channel();
-    let telling = tokio::spawn(async move {
-        while let Some(told) = news.recv().await {
-            line(&told);
-        }
-    });
-    let ran = run::run(order, &sender).await;
-    drop(sender);
-    let _ = telling.await;
-    ran.map_err(|error| match error {
-        NoDrill::Scenario(mistakes) => Stop::Document(mistakes),
-        NoDrill::Refused(why) => Stop::Input(format!("this cannot be drilled here: {why}"), "nothing was started".into()),
-        error => Stop::Failed(error.to_string()),
-    })
-}
-
-#[expect(clippy::print_stderr, reason = "a person watches")]
-fn line(news: &News) {
-    match news {
-        News::Stage(what) => eprintln!("{what}"),
-        News::Ready(parts) => eprintln!("ready: {}", parts.join("; ")),
-        News::Period(..) => {}
-        News::Done(clock, what) => eprintln!("{clock:7.2} s  {what}"),
-        News::Over(clock, what) => eprintln!("{clock:7.2} s  over: {what}"),
-        News::Trouble(why) => eprintln!("trouble: {why}"),
+/// One scenario: the status of its worst variant.
+fn one(doing: &Doing, name: &str) -> Result<u8, Stop> {
+    let plan = plan::Plan::of(doing, name)?;
+    if let Some(path) = &doing.experiment {
+        return plan.write_experiment(path);
     }
-}
-
-fn tell(scenario: &Scenario, predicted: &Record, ran: &Ran) -> Result<bool, Stop> {
-    use std::fmt::Write;
-    let mut text = String::new();
-    // Writing to a string does not fail.
-    let _ = writeln!(text, "{}: {:?}", scenario.variant, ran.ending);
-    for client in &ran.clients {
-        let _ = writeln!(text, "  {}: {} calls, {} wrong, lag p99 {} µs, failures {:?}", client.name, client.calls(), client.wrong(), client.lag.value_at_quantile(0.99) / 1000, client.failures);
+    plan.judge_refusals()?;
+    if doing.check {
+        crate::output::print(&plan.told())?;
+        return Ok(0);
     }
-    if ran.ending == Ending::Whole {
-        let phases = verdict::phases(scenario);
-        let compared = verdict::compare(scenario, predicted, &ran.record);
-        for one in &compared {
-            let phase = &phases[one.phase];
-            let scale = if one.measure.is_time() { 1e3 } else { 1.0 };
-            let _ = writeln!(
-                text,
-                "  {:>12} {:6.1}..{:5.1} {:>11} {:>10}: predicted {:>10.1} measured {:>10.1}  {:5.1}%",
-                phase.name, phase.from, phase.to, one.measure.name(), one.of, one.predicted * scale, one.measured * scale, 100.0 * one.error
-            );
-        }
-        for measure in Measure::ALL {
-            let _ = writeln!(text, "  mean error of {}: {:.1}%", measure.name(), 100.0 * verdict::mean_error(&compared, measure));
-        }
-        let before = judged(scenario, std::slice::from_ref(predicted));
-        for (predicted, measured) in before.iter().zip(judged(scenario, std::slice::from_ref(&ran.record))) {
-            let _ = writeln!(text, "  [{}|{}] {}: predicted {}, measured {} (wanted {})", if predicted.met { "ok" } else { "--" }, if measured.met { "ok" } else { "NO" }, measured.that, predicted.seen, measured.seen, measured.wanted);
-        }
-    }
-    for left in ran.left.iter().chain(&ran.troubles) {
-        let _ = writeln!(text, "  !! {left}");
-    }
-    print(&text)?;
-    Ok(ran.ending == Ending::Whole && ran.left.is_empty())
+    let outputs = plan::Outputs::of(doing)?;
+    let hands = doing::Hands::new(doing)?;
+    let kept = hands.drill(&plan)?;
+    let columns = crate::simulate::columns();
+    let drill = told::drill(&plan.scenarios(), &kept);
+    crate::output::print(&seawall_report::drill::verdicts(&drill, columns))?;
+    let journal = plan.journal(&kept, doing);
+    outputs.keep(&kept, &journal);
+    outputs.write(&drill, &journal)?;
+    crate::output::print(&seawall_report::drill::text(&drill, columns))?;
+    Ok(kept.verdict().status())
 }

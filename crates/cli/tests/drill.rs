@@ -1,0 +1,232 @@
+//! `seawall drill` as a user meets it: what is refused, what it leaves behind, and how it is stopped. Redis and PostgreSQL
+//! are real.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test may panic, and its helpers are not marked as tests"
+)]
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+
+/// Seven seconds, two of them with a slow cache.
+const SMALL: &str = r#"
+title = "the cache is slow"
+about = "for two seconds"
+[environment]
+test = true
+rate_max = 100
+[run]
+duration = "4s"
+warmup = "3s"
+every = "500ms"
+prefilled = true
+[client.web]
+calls = "app"
+rate = "40/s"
+keys = { uniform = { count = 50 } }
+timeout = "1s"
+[service.app]
+service_time = "1ms"
+caches = ["redis"]
+origin = "db"
+[cache.redis]
+ttl = "5m"
+latency = "1ms"
+timeout = "300ms"
+[database.db]
+connections = 10
+service_time = "2ms"
+timeout = "2s"
+[[timeline]]
+at = "1s"
+for = "2s"
+on = "redis"
+fault = { latency = { add = "100ms" } }
+[[expect]]
+that = "everybody is answered"
+metric = "goodput_ratio"
+of = "web"
+over = ["0s", "4s"]
+mean = { above = "50%" }
+[[expect]]
+that = "nobody could meet this"
+metric = "goodput_ratio"
+of = "web"
+over = ["0s", "4s"]
+mean = { below = "1%" }
+"#;
+
+/// A folder of its own, gone when the test ends.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Folder {
+        let path = std::env::temp_dir().join(format!("seawall-test-drill-{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Folder(path)
+    }
+
+    fn file(&self, name: &str, text: &str) -> String {
+        let path = self.0.join(name);
+        fs::write(&path, text).unwrap();
+        self.path(name)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.join(name).to_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // A leftover folder in the temporary one hurts nobody.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn command(folder: &Folder, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_seawall"));
+    command.arg("drill").args(arguments).env("XDG_STATE_HOME", &folder.0).stdin(Stdio::null());
+    command
+}
+
+fn drill(folder: &Folder, arguments: &[&str]) -> (i32, String) {
+    let output: Output = command(folder, arguments).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    (output.status.code().unwrap(), said)
+}
+
+fn read(path: &str) -> Value {
+    serde_json::from_slice(&fs::read(Path::new(path)).unwrap()).unwrap()
+}
+
+#[test]
+fn what_is_wrong_is_one_clear_error_before_anything_starts() {
+    let folder = Folder::new("wrong");
+    let good = folder.file("small.toml", SMALL);
+    let careless = folder.file("careless.toml", &SMALL.replace("test = true", "test = false"));
+    let large = folder.file("large.toml", &SMALL.replace("rate_max = 100", "rate_max = 10"));
+    let nowhere = folder.path("no/such/folder/report.html");
+    let file = folder.file("a-file", "");
+    let foreign = folder.file("foreign.json", "{\"run\": []}");
+    let cases: [(&[&str], &str); 11] = [
+        (&["nothing-like-it"], "there is no scenario `nothing-like-it`"),
+        (&["redis-down", "--variant", "seawal"], "did you mean `seawall`?"),
+        (&[&careless], "`[environment]` with `test = true`"),
+        (&[&large], "`[environment] rate_max` is 10"),
+        (&[&good, "--report", &nowhere], "cannot be written"),
+        (&[&good, "--journal", folder.0.to_str().unwrap()], "it is a folder"),
+        (&[&good, "--history", &file], "drills cannot be kept in"),
+        (&[&good, "--set", "client.web.rate=many"], "many"),
+        (&["compare", "1", "2"], "no drill is kept as `1`"),
+        (&["verdict", &foreign], "not one that `seawall drill` wrote"),
+        (&["--all", "redis-down"], "cannot be used with"),
+    ];
+    for (arguments, word) in cases {
+        let (status, said) = drill(&folder, arguments);
+        assert_eq!(status, 2, "{arguments:?}: {said}");
+        assert!(said.contains(word), "{arguments:?}: {said}");
+        assert!(!said.contains("starting servers"), "{arguments:?}: {said}");
+    }
+    assert!(!Path::new(&folder.path("seawall")).join("drills").join("x").exists());
+}
+
+#[test]
+fn without_servers_it_says_which_one_is_missing() {
+    let folder = Folder::new("path");
+    let good = folder.file("small.toml", SMALL);
+    let output = command(&folder, &[&good]).env("PATH", "/nonexistent").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert_eq!(said.matches("error:").count(), 1, "{said}");
+    assert!(said.contains("redis-server"), "{said}");
+}
+
+#[test]
+fn asking_starts_nothing() {
+    let folder = Folder::new("check");
+    let good = folder.file("small.toml", SMALL);
+    let (status, said) = drill(&folder, &[&good, "--check"]);
+    assert_eq!((status, said.lines().count()), (0, 1), "{said}");
+    assert!(said.contains("can be drilled here"), "{said}");
+    let experiment = folder.path("experiment.json");
+    let (status, said) = drill(&folder, &[&good, "--experiment", &experiment, "--scale", "0.5"]);
+    assert_eq!(status, 0, "{said}");
+    let experiment = read(&experiment);
+    let arguments = experiment["method"][0]["provider"]["arguments"].to_string();
+    assert!(arguments.contains("--scale") && arguments.contains("experiment-journal.json"), "{arguments}");
+    assert_eq!(experiment["steady-state-hypothesis"]["probes"][0]["tolerance"], 0);
+    let (status, said) = drill(&folder, &["verdict", &folder.path("not-there.json")]);
+    assert_eq!(status, 0, "{said}");
+    let (status, said) = drill(&folder, &["--list"]);
+    assert_eq!((status, said.as_str()), (0, "no drill is kept yet\n"));
+}
+
+#[test]
+fn a_drill_is_told_kept_and_compared() {
+    let folder = Folder::new("told");
+    let scenario = folder.file("small.toml", SMALL);
+    let (page, journal) = (folder.path("drill.html"), folder.path("drill.json"));
+    let (status, said) = drill(&folder, &[&scenario, "--report", &page, "--journal", &journal, "--predict"]);
+    assert_eq!(status, 0, "{said}");
+    // The verdict is the first that is said when all is over; what went on before is on the other stream.
+    assert!(said.starts_with("✓ HELD  as-written  the one expectation was met, 1 not judged"), "{said}");
+    assert!(said.contains("goodput of web") && said.contains("origin load of db") && said.contains("mean error: goodput"), "{said}");
+    assert!(said.contains("not judged: the simulator does not meet it either"), "{said}");
+    assert!(said.contains("calls to redis take 100ms longer"), "{said}");
+    let journal_of = read(&journal);
+    assert_eq!((journal_of["status"].as_str(), journal_of["deviated"].as_bool()), (Some("completed"), Some(false)));
+    let variant = &journal_of["seawall"]["variants"][0];
+    assert_eq!(variant["outcome"]["verdict"], "held");
+    assert_eq!(variant["predicted"].as_array().map(Vec::len), Some(5));
+    assert!(variant["measured"]["series"].as_array().is_some_and(|series| series.len() > 10));
+    let page = fs::read_to_string(page).unwrap();
+    assert!(page.contains("Measured over predicted") && page.contains("\"over\":true"));
+    let (status, said) = drill(&folder, &["--list"]);
+    assert_eq!(status, 0, "{said}");
+    assert!(said.contains("as-written held") && said.lines().count() == 2, "{said}");
+    let (status, said) = drill(&folder, &["compare", "1", &journal]);
+    assert_eq!(status, 0, "{said}");
+    assert!(said.contains("goodput of web") && said.contains("noise") && !said.contains("WORSE"), "{said}");
+    // Put away, it is not in the way of the next one.
+    let (status, said) = drill(&folder, &["verdict", &journal, "--put-away"]);
+    assert!(status == 0 && said.contains("as-written: held") && !Path::new(&journal).exists(), "{said}");
+}
+
+/// Ended with the test, whatever became of it.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended long ago.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_hand_ends_it_and_everything_is_taken_back() {
+    let folder = Folder::new("hand");
+    let scenario = folder.file("small.toml", &SMALL.replace("duration = \"4s\"", "duration = \"60s\""));
+    let journal = folder.path("drill.json");
+    let child = command(&folder, &[&scenario, "--journal", &journal]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut running = Running(child);
+    let mut lines = BufReader::new(running.0.stderr.take().unwrap()).lines();
+    let slow = lines.by_ref().map_while(Result::ok).find(|line| line.contains("take 100ms longer"));
+    assert!(slow.is_some(), "the cache is made slow");
+    let pid = rustix::process::Pid::from_child(&running.0);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let said: Vec<String> = lines.map_while(Result::ok).collect();
+    let status = running.0.wait().unwrap();
+    assert_eq!(status.code(), Some(4), "{said:?}");
+    let journal = read(&journal);
+    assert_eq!(journal["status"], "aborted");
+    let outcome = &journal["seawall"]["variants"][0]["outcome"];
+    assert_eq!(outcome["why"], "it was stopped by hand; everything was taken back");
+    assert_eq!(journal["rollbacks"][0]["output"]["left"], serde_json::json!([]));
+}
