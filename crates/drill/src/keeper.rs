@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 
 pub use house::{serve, sweep};
 pub use processes::Pid;
+pub(crate) use processes::descendants;
 
 /// The keeper could not do what it was asked for.
 #[derive(Debug, thiserror::Error)]

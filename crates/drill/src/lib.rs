@@ -5,6 +5,7 @@
 //! machines of `seawall-core` that the simulator uses too, driven in real time.
 
 mod glob;
+pub mod inject;
 pub mod keeper;
 pub mod load;
 pub mod paced;

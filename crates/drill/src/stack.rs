@@ -7,11 +7,15 @@ mod postgres;
 mod redis;
 
 pub use postgres::Postgres;
+pub(crate) use postgres::{USER as POSTGRES_USER, USERS as POSTGRES_USERS};
 pub use redis::Redis;
+pub(crate) use redis::SNAPSHOT;
 
 use std::ffi::OsStr;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -46,12 +50,12 @@ pub enum NoServer {
     Keeper(#[from] Broken),
 }
 
-/// A server that runs: what starts it again, where it listens, and its process.
-#[derive(Debug)]
+/// A server that runs: what starts it again, where it listens, and its process. Copies are of the same server.
+#[derive(Clone, Debug)]
 struct Server {
     program: Program,
     address: SocketAddr,
-    pid: Pid,
+    pid: Arc<AtomicI32>,
 }
 
 impl Server {
@@ -70,18 +74,31 @@ impl Server {
         Ok(Server {
             program,
             address,
-            pid,
+            pid: Arc::new(AtomicI32::new(pid.0)),
         })
     }
 
-    /// Ends it if it still runs, and starts it again at its address.
-    async fn restart<F, G>(&mut self, keeper: &Keeper, patience: Duration, lets_in: F) -> Result<(), NoServer>
+    fn pid(&self) -> Pid {
+        Pid(self.pid.load(Ordering::Relaxed))
+    }
+
+    /// Ends it if it still runs, and starts it again at its address, told this besides.
+    async fn restart<F, G>(
+        &self,
+        keeper: &Keeper,
+        patience: Duration,
+        more: &[String],
+        lets_in: F,
+    ) -> Result<(), NoServer>
     where
         F: FnMut() -> G,
         G: Future<Output = bool>,
     {
-        keeper.end(self.pid, patience)?;
-        self.pid = launch(keeper, &self.program, lets_in).await?;
+        keeper.end(self.pid(), patience)?;
+        let mut program = self.program.clone();
+        program.args.extend_from_slice(more);
+        let pid = launch(keeper, &program, lets_in).await?;
+        self.pid.store(pid.0, Ordering::Relaxed);
         Ok(())
     }
 }
