@@ -1,8 +1,10 @@
 //! The process that cleans up after a drill, with real servers, and drills that are killed.
 
+#[path = "support/psql.rs"]
+mod psql;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -17,6 +19,8 @@ use seawall_drill::keeper::{Keeper, Mending, Program};
 use seawall_drill::paced::{Node, Paced, Speed};
 use seawall_drill::stack::{Postgres, Redis};
 use tokio::time::Instant;
+
+use psql::psql;
 
 const SEAWALL: &str = env!("CARGO_BIN_EXE_seawall");
 /// Set in the process that plays the drill which is killed.
@@ -87,10 +91,10 @@ fn state(pid: i32) -> Option<char> {
 async fn real_servers_start_stop_end_and_leave_nothing() {
     let keeper = keeper();
     let folder = keeper.folder().to_owned();
-    let mut redis = Redis::start(&keeper, "redis", &[("maxmemory", "10mb")])
+    let redis = Redis::start(&keeper, "redis", &[("maxmemory", "10mb")])
         .await
         .expect("a Redis");
-    let mut postgres = Postgres::start(&keeper, "postgres", &[])
+    let postgres = Postgres::start(&keeper, "postgres", &[])
         .await
         .expect("a PostgreSQL");
     let before = redis.pid();
@@ -159,37 +163,6 @@ fn no_password_is_written_down() {
     assert!(!error.contains("sesame"), "{error}");
     let left = keeper.close().expect("a keeper");
     assert!(left.len() == 1 && !left[0].contains("sesame"), "{left:?}");
-}
-
-/// What `psql` says of a query, how it ends, and after how long.
-async fn psql(address: SocketAddr, query: &str) -> (String, Duration) {
-    let begun = Instant::now();
-    let done = tokio::process::Command::new(psql_file())
-        .args(["-X", "-A", "-t", "-v", "VERBOSITY=verbose", "-c", query])
-        .arg(format!(
-            "host={} port={} user=drill dbname=postgres connect_timeout=10",
-            address.ip(),
-            address.port()
-        ))
-        .kill_on_drop(true)
-        .output()
-        .await
-        .expect("psql");
-    let said = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
-    (said.trim().to_owned(), begun.elapsed())
-}
-
-/// Debian keeps the programs of each version in a folder of its own.
-fn psql_file() -> PathBuf {
-    let versions = fs::read_dir("/usr/lib/postgresql")
-        .into_iter()
-        .flatten()
-        .flatten();
-    let files = versions.map(|version| version.path().join("bin/psql"));
-    files
-        .filter(|file| file.is_file())
-        .max()
-        .unwrap_or_else(|| "psql".into())
 }
 
 #[tokio::test]
