@@ -68,12 +68,12 @@ async fn each_ends_when_its_time_is_over() {
     let limit =
         || ["cpu.cfs_quota_us", "cpu.max"].map(|file| std::fs::read_to_string(group.path().join(file)).ok());
     let before = limit();
-    let _throttled = group.throttle(0.5, SHORT).await.expect("root");
+    let throttled = group.throttle(0.5, SHORT).await.expect("root");
     assert_ne!(limit(), before);
     while limit() != before {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    drop((_throttled, group));
+    drop((throttled, group, replica, paused, lists, stopped));
     closed(keeper);
 }
 
@@ -88,7 +88,7 @@ async fn a_keeper_gets_in_where_nobody_is_let_in() {
     // All places stay taken by somebody who does not leave when the time is over.
     let mut held = Vec::new();
     until_it_says(at, "PING", "-ERR max number").await;
-    while !super::say(at, "PING").starts_with("+PONG") {
+    while !super::heard(at, "PING", SHORT).is_some_and(|said| said.starts_with("+PONG")) {
         held.push(std::net::TcpStream::connect(at).expect("a Redis"));
         assert!(held.len() < 5_000, "a lease without end");
         tokio::time::sleep(Duration::from_millis(1)).await;

@@ -13,13 +13,14 @@ use crate::inject::{
     Answer, Evidence, Failed, Fault, GLANCE, Injection, LEASE_MAX, NoEffect, NotUndone, Refused, until,
 };
 use crate::keeper::Keeper;
+use crate::resp::Value;
 
 /// So many idle connections take places from the beginning.
 const IDLE: u64 = 4;
 /// And so many at most, when others leave.
 const IDLE_MAX: usize = 1_000;
 /// What the server says to those whom it turns away.
-const TURNED_AWAY: &str = "ERR max number of clients";
+const TURNED_AWAY: &[u8] = b"ERR max number of clients";
 
 /// Makes a server turn new connections away: `maxclients` a few above those that are connected, and idle connections
 /// that take these few places and each that becomes free. Whoever is connected stays so.
@@ -68,21 +69,26 @@ async fn taken_again(server: &Server, held: &mut Vec<Client>) -> Result<(), Fail
 async fn taken(server: &Server, held: &mut Vec<Client>) -> Result<(), Failed> {
     while held.len() < IDLE_MAX {
         let mut client = Client::connect(server.address).await?;
-        // Who may stay is asked for a password or answered; who may not is told so without having asked.
-        match turned_away(&mut client).await {
-            Some(_) => return Ok(()),
-            None => held.push(client),
+        // Who is turned away may be cut off before hearing why.
+        match client.ask(&["PING"]).await {
+            Ok(said) if !is_refusal(&said) => held.push(client),
+            _ => return Ok(()),
         }
     }
-    Err(Failed::new(format!(
-        "{IDLE_MAX} idle connections were not enough"
-    )))
+    Err(Failed::new(format!("{IDLE_MAX} idle connections were not enough")))
 }
 
-/// What a new connection is told if it is turned away.
-async fn turned_away(client: &mut Client) -> Option<String> {
-    let said = text(&client.ask(&["PING"]).await.ok()?);
-    said.starts_with(TURNED_AWAY).then_some(said)
+fn is_refusal(said: &Value) -> bool {
+    said.error().is_some_and(|error| error.starts_with(TURNED_AWAY))
+}
+
+/// What a new connection is told without having asked, if it is turned away.
+async fn turned_away(server: &Server) -> Result<Option<String>, Failed> {
+    let mut client = Client::connect(server.address).await?;
+    client.patient(SILENCE);
+    // It asks nothing, because it would be cut off for that, and might not hear why.
+    let said = client.hear().await;
+    Ok(said.ok().filter(is_refusal).map(|said| text(&said)))
 }
 
 struct Crowded {
@@ -95,8 +101,7 @@ impl Fault for Crowded {
     fn probe(&mut self) -> Answer<'_, NoEffect> {
         Box::pin(async {
             let server = &self.changed.server;
-            let mut client = Client::connect(server.address).await?;
-            match turned_away(&mut client).await {
+            match turned_away(server).await? {
                 Some(said) => Ok(Evidence::new(
                     format!(
                         "set maxclients to {} and took the places that were left",

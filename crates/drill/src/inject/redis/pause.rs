@@ -15,7 +15,7 @@ use crate::inject::{
 /// One pause. A server that is paused answers to nothing, not even to be let go on, so this is how long it takes to.
 const LEASE: Duration = Duration::from_millis(250);
 /// So many pauses wait in the server for those before them.
-const AHEAD: usize = 4;
+const AHEAD: usize = 8;
 
 /// Pauses a server (`CLIENT PAUSE … ALL`) in leases of a quarter of a second. They stand in line on one connection: as
 /// soon as one is over, the next begins, before anybody else is heard. When the connection is gone, so are they.
