@@ -4,6 +4,8 @@
 //! [`server`] is a cache where there is no Redis, and [`load`] calls them. It is no simulator: faults and arrivals are the
 //! machines of `seawall-core` that the simulator uses too, driven in real time.
 
+pub mod app;
+pub mod copies;
 mod glob;
 pub mod inject;
 pub mod keeper;
@@ -11,5 +13,7 @@ pub mod load;
 pub mod paced;
 pub mod proxy;
 pub mod resp;
+pub mod run;
 pub mod server;
 pub mod stack;
+pub mod verdict;

@@ -112,7 +112,7 @@ const PORTS: u32 = 8;
 const LOG_MAX: usize = 1_000;
 
 /// A port that nobody listens on just now.
-fn free_port() -> std::io::Result<u16> {
+pub(crate) fn free_port() -> std::io::Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     Ok(listener.local_addr()?.port())
 }
