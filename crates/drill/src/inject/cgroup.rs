@@ -206,7 +206,7 @@ impl Group {
                 Err(error)
                     if each != pid && error.raw_os_error() == Some(nix::errno::Errno::ESRCH as i32) => {}
                 moved => {
-                    moved.map_err(|error| Failed::new(format!("failed to move process {each}: {error}")))?
+                    moved.map_err(|error| Failed::new(format!("failed to move process {each}: {error}")))?;
                 }
             }
         }

@@ -191,7 +191,7 @@ impl System {
                     keeping(|| redis.kill(&self.keeper))?;
                 }
                 Fault::Replace => {
-                    let mut redis = node.redis.lock().await;
+                    let redis = node.redis.lock().await;
                     self.close(&node.name).await?;
                     keeping(|| redis.kill(&self.keeper))?;
                     redis.restart(&self.keeper).await?;

@@ -150,14 +150,14 @@ impl Broken {
                 continue;
             }
             self.count += match self.how {
-                How::Type => self.to_lists(chosen).await?,
+                How::Type => self.retype(chosen).await?,
                 How::Bytes => self.flip(chosen, seed).await?,
             };
         }
         Ok(())
     }
 
-    async fn to_lists(&mut self, keys: Vec<Bytes>) -> Result<u64, Failed> {
+    async fn retype(&mut self, keys: Vec<Bytes>) -> Result<u64, Failed> {
         let number = (keys.len() + 1).to_string();
         let mut words = vec![
             Bytes::from_static(b"EVAL"),

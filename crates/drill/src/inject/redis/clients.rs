@@ -10,7 +10,8 @@ use super::Server;
 use super::client::{Client, text};
 use super::settings::Changed;
 use crate::inject::{
-    Answer, Evidence, Failed, Fault, GLANCE, Injection, LEASE_MAX, NoEffect, NotUndone, Refused, until,
+    Answer, Evidence, Failed, Fault, GLANCE, Injection, LEASE_MAX, NoEffect, NotUndone, Refused, SILENCE,
+    until,
 };
 use crate::keeper::Keeper;
 use crate::resp::Value;
@@ -75,7 +76,9 @@ async fn taken(server: &Server, held: &mut Vec<Client>) -> Result<(), Failed> {
             _ => return Ok(()),
         }
     }
-    Err(Failed::new(format!("{IDLE_MAX} idle connections were not enough")))
+    Err(Failed::new(format!(
+        "{IDLE_MAX} idle connections were not enough"
+    )))
 }
 
 fn is_refusal(said: &Value) -> bool {

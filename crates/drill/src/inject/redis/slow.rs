@@ -48,7 +48,7 @@ pub async fn slow(server: &Server, share: f64, burst: Duration, max: Duration) -
         .await
         .map_err(|error| Refused::Impossible(error.to_string()))?;
     let until = Instant::now() + max.min(LEASE_MAX);
-    let busy = tokio::spawn(async move {
+    let loops = tokio::spawn(async move {
         while Instant::now() < until {
             let took = took(&mut client, turns).await?;
             // As far as it would have counted in the time that it should have taken, not too far at once.
@@ -62,7 +62,7 @@ pub async fn slow(server: &Server, share: f64, burst: Duration, max: Duration) -
         share,
         burst,
         usual,
-        busy,
+        loops,
     }))
 }
 
@@ -93,7 +93,7 @@ struct Busy {
     burst: Duration,
     /// How long a call takes when nobody is in the way.
     usual: Duration,
-    busy: JoinHandle<Result<(), Failed>>,
+    loops: JoinHandle<Result<(), Failed>>,
 }
 
 impl Fault for Busy {
@@ -105,7 +105,7 @@ impl Fault for Busy {
             let long = self.usual + self.burst / 2;
             let (mut calls, mut waited) = (0, 0);
             while waited < WAITS {
-                if begun.elapsed() > LOOK || self.busy.is_finished() {
+                if begun.elapsed() > LOOK || self.loops.is_finished() {
                     return Err(NoEffect(format!(
                         "{waited} of {calls} PINGs waited for {} ms",
                         long.as_millis()
@@ -135,8 +135,8 @@ impl Fault for Busy {
 
     fn undo(self: Box<Self>) -> Answer<'static, NotUndone> {
         Box::pin(async move {
-            self.busy.abort();
-            let _ = self.busy.await;
+            self.loops.abort();
+            let _ = self.loops.await;
             let begun = Instant::now();
             loop {
                 let mut client = self.server.client().await?;
