@@ -33,14 +33,15 @@ const REMOVE: &str = "local at, gone, pages = ARGV[1], 0, tonumber(ARGV[2]) \
     until at == '0' or pages == 0 \
     if at == '0' then redis.call('UNLINK', KEYS[1]) end \
     return {at, gone}";
-/// Makes lists of strings `KEYS[2…]`, with the time that they had, and notes them in `KEYS[1]`. Says how many.
+/// Makes lists of the strings `ARGV`, with the time that they had, and notes them in `KEYS[1]`. Says how many. They are not
+/// given as keys, for those of a node of a cluster would have to be of one slot.
 const TO_LISTS: &str = "local made = 0 \
-    for i = 2, #KEYS do \
-      if redis.call('TYPE', KEYS[i])['ok'] == 'string' then \
-        local left = redis.call('PTTL', KEYS[i]) \
-        redis.call('HSET', KEYS[1], KEYS[i], 'list') \
-        redis.call('DEL', KEYS[i]) redis.call('RPUSH', KEYS[i], 'no string') \
-        if left > 0 then redis.call('PEXPIRE', KEYS[i], left) end \
+    for _, key in ipairs(ARGV) do \
+      if redis.call('TYPE', key)['ok'] == 'string' then \
+        local left = redis.call('PTTL', key) \
+        redis.call('HSET', KEYS[1], key, 'list') \
+        redis.call('DEL', key) redis.call('RPUSH', key, 'no string') \
+        if left > 0 then redis.call('PEXPIRE', key, left) end \
         made = made + 1 \
       end \
     end return made";
@@ -158,13 +159,9 @@ impl Broken {
     }
 
     async fn retype(&mut self, keys: Vec<Bytes>) -> Result<u64, Failed> {
-        let number = (keys.len() + 1).to_string();
-        let mut words = vec![
-            Bytes::from_static(b"EVAL"),
-            TO_LISTS.into(),
-            number.into(),
-            self.list.clone().into(),
-        ];
+        let mut words = ["EVAL", TO_LISTS, "1", &self.list]
+            .map(|word| Bytes::from(word.to_owned()))
+            .to_vec();
         words.extend(keys);
         Ok(count(&self.client.order(&words).await?))
     }
