@@ -29,6 +29,9 @@ pub(crate) struct Arguments {
     /// The share of their time that slow things take [default: the scenario's]
     #[arg(long, value_name = "SHARE", value_parser = share)]
     time: Option<f64>,
+    /// With stand-ins in this process in the place of Redis and PostgreSQL
+    #[arg(long)]
+    embedded: bool,
     /// Changes the scenario, as if it were written there; may be repeated
     #[arg(long, value_name = "PATH=VALUE", value_parser = setting)]
     set: Vec<(String, String)>,
@@ -49,6 +52,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, Stop> {
         let order = Order {
             what,
             program: program.clone(),
+            embedded: arguments.embedded,
         };
         let ran = runtime.block_on(drilled(&order))?;
         let near = ran.steady.applied(&scenario, &predicted, &ran.record);

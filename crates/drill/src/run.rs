@@ -9,11 +9,13 @@
 
 mod actions;
 mod asking;
+mod cached;
 mod faults;
 mod gateway;
 mod page;
 mod sampling;
 mod system;
+mod table;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -45,6 +47,8 @@ pub struct Order {
     pub what: What,
     /// The program that is `seawall` itself: instances, gateways and the keeper are started with it.
     pub program: PathBuf,
+    /// Whether caches and databases are stand-ins in this process, and no real servers.
+    pub embedded: bool,
 }
 
 /// Why there was no drill.
@@ -137,7 +141,7 @@ const GLANCE: Duration = Duration::from_millis(50);
 const LAG_MAX: Duration = Duration::from_millis(50);
 
 /// Why this scenario cannot be drilled here; nothing when it can.
-pub fn refusals(scaled: &Scaled) -> Vec<String> {
+pub fn refusals(scaled: &Scaled, embedded: bool) -> Vec<String> {
     let scenario = &scaled.scenario;
     let mut refusals = Vec::new();
     let mut refuse = |why: String| refusals.push(why);
@@ -161,6 +165,10 @@ pub fn refusals(scaled: &Scaled) -> Vec<String> {
         }
     }
     for event in &scenario.timeline {
+        if let (true, Doing::Fault(fault @ (Fault::DiskFull | Fault::ReadOnly))) = (embedded, &event.what) {
+            let word = fault.word().replace('_', " ");
+            refusals.push(format!("{}: the embedded cache server has no {word}; install redis-server", scenario.describe(event)));
+        }
         if let Some(why) = actions::impossible(scaled, event) {
             refusals.push(format!("{}: {why}", scenario.describe(event)));
         }
@@ -174,7 +182,7 @@ pub fn refusals(scaled: &Scaled) -> Vec<String> {
 /// When it cannot be drilled, or its parts do not start. Then everything has been cleaned up.
 pub async fn run(order: &Order, news: &UnboundedSender<News>) -> Result<Ran, NoDrill> {
     let scaled = order.what.scaled()?;
-    let refusals = refusals(&scaled);
+    let refusals = refusals(&scaled, order.embedded);
     if !refusals.is_empty() {
         return Err(NoDrill::Refused(refusals.join("\n")));
     }

@@ -8,12 +8,14 @@ use seawall_core::time::Span;
 use seawall_scenario::{Event, Fault, Place};
 use tokio::task::JoinHandle;
 
+use super::cached::Cached;
 use super::system::{Instance, System, keeping};
 use super::{NoDrill, asking};
 use crate::inject::process::{self, Victim};
 use crate::inject::redis::Server;
 use crate::inject::{self, Door, Evidence, Injection, NoEffect};
 use crate::load::Load;
+use crate::server::Condition;
 use crate::proxy::{Bandwidth, Kind, Latency, Partition, ResetPeer, Side, Stall, Toxic};
 
 /// How a fault is taken back. In the order of doing; taken back in the other one.
@@ -24,6 +26,8 @@ enum Undo {
     Open(String),
     /// A node of a cache that is down.
     Cache(usize, usize),
+    /// A node of a cache in this process that does not serve.
+    Serving(usize, usize),
     /// Instances that are down.
     Instance(Arc<Instance>),
     /// A node of a database, whose pace is as it was.
@@ -211,13 +215,12 @@ impl System {
             Fault::Kill => {
                 force.undo.push(Undo::Cache(at, number));
                 self.close(&node.name).await?;
-                keeping(|| node.redis.kill(keeper))?;
-                return Ok(());
+                return node.server.kill(keeper);
             }
             Fault::Replace => {
                 self.close(&node.name).await?;
-                keeping(|| node.redis.kill(keeper))?;
-                node.redis.restart(keeper).await?;
+                node.server.kill(keeper)?;
+                node.server.restart(keeper).await?;
                 self.bound_node(at, number, self.scaled.scenario.caches[at].entries_max()).await?;
                 self.open(&node.name).await?;
                 return Ok(());
@@ -227,10 +230,11 @@ impl System {
                 return self.close(&node.name).await;
             }
             Fault::Hang | Fault::Pause => {
-                let victim = Victim {
-                    pid: node.redis.pid(),
-                    door: Door::redis(node.address),
-                };
+                if node.server.fare(Condition::Hanging) {
+                    force.undo.push(Undo::Serving(at, number));
+                    return Ok(());
+                }
+                let victim = node.server.victim().ok_or_else(impossible)?;
                 process::stop(keeper, &[victim], max).await
             }
             Fault::Flush => inject::redis::flush(&server).await,
@@ -247,9 +251,16 @@ impl System {
             Fault::OutOfMemory => inject::redis::out_of_memory(keeper, &server, max).await,
             Fault::TooManyClients => inject::redis::too_many_clients(keeper, &server, max).await,
             Fault::ReadOnly => inject::redis::read_only(keeper, &server, max).await,
+            Fault::Loading if node.server.fare(Condition::Loading) => {
+                force.undo.push(Undo::Serving(at, number));
+                return Ok(());
+            }
             Fault::Loading => {
+                let Cached::Real(redis) = &node.server else {
+                    return Err(impossible());
+                };
                 let long = event.for_.map_or(max, Duration::from);
-                inject::redis::loading(keeper, &node.redis, &server, long).await
+                inject::redis::loading(keeper, redis, &server, long).await
             }
             Fault::DiskFull => {
                 let disk = node.disk.as_ref().ok_or_else(impossible)?;
@@ -299,7 +310,7 @@ impl System {
         fault: &Fault,
     ) -> Result<(), NoDrill> {
         // What is done to the one server that there is would be done to all nodes of all databases.
-        let locks = event.nodes.is_none() && self.databases.len() == 1;
+        let locks = event.nodes.is_none() && self.databases.len() == 1 && self.postgres.is_some();
         for number in nodes_of(event, self.databases[at].len()) {
             let node = &self.databases[at][number];
             let slows = matches!(fault, Fault::Slow { .. } | Fault::Starve { .. });
@@ -448,9 +459,12 @@ impl System {
             Undo::Open(proxy) => self.open(&proxy).await?,
             Undo::Cache(at, number) => {
                 let node = &self.caches[at][number];
-                node.redis.restart(&self.keeper).await?;
+                node.server.restart(&self.keeper).await?;
                 self.bound_node(at, number, self.scaled.scenario.caches[at].entries_max()).await?;
                 self.open(&node.name).await?;
+            }
+            Undo::Serving(at, number) => {
+                self.caches[at][number].server.fare(Condition::Serving);
             }
             Undo::Instance(copy) => self.revive(&copy).await?,
             Undo::Pace(at, number) => self.databases[at][number].node.set_pace(1.0),
