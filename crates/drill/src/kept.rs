@@ -79,6 +79,10 @@ pub struct Drilled {
     pub left: Vec<String>,
     /// What could not be done.
     pub troubles: Vec<String>,
+    /// Why it was not well after all had been taken back.
+    pub after: Option<String>,
+    /// What was done to servers, and what was seen of it from outside.
+    pub evidence: Vec<String>,
     /// What makes the numbers worth less.
     pub doubts: Vec<String>,
     /// What it was made of.

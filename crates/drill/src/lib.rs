@@ -10,6 +10,7 @@ pub mod experiment;
 mod glob;
 pub mod history;
 pub mod journal;
+pub mod inject;
 pub mod keeper;
 pub mod kept;
 pub mod load;

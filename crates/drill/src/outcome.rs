@@ -119,6 +119,10 @@ pub struct Facts {
     pub troubles: Vec<String>,
     /// What could not be taken back.
     pub left: Vec<String>,
+    /// Why it was not well after all had been taken back.
+    pub after: Option<String>,
+    /// Whether it is predicted to be well in the end. A failure may outlive its cause, and some scenarios are about that.
+    pub heals: bool,
     /// The mean errors of the prediction, of goodput and of the origin's load, as shares; `NaN` where there is none.
     pub errors: Option<(f64, f64)>,
 }
@@ -133,6 +137,8 @@ impl Facts {
             expectations: Vec::new(),
             troubles: Vec::new(),
             left: Vec::new(),
+            after: None,
+            heals: true,
             errors: None,
         }
     }
@@ -243,12 +249,23 @@ fn judge(facts: &Facts, mistaken: bool) -> (Verdict, String) {
             ),
         );
     }
+    if let (Some(why), true) = (&facts.after, facts.heals) {
+        return (
+            Verdict::Deviated,
+            format!("it is not well after everything was taken back, and was predicted to be: {why}"),
+        );
+    }
     if mistaken {
         return (
             Verdict::Deviated,
             "the prediction was wrong by more than 15%, and --strict asks for it to be right".to_owned(),
         );
     }
+    let after = if facts.after.is_some() {
+        "; as predicted, it does not heal by itself"
+    } else {
+        ""
+    };
     let unjudged = if open == 0 {
         String::new()
     } else {
@@ -261,7 +278,7 @@ fn judge(facts: &Facts, mistaken: bool) -> (Verdict, String) {
     };
     (
         Verdict::Held,
-        format!("{met}{unjudged}; no wrong answer, and nothing is left behind"),
+        format!("{met}{unjudged}; no wrong answer, and nothing is left behind{after}"),
     )
 }
 
@@ -410,6 +427,28 @@ mod tests {
             assert_eq!(outcome.verdict, Verdict::RollbackFailed);
             assert_eq!(outcome.why, "redis still stands still");
         }
+    }
+
+    #[test]
+    fn what_does_not_heal_deviates_unless_it_was_predicted() {
+        let ill = |facts: &mut Facts| facts.after = Some("`web` gets no good answer".to_owned());
+        let outcome = judged(ill);
+        assert_eq!(outcome.verdict, Verdict::Deviated);
+        assert!(
+            outcome.why.ends_with("`web` gets no good answer"),
+            "{}",
+            outcome.why
+        );
+        let outcome = judged(|facts| {
+            ill(facts);
+            facts.heals = false;
+        });
+        assert_eq!(outcome.verdict, Verdict::Held);
+        assert!(
+            outcome.why.ends_with("as predicted, it does not heal by itself"),
+            "{}",
+            outcome.why
+        );
     }
 
     #[test]

@@ -9,11 +9,13 @@
 
 mod actions;
 mod asking;
+mod cached;
 mod faults;
 mod gateway;
 mod page;
 mod sampling;
 mod system;
+mod table;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,6 +28,7 @@ use seawall_core::time::Span;
 use seawall_scenario::{Action, Arrival, CacheKind, Event, Fault, Place, Scaled, What as Doing};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::app::What;
@@ -48,6 +51,8 @@ pub struct Order {
     pub program: PathBuf,
     /// It becomes true when somebody wants it to end: then everything is taken back, and it counts as aborted.
     pub stop: watch::Receiver<bool>,
+    /// Whether caches and databases are stand-ins in this process, and no real servers.
+    pub embedded: bool,
 }
 
 /// Why there was no drill.
@@ -119,19 +124,25 @@ pub struct Ran {
     pub ending: Ending,
     /// What could not be taken back; nothing when all is as it was.
     pub left: Vec<String>,
-    /// What could not be done of the timeline.
+    /// Why it is not well after all was taken back, if it is not. A failure may outlive its cause.
+    pub after: Option<String>,
+    /// What could not be done of the timeline, or was done and not felt.
     pub troubles: Vec<String>,
     /// What makes the numbers worth less than they could be: the load generator's own errors.
     pub doubts: Vec<String>,
+    /// What was done to servers, and what was seen of it from outside.
+    pub evidence: Vec<String>,
     /// What it was made of.
     pub parts: Vec<String>,
 }
 
 /// Calls that are tried before the clients begin, and how patiently.
 const TRIES: u64 = 20;
-const TRY: Duration = Duration::from_secs(3);
+const TRY: Duration = Duration::from_secs(2);
 /// The last part of the warm-up, in which it has to be well.
 const CALM: Duration = Duration::from_secs(2);
+/// Calls that are under way at the end are waited for so long: what comes later is in no period.
+const FAREWELL: Duration = Duration::from_millis(500);
 /// It is well with this share of good answers.
 const WELL: f64 = 0.9;
 /// It is looked this often whether a guard has to end it, and whether an instance has crashed.
@@ -140,7 +151,7 @@ const GLANCE: Duration = Duration::from_millis(50);
 const LAG_MAX: Duration = Duration::from_millis(50);
 
 /// Why this scenario cannot be drilled here; nothing when it can.
-pub fn refusals(scaled: &Scaled) -> Vec<String> {
+pub fn refusals(scaled: &Scaled, embedded: bool) -> Vec<String> {
     let scenario = &scaled.scenario;
     let mut refusals = Vec::new();
     let mut refuse = |why: String| refusals.push(why);
@@ -164,6 +175,10 @@ pub fn refusals(scaled: &Scaled) -> Vec<String> {
         }
     }
     for event in &scenario.timeline {
+        if let (true, Doing::Fault(fault @ (Fault::DiskFull | Fault::ReadOnly))) = (embedded, &event.what) {
+            let word = fault.word().replace('_', " ");
+            refusals.push(format!("{}: the embedded cache server has no {word}; install redis-server", scenario.describe(event)));
+        }
         if let Some(why) = actions::impossible(scaled, event) {
             refusals.push(format!("{}: {why}", scenario.describe(event)));
         }
@@ -177,7 +192,7 @@ pub fn refusals(scaled: &Scaled) -> Vec<String> {
 /// When it cannot be drilled, or its parts do not start. Then everything has been cleaned up.
 pub async fn run(order: &Order, news: &UnboundedSender<News>) -> Result<Ran, NoDrill> {
     let scaled = order.what.scaled()?;
-    let refusals = refusals(&scaled);
+    let refusals = refusals(&scaled, order.embedded);
     if !refusals.is_empty() {
         return Err(NoDrill::Refused(refusals.join("\n")));
     }
@@ -262,8 +277,10 @@ fn nothing(system: &System, ending: Ending) -> Ran {
         clients: Vec::new(),
         ending,
         left: Vec::new(),
+        after: None,
         troubles: Vec::new(),
         doubts: Vec::new(),
+        evidence: Vec::new(),
         parts: system.parts.clone(),
     }
 }
@@ -298,17 +315,23 @@ async fn probe(system: &System) -> Result<(), String> {
     let scenario = &system.scaled.scenario;
     let targets = targets(system).map_err(|error| error.to_string())?;
     for (client, target) in scenario.clients.iter().zip(targets) {
-        let mut good = 0;
-        let mut last = String::new();
+        let mut calls = JoinSet::new();
         for number in 0..TRIES {
             let call = Call {
                 key: mix(number) % system::rows_of(&system.scaled).max(1),
                 write: None,
             };
-            match tokio::time::timeout(TRY, target.call(call)).await {
-                Ok(Reply::Value(_)) => good += 1,
-                Ok(reply) => last = format!("{reply:?}"),
-                Err(_) => "no answer in time".clone_into(&mut last),
+            let target = target.clone();
+            calls.spawn(async move { tokio::time::timeout(TRY, target.call(call)).await });
+            tokio::time::sleep(TRY / 200).await;
+        }
+        let mut good = 0;
+        let mut last = String::new();
+        while let Some(answer) = calls.join_next().await {
+            match answer {
+                Ok(Ok(Reply::Value(_))) => good += 1,
+                Ok(Ok(reply)) => last = format!("{reply:?}"),
+                _ => "no answer in time".clone_into(&mut last),
             }
         }
         // A service whose own availability is low fails now and then.
@@ -389,6 +412,7 @@ async fn drive(
         began,
         in_force: Vec::new(),
         troubles: Vec::new(),
+        evidence: Vec::new(),
         told: 0,
         down: Vec::new(),
     };
@@ -396,11 +420,12 @@ async fn drive(
     if ending != Ending::Whole {
         loads.iter().for_each(Load::stop);
     }
-    let mut left = stage.roll_back().await;
+    let left = stage.roll_back().await;
     let troubles = std::mem::take(&mut stage.troubles);
+    let evidence = std::mem::take(&mut stage.evidence);
     let mut clients = Vec::new();
     for load in loads {
-        clients.push(load.finish().await);
+        clients.push(load.finish_within(FAREWELL).await);
     }
     let gathered = sampler.end();
     let mut doubts = Vec::new();
@@ -414,11 +439,7 @@ async fn drive(
             ));
         }
     }
-    if ending == Ending::Whole
-        && let Err(why) = probe(system).await
-    {
-        left.push(format!("it is not well again: {why}"));
-    }
+    let after = probe(system).await.err();
     let of_clients: Vec<Record> = clients.iter().map(|report| report.record.clone()).collect();
     let whole = (run.warmup + run.duration).as_nanos().div_ceil(run.every.as_nanos()) as usize;
     let record = gathered.record(&of_clients, run.every, run.warmup, whole, system.scaled.scale);
@@ -429,8 +450,10 @@ async fn drive(
         clients,
         ending,
         left,
+        after,
         troubles,
         doubts,
+        evidence,
         parts: system.parts.clone(),
     })
 }
@@ -444,6 +467,7 @@ struct Stage<'a, T> {
     began: Instant,
     in_force: Vec<(usize, InForce)>,
     troubles: Vec<String>,
+    evidence: Vec<String>,
     /// Periods that were told of.
     told: u32,
     /// Instances that have crashed, and when they are started again.
@@ -645,9 +669,20 @@ impl<T: Fn(News)> Stage<'_, T> {
         self.in_force = stay;
         let ended: Vec<(usize, InForce)> = ended;
         for (_, force) in ended {
+            self.look_at(&force);
             match self.system.end(force, self.loads).await {
                 Ok(()) => (self.tell)(News::Over(self.clock(), what.to_owned())),
                 Err(error) => self.trouble(format!("{what}: {error}")),
+            }
+        }
+    }
+
+    /// Notes what was seen of a fault.
+    fn look_at(&mut self, force: &InForce) {
+        for seen in force.seen() {
+            match seen {
+                Ok(evidence) => self.evidence.push(evidence),
+                Err(why) => self.trouble(why),
             }
         }
     }
@@ -656,6 +691,7 @@ impl<T: Fn(News)> Stage<'_, T> {
     async fn roll_back(&mut self) -> Vec<String> {
         let mut left = Vec::new();
         for (_, force) in std::mem::take(&mut self.in_force).into_iter().rev() {
+            self.look_at(&force);
             if let Err(error) = self.system.end(force, self.loads).await {
                 left.push(error.to_string());
             }

@@ -74,6 +74,8 @@ pub struct Told {
     pub left: Vec<String>,
     /// What could not be done.
     pub troubles: Vec<String>,
+    /// What was seen from outside of what was done.
+    pub evidence: Vec<String>,
     /// What makes the numbers worth less.
     pub doubts: Vec<String>,
     /// The load generator's own error, and other remarks on the measuring.

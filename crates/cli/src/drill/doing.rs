@@ -9,6 +9,7 @@ use seawall_drill::app::What;
 use seawall_drill::kept::{Drilled, Gathered, Kept, drilled};
 use seawall_drill::outcome::{Rules, Verdict};
 use seawall_drill::run::{self, News, NoDrill, Order, Ran};
+use seawall_drill::stack::NoServer;
 use seawall_drill::verdict::phases;
 use seawall_scenario::Scenario;
 use tokio::sync::{mpsc, watch};
@@ -26,6 +27,7 @@ pub(super) struct Hands {
     stop: Arc<watch::Sender<bool>>,
     rules: Rules,
     band: bool,
+    embedded: bool,
     live: bool,
 }
 
@@ -44,6 +46,7 @@ impl Hands {
             stop,
             rules: Rules { strict: doing.strict },
             band: doing.predict,
+            embedded: doing.is_embedded(),
             live: std::io::stdout().is_terminal() && !doing.plain,
         })
     }
@@ -69,7 +72,12 @@ impl Hands {
     /// Drills one variant.
     pub(super) fn variant(&self, plan: &Plan, what: &What, scenario: &Scenario) -> Result<Drilled, Stop> {
         let mut gathered = Gathered { began: now(), ..Gathered::default() };
-        let order = Order { what: what.clone(), program: self.program.clone(), stop: self.stop.subscribe() };
+        let order = Order {
+            what: what.clone(),
+            program: self.program.clone(),
+            stop: self.stop.subscribe(),
+            embedded: self.embedded,
+        };
         let scene = Scene::new(&plan.name, scenario, &phases(scenario));
         let ran = self.runtime.block_on(watched(&order, scene, self.live, &self.stop, &mut gathered))?;
         gathered.seconds = now() - gathered.began;
@@ -150,6 +158,7 @@ async fn watched(
     ran.map_err(|error| match error {
         NoDrill::Scenario(mistakes) => Stop::Document(mistakes),
         NoDrill::Refused(why) => Stop::Input(format!("this cannot be drilled here: {why}"), "nothing was started".into()),
+        NoDrill::Server(missing @ NoServer::Missing { .. }) => Stop::Input(missing.to_string(), "nothing was left behind".into()),
         error => Stop::Failed(error.to_string()),
     })
 }

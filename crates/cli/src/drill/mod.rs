@@ -56,6 +56,12 @@ pub(crate) struct Doing {
     /// The share of their time that slow things take [default: the scenario's]
     #[arg(long, value_name = "SHARE", value_parser = share)]
     time: Option<f64>,
+    /// With real servers, and not at all where there are none [default: stand-ins where Redis or PostgreSQL is missing]
+    #[arg(long, conflicts_with = "embedded")]
+    real: bool,
+    /// With stand-ins in this process in the place of Redis and PostgreSQL
+    #[arg(long)]
+    embedded: bool,
     /// Changes the scenario, as if it were written there; may be repeated
     #[arg(long, value_name = "PATH=VALUE", value_parser = setting)]
     set: Vec<(String, String)>,
@@ -100,6 +106,13 @@ enum Other {
     Verdict(history::Verdict),
 }
 
+impl Doing {
+    /// Whether stand-ins take the place of servers.
+    fn is_embedded(&self) -> bool {
+        self.embedded || !self.real && !seawall_drill::stack::has_servers()
+    }
+}
+
 /// Drills, or tells of drills.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Stop> {
     let doing = &arguments.doing;
@@ -118,9 +131,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Stop> {
 fn one(doing: &Doing, name: &str) -> Result<u8, Stop> {
     let plan = plan::Plan::of(doing, name)?;
     if let Some(path) = &doing.experiment {
-        return plan.write_experiment(path);
+        return plan.write_experiment(path, doing);
     }
-    plan.judge_refusals()?;
+    plan.judge_refusals(doing.is_embedded())?;
     if doing.check {
         crate::output::print(&plan.told())?;
         return Ok(0);

@@ -45,10 +45,10 @@ impl Plan {
     }
 
     /// Whether each variant can be drilled here.
-    pub(super) fn judge_refusals(&self) -> Result<(), Stop> {
+    pub(super) fn judge_refusals(&self, embedded: bool) -> Result<(), Stop> {
         let mut refused = Vec::new();
         for (what, _) in &self.variants {
-            for why in refusals(&what.scaled()?) {
+            for why in refusals(&what.scaled()?, embedded) {
                 let line = if self.variants.len() == 1 { why } else { format!("{}: {why}", what.variant) };
                 refused.push(line);
             }
@@ -74,8 +74,11 @@ impl Plan {
         self.variants.iter().map(|(_, scenario)| scenario.clone()).collect()
     }
 
-    fn experiment(&self, program: &str, journal: &str) -> Value {
+    fn experiment(&self, program: &str, journal: &str, doing: &Doing) -> Value {
         let mut more = Vec::new();
+        for (option, given) in [("--real", doing.real), ("--embedded", doing.embedded), ("--strict", doing.strict)] {
+            more.extend(given.then(|| option.to_owned()));
+        }
         if let Some((what, scenario)) = self.variants.first() {
             for (path, value) in &what.sets {
                 more.extend(["--set".to_owned(), format!("{path}={value}")]);
@@ -92,11 +95,11 @@ impl Plan {
     }
 
     /// Writes the experiment; nothing is run.
-    pub(super) fn write_experiment(&self, path: &Path) -> Result<u8, Stop> {
+    pub(super) fn write_experiment(&self, path: &Path, doing: &Doing) -> Result<u8, Stop> {
         // A file's scenario is found from anywhere.
         let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let beside = format!("{stem}-journal.json");
-        let experiment = self.experiment("seawall", &beside);
+        let experiment = self.experiment("seawall", &beside, doing);
         write_file(path, |out| writeln!(out, "{experiment:#}"))?;
         print(&format!(
             "{}: an experiment of Chaos Toolkit; `chaos validate` checks it, `chaos run` does it\n",
@@ -108,7 +111,7 @@ impl Plan {
     /// The journal of what was done.
     pub(super) fn journal(&self, kept: &Kept, doing: &Doing) -> Value {
         let path = doing.journal.as_deref().unwrap_or(Path::new("journal.json"));
-        journal(&self.experiment("seawall", &path.display().to_string()), kept)
+        journal(&self.experiment("seawall", &path.display().to_string(), doing), kept)
     }
 }
 

@@ -89,6 +89,7 @@ pub(super) fn told(drilled: &Drilled) -> Told {
         happened: drilled.happened.iter().map(happened).collect(),
         left: drilled.left.clone(),
         troubles: drilled.troubles.clone(),
+        evidence: drilled.evidence.clone(),
         doubts: drilled.doubts.clone(),
         notes: notes(drilled),
         parts: drilled.parts.clone(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use seawall_core::record::{Ending as Outcomes, Record};
+use seawall_core::record::{Ending as Outcomes, Metric, Record};
 use seawall_scenario::Scenario;
 
 use super::{Client, Drilled, Happened, Line, Told};
@@ -76,6 +76,8 @@ pub fn drilled(
         expectations: expectations.clone(),
         troubles: ran.troubles.clone(),
         left: ran.left.clone(),
+        after: ran.after.clone(),
+        heals: first.is_none_or(|predicted| heals(scenario, predicted)),
         errors,
     };
     Drilled {
@@ -91,6 +93,8 @@ pub fn drilled(
         happened: gathered.happened,
         left: ran.left.clone(),
         troubles: ran.troubles.clone(),
+        after: ran.after.clone(),
+        evidence: ran.evidence.clone(),
         doubts: ran.doubts.clone(),
         parts: ran.parts.clone(),
         prediction: gathered.prediction,
@@ -108,6 +112,18 @@ fn line(one: &Compared) -> Line {
         measured: one.measured,
         error: one.error,
     }
+}
+
+/// The last part of a run, in which it is to be well again, in seconds; and the share of good answers that this takes.
+const LAST_S: f64 = 3.0;
+const WELL: f64 = 0.9;
+
+/// Whether the system is predicted to be well at the end.
+fn heals(scenario: &Scenario, predicted: &Record) -> bool {
+    let end = scenario.run.duration.as_secs_f64();
+    let window = predicted.window(end - LAST_S, end);
+    let share = |name: &str| predicted.ratio(Metric::GoodputRatio, name, window.clone());
+    scenario.clients.iter().all(|client| share(&client.name).is_nan() || share(&client.name) >= WELL)
 }
 
 /// What had to hold, by both records. What the simulator itself does not meet is not held against the system.

@@ -251,6 +251,10 @@ fn made_of(drill: &Drill) -> Markup {
                     div {
                         h3 { (variant.name) }
                         ul.parts { @for line in told.parts.iter().chain(&told.notes) { li { (line) } } }
+                        @if !told.evidence.is_empty() {
+                            p.parts { "Seen of the faults, from outside:" }
+                            ul.parts { @for line in &told.evidence { li { (line) } } }
+                        }
                         @for line in &told.doubts { p.warn { (line) } }
                     }
                 }

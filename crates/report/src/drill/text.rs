@@ -46,6 +46,7 @@ fn one(lines: &mut Vec<String>, told: &Told, columns: usize) {
     expectations(lines, told, columns);
     listed(lines, "could not be done", &told.troubles, columns);
     listed(lines, "NOT TAKEN BACK", &told.left, columns);
+    listed(lines, "what was seen of the faults", &told.evidence, columns);
     listed(lines, "worth less than it looks", &told.doubts, columns);
     listed(lines, "measured", &told.notes, columns);
     listed(lines, "what to do", &told.advice, columns);
