@@ -91,13 +91,18 @@ impl Drop for Folder {
 
 fn command(folder: &Folder, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_seawall"));
-    command.arg("drill").args(arguments).env("XDG_STATE_HOME", &folder.0).stdin(Stdio::null());
+    command
+        .arg("drill")
+        .args(arguments)
+        .env("XDG_STATE_HOME", &folder.0)
+        .stdin(Stdio::null());
     command
 }
 
 fn drill(folder: &Folder, arguments: &[&str]) -> (i32, String) {
     let output: Output = command(folder, arguments).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let said =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     (output.status.code().unwrap(), said)
 }
 
@@ -120,7 +125,10 @@ fn what_is_wrong_is_one_clear_error_before_anything_starts() {
         (&[&careless], "`[environment]` with `test = true`"),
         (&[&large], "`[environment] rate_max` is 10"),
         (&[&good, "--report", &nowhere], "cannot be written"),
-        (&[&good, "--journal", folder.0.to_str().unwrap()], "it is a folder"),
+        (
+            &[&good, "--journal", folder.0.to_str().unwrap()],
+            "it is a folder",
+        ),
         (&[&good, "--history", &file], "drills cannot be kept in"),
         (&[&good, "--set", "client.web.rate=many"], "many"),
         (&["compare", "1", "2"], "no drill is kept as `1`"),
@@ -133,14 +141,22 @@ fn what_is_wrong_is_one_clear_error_before_anything_starts() {
         assert!(said.contains(word), "{arguments:?}: {said}");
         assert!(!said.contains("starting servers"), "{arguments:?}: {said}");
     }
-    assert!(!Path::new(&folder.path("seawall")).join("drills").join("x").exists());
+    assert!(
+        !Path::new(&folder.path("seawall"))
+            .join("drills")
+            .join("x")
+            .exists()
+    );
 }
 
 #[test]
 fn without_servers_it_says_which_one_is_missing() {
     let folder = Folder::new("path");
     let good = folder.file("small.toml", SMALL);
-    let output = command(&folder, &[&good, "--real"]).env("PATH", "/nonexistent").output().unwrap();
+    let output = command(&folder, &[&good, "--real"])
+        .env("PATH", "/nonexistent")
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert_eq!(said.matches("error:").count(), 1, "{said}");
@@ -159,7 +175,10 @@ fn asking_starts_nothing() {
     assert_eq!(status, 0, "{said}");
     let experiment = read(&experiment);
     let arguments = experiment["method"][0]["provider"]["arguments"].to_string();
-    assert!(arguments.contains("--scale") && arguments.contains("experiment-journal.json"), "{arguments}");
+    assert!(
+        arguments.contains("--scale") && arguments.contains("experiment-journal.json"),
+        "{arguments}"
+    );
     assert_eq!(experiment["steady-state-hypothesis"]["probes"][0]["tolerance"], 0);
     let (status, said) = drill(&folder, &["verdict", &folder.path("not-there.json")]);
     assert_eq!(status, 0, "{said}");
@@ -172,30 +191,60 @@ fn a_drill_is_told_kept_and_compared() {
     let folder = Folder::new("told");
     let scenario = folder.file("small.toml", SMALL);
     let (page, journal) = (folder.path("drill.html"), folder.path("drill.json"));
-    let (status, said) = drill(&folder, &[&scenario, "--report", &page, "--journal", &journal, "--predict"]);
+    let (status, said) = drill(
+        &folder,
+        &[&scenario, "--report", &page, "--journal", &journal, "--predict"],
+    );
     assert_eq!(status, 0, "{said}");
     // The verdict is the first that is said when all is over; what went on before is on the other stream.
-    assert!(said.starts_with("✓ HELD  as-written  the one expectation was met, 1 not judged"), "{said}");
-    assert!(said.contains("goodput of web") && said.contains("origin load of db") && said.contains("mean error: goodput"), "{said}");
-    assert!(said.contains("not judged: the simulator does not meet it either"), "{said}");
+    assert!(
+        said.starts_with("✓ HELD  as-written  the one expectation was met, 1 not judged"),
+        "{said}"
+    );
+    assert!(
+        said.contains("goodput of web")
+            && said.contains("origin load of db")
+            && said.contains("mean error: goodput"),
+        "{said}"
+    );
+    assert!(
+        said.contains("not judged: the simulator does not meet it either"),
+        "{said}"
+    );
     assert!(said.contains("calls to redis take 100ms longer"), "{said}");
     let journal_of = read(&journal);
-    assert_eq!((journal_of["status"].as_str(), journal_of["deviated"].as_bool()), (Some("completed"), Some(false)));
+    assert_eq!(
+        (journal_of["status"].as_str(), journal_of["deviated"].as_bool()),
+        (Some("completed"), Some(false))
+    );
     let variant = &journal_of["seawall"]["variants"][0];
     assert_eq!(variant["outcome"]["verdict"], "held");
     assert_eq!(variant["predicted"].as_array().map(Vec::len), Some(5));
-    assert!(variant["measured"]["series"].as_array().is_some_and(|series| series.len() > 10));
+    assert!(
+        variant["measured"]["series"]
+            .as_array()
+            .is_some_and(|series| series.len() > 10)
+    );
     let page = fs::read_to_string(page).unwrap();
     assert!(page.contains("Measured over predicted") && page.contains("\"over\":true"));
     let (status, said) = drill(&folder, &["--list"]);
     assert_eq!(status, 0, "{said}");
-    assert!(said.contains("as-written held") && said.lines().count() == 2, "{said}");
+    assert!(
+        said.contains("as-written held") && said.lines().count() == 2,
+        "{said}"
+    );
     let (status, said) = drill(&folder, &["compare", "1", &journal]);
     assert_eq!(status, 0, "{said}");
-    assert!(said.contains("goodput of web") && said.contains("noise") && !said.contains("WORSE"), "{said}");
+    assert!(
+        said.contains("goodput of web") && said.contains("noise") && !said.contains("WORSE"),
+        "{said}"
+    );
     // Put away, it is not in the way of the next one.
     let (status, said) = drill(&folder, &["verdict", &journal, "--put-away"]);
-    assert!(status == 0 && said.contains("as-written: held") && !Path::new(&journal).exists(), "{said}");
+    assert!(
+        status == 0 && said.contains("as-written: held") && !Path::new(&journal).exists(),
+        "{said}"
+    );
 }
 
 /// Ended with the test, whatever became of it.
@@ -212,12 +261,22 @@ impl Drop for Running {
 #[test]
 fn a_hand_ends_it_and_everything_is_taken_back() {
     let folder = Folder::new("hand");
-    let scenario = folder.file("small.toml", &SMALL.replace("duration = \"4s\"", "duration = \"60s\""));
+    let scenario = folder.file(
+        "small.toml",
+        &SMALL.replace("duration = \"4s\"", "duration = \"60s\""),
+    );
     let journal = folder.path("drill.json");
-    let child = command(&folder, &[&scenario, "--journal", &journal]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let child = command(&folder, &[&scenario, "--journal", &journal])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut running = Running(child);
     let mut lines = BufReader::new(running.0.stderr.take().unwrap()).lines();
-    let slow = lines.by_ref().map_while(Result::ok).find(|line| line.contains("take 100ms longer"));
+    let slow = lines
+        .by_ref()
+        .map_while(Result::ok)
+        .find(|line| line.contains("take 100ms longer"));
     assert!(slow.is_some(), "the cache is made slow");
     let pid = rustix::process::Pid::from_child(&running.0);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
@@ -227,6 +286,9 @@ fn a_hand_ends_it_and_everything_is_taken_back() {
     let journal = read(&journal);
     assert_eq!(journal["status"], "aborted");
     let outcome = &journal["seawall"]["variants"][0]["outcome"];
-    assert_eq!(outcome["why"], "it was stopped by hand; everything was taken back");
+    assert_eq!(
+        outcome["why"],
+        "it was stopped by hand; everything was taken back"
+    );
     assert_eq!(journal["rollbacks"][0]["output"]["left"], serde_json::json!([]));
 }

@@ -61,7 +61,11 @@ pub(crate) fn data_over(report: &Report, predicted: &[&[Record]]) -> Value {
         .filter(|chart| !chart.curves.is_empty())
         .collect();
     let curves: usize = charts.iter().map(|chart| chart.curves.len()).sum();
-    let bands = if predicted.is_empty() { 1 + usize::from(report.runs > 1) } else { 4 };
+    let bands = if predicted.is_empty() {
+        1 + usize::from(report.runs > 1)
+    } else {
+        4
+    };
     let share = NUMBERS / (curves * report.variants.len() * bands).max(1);
     let points = share.clamp(60, POINTS);
     let stride = longest(report).div_ceil(points).max(1);

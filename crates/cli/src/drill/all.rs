@@ -23,7 +23,9 @@ enum Pages {
 
 impl Pages {
     fn of(path: &Path) -> Result<Pages, Stop> {
-        let is_page = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("html"));
+        let is_page = path
+            .extension()
+            .is_some_and(|extension| extension.eq_ignore_ascii_case("html"));
         if is_page && !path.is_dir() {
             writable(path)?;
             return Ok(Pages::One(path.to_owned()));
@@ -71,8 +73,12 @@ pub(super) fn run(doing: &Doing) -> Result<u8, Stop> {
         if let Some(Pages::Folder(folder)) = &pages {
             let page = format!("{}.html", plan.name);
             let drill = told::drill(&plan.scenarios(), &kept);
-            write_file(&folder.join(&page), |out| out.write_all(seawall_report::drill::html(&drill).as_bytes()))?;
-            rows.iter_mut().filter(|row| row.scenario == plan.name).for_each(|row| row.page = Some(page.clone()));
+            write_file(&folder.join(&page), |out| {
+                out.write_all(seawall_report::drill::html(&drill).as_bytes())
+            })?;
+            rows.iter_mut()
+                .filter(|row| row.scenario == plan.name)
+                .for_each(|row| row.page = Some(page.clone()));
         }
         last = Some(kept);
         // What is known is worth having when the rest is never done.
@@ -100,14 +106,22 @@ fn scenario(hands: &Hands, plan: &Plan, rows: &mut Vec<Row>, verdicts: &mut Vec<
             Ok(drilled) => {
                 row.told = told::told(&drilled);
                 verdicts.push(drilled.outcome.verdict);
-                complain(&format!("{}, {}: {}: {}", row.scenario, row.variant, row.told.verdict, row.told.why));
+                complain(&format!(
+                    "{}, {}: {}: {}",
+                    row.scenario, row.variant, row.told.verdict, row.told.why
+                ));
                 kept.variants.push(drilled);
             }
             Err(stop) => {
                 // It could not be brought to where anything could have been injected.
                 verdicts.push(Verdict::BaselineUnmet);
                 row.refused = Some(stop.brief());
-                complain(&format!("{}, {}: not drilled: {}", row.scenario, row.variant, stop.brief()));
+                complain(&format!(
+                    "{}, {}: not drilled: {}",
+                    row.scenario,
+                    row.variant,
+                    stop.brief()
+                ));
             }
         }
         rows.push(row);
@@ -132,7 +146,9 @@ fn write(doing: &Doing, pages: Option<&Pages>, rows: &[Row], last: Option<&Kept>
     let Some(kept) = last else { return Ok(()) };
     let place = told::where_and_when_all(kept);
     if let Some(pages) = pages {
-        write_file(&pages.summary(), |out| out.write_all(summary::html(rows, &place).as_bytes()))?;
+        write_file(&pages.summary(), |out| {
+            out.write_all(summary::html(rows, &place).as_bytes())
+        })?;
     }
     if let Some(path) = &doing.table {
         let command = "seawall drill --all --table docs/drills.md";

@@ -14,10 +14,10 @@ use seawall_drill::verdict::phases;
 use seawall_scenario::Scenario;
 use tokio::sync::{mpsc, watch};
 
+use super::Doing;
 use super::live::{Scene, View};
 use super::plan::{Plan, complain};
 use super::predict::predict;
-use super::Doing;
 use crate::stop::Stop;
 
 /// What drills are done with.
@@ -71,7 +71,10 @@ impl Hands {
 
     /// Drills one variant.
     pub(super) fn variant(&self, plan: &Plan, what: &What, scenario: &Scenario) -> Result<Drilled, Stop> {
-        let mut gathered = Gathered { began: now(), ..Gathered::default() };
+        let mut gathered = Gathered {
+            began: now(),
+            ..Gathered::default()
+        };
         let order = Order {
             what: what.clone(),
             program: self.program.clone(),
@@ -79,7 +82,9 @@ impl Hands {
             embedded: self.embedded,
         };
         let scene = Scene::new(&plan.name, scenario, &phases(scenario));
-        let ran = self.runtime.block_on(watched(&order, scene, self.live, &self.stop, &mut gathered))?;
+        let ran = self
+            .runtime
+            .block_on(watched(&order, scene, self.live, &self.stop, &mut gathered))?;
         gathered.seconds = now() - gathered.began;
         let (predicted, how) = predict(scenario, what.scale, &ran, self.band)?;
         gathered.prediction = how;
@@ -103,15 +108,22 @@ pub(super) fn before(plan: &Plan) -> Kept {
 }
 
 /// Seconds since 1970, UTC.
-#[expect(clippy::disallowed_methods, reason = "when something was done is told by the clock on the wall")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "when something was done is told by the clock on the wall"
+)]
 pub(super) fn now() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0.0, |since| since.as_secs_f64())
 }
 
 /// The first signal ends the drill in order, the second one at once.
 async fn listen(stop: Arc<watch::Sender<bool>>) {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
         return;
     };
     loop {
@@ -140,7 +152,11 @@ async fn watched(
     gathered: &mut Gathered,
 ) -> Result<Ran, Stop> {
     let (sender, mut news) = mpsc::unbounded_channel();
-    let mut view = if live { View::open(scene, stop.clone()) } else { None };
+    let mut view = if live {
+        View::open(scene, stop.clone())
+    } else {
+        None
+    };
     let ran = run::run(order, &sender);
     tokio::pin!(ran);
     let ran = loop {
@@ -157,8 +173,13 @@ async fn watched(
     drop(view);
     ran.map_err(|error| match error {
         NoDrill::Scenario(mistakes) => Stop::Document(mistakes),
-        NoDrill::Refused(why) => Stop::Input(format!("this cannot be drilled here: {why}"), "nothing was started".into()),
-        NoDrill::Server(missing @ NoServer::Missing { .. }) => Stop::Input(missing.to_string(), "nothing was left behind".into()),
+        NoDrill::Refused(why) => Stop::Input(
+            format!("this cannot be drilled here: {why}"),
+            "nothing was started".into(),
+        ),
+        NoDrill::Server(missing @ NoServer::Missing { .. }) => {
+            Stop::Input(missing.to_string(), "nothing was left behind".into())
+        }
         error => Stop::Failed(error.to_string()),
     })
 }

@@ -48,7 +48,12 @@ pub(crate) struct Verdict {
 
 fn folder(asked: Option<&Path>) -> Result<History, Stop> {
     let folder = asked.map(Path::to_owned).or_else(usual_history);
-    let folder = folder.ok_or_else(|| Stop::Input("there is no home to keep drills in".to_owned(), "name a folder with --history".to_owned()))?;
+    let folder = folder.ok_or_else(|| {
+        Stop::Input(
+            "there is no home to keep drills in".to_owned(),
+            "name a folder with --history".to_owned(),
+        )
+    })?;
     Ok(History::of(&folder))
 }
 
@@ -77,7 +82,12 @@ fn row(number: usize, entry: &Entry) -> String {
         .map(|drilled| format!("{} {}", drilled.variant, drilled.outcome.verdict.word()))
         .collect();
     let when = utc(kept.began)[..16].replace('T', " ");
-    format!("{number:>4} {when}  {:<24} {}\n     {}\n", kept.scenario, verdicts.join(", "), entry.name)
+    format!(
+        "{number:>4} {when}  {:<24} {}\n     {}\n",
+        kept.scenario,
+        verdicts.join(", "),
+        entry.name
+    )
 }
 
 fn found(history: &History, what: &str) -> Result<Entry, Stop> {
@@ -98,7 +108,10 @@ pub(super) fn compare(asked: &Compare) -> Result<u8, Stop> {
     let changes = changes(&first.kept, &second.kept);
     if changes.is_empty() {
         return Err(Stop::Input(
-            format!("{} and {} have no variant in common that was measured", first.name, second.name),
+            format!(
+                "{} and {} have no variant in common that was measured",
+                first.name, second.name
+            ),
             "drill the same variants, or one variant each".to_owned(),
         ));
     }
@@ -131,13 +144,25 @@ fn differences(first: &Kept, second: &Kept) -> Vec<String> {
     };
     differ("the scenario", first.scenario.clone(), second.scenario.clone());
     differ("the size", first.scale.to_string(), second.scale.to_string());
-    differ("the share of the time", first.time.to_string(), second.time.to_string());
+    differ(
+        "the share of the time",
+        first.time.to_string(),
+        second.time.to_string(),
+    );
     differ("the seed", first.seed.to_string(), second.seed.to_string());
     differ("the machine", first.machine.clone(), second.machine.clone());
     differ("the release", first.version.clone(), second.version.clone());
     let sets = |kept: &Kept| {
-        let sets: Vec<String> = kept.sets.iter().map(|(path, value)| format!("{path}={value}")).collect();
-        if sets.is_empty() { "nothing".to_owned() } else { sets.join(", ") }
+        let sets: Vec<String> = kept
+            .sets
+            .iter()
+            .map(|(path, value)| format!("{path}={value}"))
+            .collect();
+        if sets.is_empty() {
+            "nothing".to_owned()
+        } else {
+            sets.join(", ")
+        }
     };
     differ("what is set", sets(first), sets(second));
     notes
@@ -147,10 +172,22 @@ fn table(changes: &[Change]) -> String {
     let mut text = String::new();
     let mut above: Option<(&str, &str, &str, f64)> = None;
     for change in changes {
-        let here = (change.first.as_str(), change.second.as_str(), change.phase.name.as_str(), change.phase.from);
+        let here = (
+            change.first.as_str(),
+            change.second.as_str(),
+            change.phase.name.as_str(),
+            change.phase.from,
+        );
         if above != Some(here) {
-            let variant = if here.0 == here.1 { here.0.to_owned() } else { format!("{} → {}", here.0, here.1) };
-            text += &format!("\n{variant}: {}, {:.0} s to {:.0} s\n", here.2, change.phase.from, change.phase.to);
+            let variant = if here.0 == here.1 {
+                here.0.to_owned()
+            } else {
+                format!("{} → {}", here.0, here.1)
+            };
+            text += &format!(
+                "\n{variant}: {}, {:.0} s to {:.0} s\n",
+                here.2, change.phase.from, change.phase.to
+            );
             above = Some(here);
         }
         let what = format!("{} of {}", change.measure.name(), change.of);
@@ -175,7 +212,11 @@ fn said(measure: Measure, value: f64) -> String {
 
 fn ratio(change: &Change) -> String {
     let percent = (change.after / change.before - 1.0) * 100.0;
-    if percent.is_finite() { format!("{percent:+.0}%") } else { String::new() }
+    if percent.is_finite() {
+        format!("{percent:+.0}%")
+    } else {
+        String::new()
+    }
 }
 
 fn word(sort: Sort) -> &'static str {
@@ -199,7 +240,13 @@ pub(super) fn verdict(asked: &Verdict) -> Result<u8, Stop> {
     let kept = found(&history, &path.display().to_string())?.kept;
     let mut text = String::new();
     for drilled in &kept.variants {
-        text += &format!("{}, {}: {}: {}\n", kept.scenario, drilled.variant, drilled.outcome.verdict.word(), drilled.outcome.why);
+        text += &format!(
+            "{}, {}: {}: {}\n",
+            kept.scenario,
+            drilled.variant,
+            drilled.outcome.verdict.word(),
+            drilled.outcome.why
+        );
         for left in &drilled.left {
             text += &format!("  not taken back: {left}\n");
         }
@@ -209,9 +256,17 @@ pub(super) fn verdict(asked: &Verdict) -> Result<u8, Stop> {
         return Ok(kept.verdict().status());
     }
     let away = path.with_extension(format!("{}.json", utc(kept.began)[..19].replace([':', '-'], "")));
-    std::fs::rename(path, &away)
-        .map_err(|error| Stop::Failed(format!("failed to move {} to {}: {error}", path.display(), away.display())))?;
-    let left = kept.variants.iter().any(|drilled| drilled.outcome.verdict == Outcome::RollbackFailed);
+    std::fs::rename(path, &away).map_err(|error| {
+        Stop::Failed(format!(
+            "failed to move {} to {}: {error}",
+            path.display(),
+            away.display()
+        ))
+    })?;
+    let left = kept
+        .variants
+        .iter()
+        .any(|drilled| drilled.outcome.verdict == Outcome::RollbackFailed);
     Ok(if left { Outcome::RollbackFailed.status() } else { 0 })
 }
 
@@ -225,7 +280,11 @@ mod tests {
         let change = |measure, before, after, sort| Change {
             first: "unprotected".to_owned(),
             second: "seawall".to_owned(),
-            phase: Phase { name: "kill".to_owned(), from: 0.0, to: 10.0 },
+            phase: Phase {
+                name: "kill".to_owned(),
+                from: 0.0,
+                to: 10.0,
+            },
             measure,
             of: "web".to_owned(),
             before,

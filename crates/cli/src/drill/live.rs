@@ -63,15 +63,25 @@ struct Watched {
 impl Scene {
     /// A drill that has not begun.
     pub(super) fn new(name: &str, scenario: &Scenario, phases: &[Phase]) -> Scene {
-        let lasting = scenario.timeline.iter().filter(|event| matches!(&event.what, What::Fault(fault) if !fault.is_instant()));
-        let clients = scenario.clients.iter().map(|client| Watched { name: client.name.clone(), ..Watched::default() });
+        let lasting = scenario
+            .timeline
+            .iter()
+            .filter(|event| matches!(&event.what, What::Fault(fault) if !fault.is_instant()));
+        let clients = scenario.clients.iter().map(|client| Watched {
+            name: client.name.clone(),
+            ..Watched::default()
+        });
         Scene {
             title: format!("{name}, {}", scenario.variant),
             phases: phases.to_vec(),
             lasting: lasting.map(|event| scenario.describe(event)).collect(),
             in_force: Vec::new(),
             stage: String::new(),
-            clock: (-scenario.run.warmup.as_secs_f64(), None, scenario.run.duration.as_secs_f64()),
+            clock: (
+                -scenario.run.warmup.as_secs_f64(),
+                None,
+                scenario.run.duration.as_secs_f64(),
+            ),
             period: scenario.run.every.as_secs_f64(),
             clients: clients.collect(),
             lines: VecDeque::new(),
@@ -106,12 +116,17 @@ impl Scene {
 
     fn phase(&self) -> &str {
         let Some(now) = self.clock.1 else { return "" };
-        let phase = self.phases.iter().find(|phase| phase.from <= now && now < phase.to);
+        let phase = self
+            .phases
+            .iter()
+            .find(|phase| phase.from <= now && now < phase.to);
         phase.map_or("", |phase| phase.name.as_str())
     }
 
     fn draw(&self, frame: &mut Frame<'_>) {
-        let clients = u16::try_from(self.clients.len()).unwrap_or(u16::MAX).saturating_mul(CLIENT);
+        let clients = u16::try_from(self.clients.len())
+            .unwrap_or(u16::MAX)
+            .saturating_mul(CLIENT);
         let [head, gauge, broken, rows, log, foot] = Layout::vertical([
             Constraint::Length(1),
             Constraint::Length(1),
@@ -122,42 +137,90 @@ impl Scene {
         ])
         .areas(frame.area());
         let bold = Style::new().add_modifier(Modifier::BOLD);
-        let now = if self.stage.is_empty() { self.phase() } else { self.stage.as_str() };
-        frame.render_widget(Line::from(vec![Span::styled(&self.title, bold), Span::raw("  "), Span::raw(now)]), head);
+        let now = if self.stage.is_empty() {
+            self.phase()
+        } else {
+            self.stage.as_str()
+        };
+        frame.render_widget(
+            Line::from(vec![
+                Span::styled(&self.title, bold),
+                Span::raw("  "),
+                Span::raw(now),
+            ]),
+            head,
+        );
         let (from, at, to) = self.clock;
         let share = at.map_or(0.0, |at| ((at - from) / (to - from).max(1e-9)).clamp(0.0, 1.0));
         let label = at.map_or_else(|| "not begun".to_owned(), |at| format!("{at:.0} s of {to:.0} s"));
-        frame.render_widget(Gauge::default().ratio(share).label(label).gauge_style(Style::new().fg(Color::Blue)), gauge);
+        frame.render_widget(
+            Gauge::default()
+                .ratio(share)
+                .label(label)
+                .gauge_style(Style::new().fg(Color::Blue)),
+            gauge,
+        );
         let force: Vec<Line<'_>> = match self.in_force.as_slice() {
             [] => vec![Line::raw("nothing is broken on purpose")],
-            all => all.iter().map(|one| Line::styled(format!("! {one}"), bold.fg(Color::Red))).collect(),
+            all => all
+                .iter()
+                .map(|one| Line::styled(format!("! {one}"), bold.fg(Color::Red)))
+                .collect(),
         };
         frame.render_widget(Paragraph::new(force), broken);
         for (place, client) in self.clients.iter().enumerate() {
             let top = rows.y + u16::try_from(place).unwrap_or(u16::MAX).saturating_mul(CLIENT);
             if top + CLIENT <= rows.y + rows.height {
-                client.draw(frame, Rect { y: top, height: CLIENT, ..rows });
+                client.draw(
+                    frame,
+                    Rect {
+                        y: top,
+                        height: CLIENT,
+                        ..rows
+                    },
+                );
             }
         }
         let room = usize::from(log.height.saturating_sub(1));
-        let lines: Vec<Line<'_>> = self.lines.iter().rev().take(room).rev().map(|line| Line::raw(line.as_str())).collect();
-        frame.render_widget(Paragraph::new(lines).block(Block::new().borders(Borders::TOP).title("what was done")), log);
+        let lines: Vec<Line<'_>> = self
+            .lines
+            .iter()
+            .rev()
+            .take(room)
+            .rev()
+            .map(|line| Line::raw(line.as_str()))
+            .collect();
+        frame.render_widget(
+            Paragraph::new(lines).block(Block::new().borders(Borders::TOP).title("what was done")),
+            log,
+        );
         let foot_text = if self.stopping {
             "ending, and taking everything back; once more: leave that to the process that cleans up"
         } else {
             "q or Ctrl-C: end it and take everything back"
         };
-        frame.render_widget(Line::styled(foot_text, Style::new().add_modifier(Modifier::DIM)), foot);
+        frame.render_widget(
+            Line::styled(foot_text, Style::new().add_modifier(Modifier::DIM)),
+            foot,
+        );
     }
 }
 
 impl Watched {
     fn hear(&mut self, progress: &Progress, period: f64) {
         let all: u64 = progress.last.iter().sum();
-        let good: u64 = Ending::ALL.into_iter().filter(|ending| ending.is_good()).map(|ending| progress.last[ending as usize]).sum();
+        let good: u64 = Ending::ALL
+            .into_iter()
+            .filter(|ending| ending.is_good())
+            .map(|ending| progress.last[ending as usize])
+            .sum();
         let a_second = |count: u64| (count as f64 / period.max(1e-3)).round() as u64;
         let micros = (progress.p99.as_secs_f64() * 1e6) as u64;
-        for (values, value) in [(&mut self.rates, a_second(all)), (&mut self.good, a_second(good)), (&mut self.p99, micros)] {
+        for (values, value) in [
+            (&mut self.rates, a_second(all)),
+            (&mut self.good, a_second(good)),
+            (&mut self.p99, micros),
+        ] {
             values.push_back(value);
             if values.len() > PERIODS_MAX {
                 values.pop_front();
@@ -167,12 +230,29 @@ impl Watched {
     }
 
     fn draw(&self, frame: &mut Frame<'_>, area: Rect) {
-        let [words, good, p99] =
-            Layout::horizontal([Constraint::Length(WORDS), Constraint::Fill(1), Constraint::Fill(1)]).spacing(1).areas(area);
-        let (rate, right) = (self.rates.back().copied().unwrap_or(0), self.good.back().copied().unwrap_or(0));
-        let share = if rate > 0 { format!("{:.0}%", 100.0 * right as f64 / rate as f64) } else { "–".to_owned() };
+        let [words, good, p99] = Layout::horizontal([
+            Constraint::Length(WORDS),
+            Constraint::Fill(1),
+            Constraint::Fill(1),
+        ])
+        .spacing(1)
+        .areas(area);
+        let (rate, right) = (
+            self.rates.back().copied().unwrap_or(0),
+            self.good.back().copied().unwrap_or(0),
+        );
+        let share = if rate > 0 {
+            format!("{:.0}%", 100.0 * right as f64 / rate as f64)
+        } else {
+            "–".to_owned()
+        };
         let (p50, slow, wrong, flight) = self.last.as_ref().map_or((0.0, 0.0, 0, 0), |last| {
-            (last.p50.as_secs_f64() * 1e3, last.p99.as_secs_f64() * 1e3, last.of(Ending::Wrong), last.in_flight)
+            (
+                last.p50.as_secs_f64() * 1e3,
+                last.p99.as_secs_f64() * 1e3,
+                last.of(Ending::Wrong),
+                last.in_flight,
+            )
         });
         let bad = Style::new().fg(Color::Red).add_modifier(Modifier::BOLD);
         let mut lines = vec![
@@ -180,21 +260,53 @@ impl Watched {
             Line::raw(format!("{rate}/s, {share} answered well")),
             Line::raw(format!("p50 {p50:.1} ms, p99 {slow:.1} ms")),
         ];
-        lines.push(if wrong > 0 { Line::styled(format!("{wrong} WRONG ANSWERS"), bad) } else { Line::raw(format!("{flight} under way")) });
+        lines.push(if wrong > 0 {
+            Line::styled(format!("{wrong} WRONG ANSWERS"), bad)
+        } else {
+            Line::raw(format!("{flight} under way"))
+        });
         frame.render_widget(Paragraph::new(lines), words);
         // Both rates on one scale: what is not answered well is the gap at the top.
         let most = self.rates.iter().copied().max().unwrap_or(1).max(1);
-        curve(frame, good, &format!("right answers/s, up to {most}"), &self.good, Some(most), Color::Green);
+        curve(
+            frame,
+            good,
+            &format!("right answers/s, up to {most}"),
+            &self.good,
+            Some(most),
+            Color::Green,
+        );
         let slowest = self.p99.iter().copied().max().unwrap_or(0) as f64 / 1e3;
-        curve(frame, p99, &format!("p99, up to {slowest:.0} ms"), &self.p99, None, Color::Yellow);
+        curve(
+            frame,
+            p99,
+            &format!("p99, up to {slowest:.0} ms"),
+            &self.p99,
+            None,
+            Color::Yellow,
+        );
     }
 }
 
 /// The newest at the right.
-fn curve(frame: &mut Frame<'_>, area: Rect, title: &str, values: &VecDeque<u64>, most: Option<u64>, colour: Color) {
+fn curve(
+    frame: &mut Frame<'_>,
+    area: Rect,
+    title: &str,
+    values: &VecDeque<u64>,
+    most: Option<u64>,
+    colour: Color,
+) {
     let room = usize::from(area.width);
-    let shown: Vec<u64> = values.iter().skip(values.len().saturating_sub(room)).copied().collect();
-    let mut line = Sparkline::default().data(&shown).style(Style::new().fg(colour)).block(Block::new().title(title));
+    let shown: Vec<u64> = values
+        .iter()
+        .skip(values.len().saturating_sub(room))
+        .copied()
+        .collect();
+    let mut line = Sparkline::default()
+        .data(&shown)
+        .style(Style::new().fg(colour))
+        .block(Block::new().title(title));
     if let Some(most) = most {
         line = line.max(most);
     }
@@ -217,8 +329,18 @@ impl View {
         let terminal = ratatui::try_init().ok()?;
         let watching = Arc::new(AtomicBool::new(true));
         let (told, still) = (stop.clone(), watching.clone());
-        let hand = std::thread::Builder::new().name("keys".to_owned()).spawn(move || keys(&told, &still)).ok();
-        Some(View { scene, terminal, stop, ticks: tokio::time::interval(FRAME), watching, hand })
+        let hand = std::thread::Builder::new()
+            .name("keys".to_owned())
+            .spawn(move || keys(&told, &still))
+            .ok();
+        Some(View {
+            scene,
+            terminal,
+            stop,
+            ticks: tokio::time::interval(FRAME),
+            watching,
+            hand,
+        })
     }
 
     /// Takes notice of something.
@@ -254,9 +376,15 @@ fn keys(stop: &watch::Sender<bool>, watching: &AtomicBool) {
             Ok(false) => continue,
             Err(_) => return,
         }
-        let Ok(Event::Key(key)) = event::read() else { continue };
+        let Ok(Event::Key(key)) = event::read() else {
+            continue;
+        };
         let control_c = key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL);
-        if key.kind == KeyEventKind::Press && (control_c || key.code == KeyCode::Char('q')) && stop.send_replace(true) && control_c {
+        if key.kind == KeyEventKind::Press
+            && (control_c || key.code == KeyCode::Char('q'))
+            && stop.send_replace(true)
+            && control_c
+        {
             leave();
         }
     }
@@ -282,7 +410,11 @@ mod tests {
         "#;
         let document = Document::parse("still.toml", text).expect("a good document");
         let scenario = document.scenario("as-written", &[]).expect("a variant");
-        Scene::new("still.toml", &scenario, &seawall_drill::verdict::phases(&scenario))
+        Scene::new(
+            "still.toml",
+            &scenario,
+            &seawall_drill::verdict::phases(&scenario),
+        )
     }
 
     fn drawn(scene: &Scene) -> String {
@@ -309,18 +441,30 @@ mod tests {
         let mut scene = scene();
         scene.hear(&News::Stage("starting servers".into()));
         let text = drawn(&scene);
-        assert!(text.contains("still.toml, as-written  starting servers"), "{text}");
-        assert!(text.contains("not begun") && text.contains("nothing is broken on purpose"), "{text}");
+        assert!(
+            text.contains("still.toml, as-written  starting servers"),
+            "{text}"
+        );
+        assert!(
+            text.contains("not begun") && text.contains("nothing is broken on purpose"),
+            "{text}"
+        );
         scene.hear(&News::Ready(vec!["one Redis".into()]));
         scene.hear(&period(6.0, [90, 0, 0, 10, 0, 0]));
         scene.hear(&News::Done(5.0, scene.lasting[0].clone()));
         let text = drawn(&scene);
         assert!(text.contains("! redis accepts and never answers"), "{text}");
         assert!(text.contains("6 s of 20 s") && text.contains("hang"), "{text}");
-        assert!(text.contains("100/s, 90% answered well") && text.contains("p50 2.0 ms, p99 40.0 ms"), "{text}");
+        assert!(
+            text.contains("100/s, 90% answered well") && text.contains("p50 2.0 ms, p99 40.0 ms"),
+            "{text}"
+        );
         scene.hear(&News::Over(15.0, scene.lasting[0].clone()));
         let text = drawn(&scene);
-        assert!(text.contains("nothing is broken on purpose") && text.contains("over: redis accepts"), "{text}");
+        assert!(
+            text.contains("nothing is broken on purpose") && text.contains("over: redis accepts"),
+            "{text}"
+        );
     }
 
     #[test]

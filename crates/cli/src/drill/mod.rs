@@ -122,7 +122,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Stop> {
         (None, _) if doing.list => history::list(doing.history.as_deref())?,
         (None, _) if doing.all => all::run(doing)?,
         (None, Some(scenario)) => one(doing, scenario)?,
-        (None, None) => return Err(Stop::Input("no scenario is named".to_owned(), "`seawall scenarios` lists them".to_owned())),
+        (None, None) => {
+            return Err(Stop::Input(
+                "no scenario is named".to_owned(),
+                "`seawall scenarios` lists them".to_owned(),
+            ));
+        }
     };
     Ok(ExitCode::from(status))
 }

@@ -41,7 +41,10 @@ impl Plan {
         if variants.is_empty() {
             return Err(Stop::Failed("the document has no variant to drill".to_owned()));
         }
-        Ok(Plan { name: name.to_owned(), variants })
+        Ok(Plan {
+            name: name.to_owned(),
+            variants,
+        })
     }
 
     /// Whether each variant can be drilled here.
@@ -49,34 +52,57 @@ impl Plan {
         let mut refused = Vec::new();
         for (what, _) in &self.variants {
             for why in refusals(&what.scaled()?, embedded) {
-                let line = if self.variants.len() == 1 { why } else { format!("{}: {why}", what.variant) };
+                let line = if self.variants.len() == 1 {
+                    why
+                } else {
+                    format!("{}: {why}", what.variant)
+                };
                 refused.push(line);
             }
         }
         if refused.is_empty() {
             return Ok(());
         }
-        let all = if refused.len() == 1 { refused.concat() } else { format!("\n  {}", refused.join("\n  ")) };
-        Err(Stop::Input(format!("{} cannot be drilled here: {all}", self.name), "nothing was started".to_owned()))
+        let all = if refused.len() == 1 {
+            format!(" {}", refused.concat())
+        } else {
+            format!("\n  {}", refused.join("\n  "))
+        };
+        Err(Stop::Input(
+            format!("{} cannot be drilled here:{all}", self.name),
+            "nothing was started".to_owned(),
+        ))
     }
 
     /// What would be drilled, one line a variant.
     pub(super) fn told(&self) -> String {
         let line = |(what, scenario): &(What, Scenario)| {
             let run = &scenario.run;
-            format!("{}, variant {}: can be drilled here, in {}\n", self.name, what.variant, run.warmup + run.duration)
+            format!(
+                "{}, variant {}: can be drilled here, in {}\n",
+                self.name,
+                what.variant,
+                run.warmup + run.duration
+            )
         };
         self.variants.iter().map(line).collect()
     }
 
     /// The scenarios, in the order in which they are drilled.
     pub(super) fn scenarios(&self) -> Vec<Scenario> {
-        self.variants.iter().map(|(_, scenario)| scenario.clone()).collect()
+        self.variants
+            .iter()
+            .map(|(_, scenario)| scenario.clone())
+            .collect()
     }
 
     fn experiment(&self, program: &str, journal: &str, doing: &Doing) -> Value {
         let mut more = Vec::new();
-        for (option, given) in [("--real", doing.real), ("--embedded", doing.embedded), ("--strict", doing.strict)] {
+        for (option, given) in [
+            ("--real", doing.real),
+            ("--embedded", doing.embedded),
+            ("--strict", doing.strict),
+        ] {
             more.extend(given.then(|| option.to_owned()));
         }
         if let Some((what, scenario)) = self.variants.first() {
@@ -84,20 +110,33 @@ impl Plan {
                 more.extend(["--set".to_owned(), format!("{path}={value}")]);
             }
             let usual = scenario.drill.scale.unwrap_or(scenario.run.scale);
-            for (option, value, usual) in [("--time", what.time, scenario.drill.time), ("--scale", what.scale, usual)] {
+            for (option, value, usual) in [
+                ("--time", what.time, scenario.drill.time),
+                ("--scale", what.scale, usual),
+            ] {
                 if (value - usual).abs() > 1e-12 {
                     more.extend([option.to_owned(), value.to_string()]);
                 }
             }
         }
         let variants = self.scenarios();
-        experiment(&experiment::Plan { program, name: &self.name, variants: &variants, journal, more: &more })
+        experiment(&experiment::Plan {
+            program,
+            name: &self.name,
+            variants: &variants,
+            journal,
+            more: &more,
+        })
     }
 
     /// Writes the experiment; nothing is run.
     pub(super) fn write_experiment(&self, path: &Path, doing: &Doing) -> Result<u8, Stop> {
         // A file's scenario is found from anywhere.
-        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let stem = path
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         let beside = format!("{stem}-journal.json");
         let experiment = self.experiment("seawall", &beside, doing);
         write_file(path, |out| writeln!(out, "{experiment:#}"))?;
@@ -111,7 +150,10 @@ impl Plan {
     /// The journal of what was done.
     pub(super) fn journal(&self, kept: &Kept, doing: &Doing) -> Value {
         let path = doing.journal.as_deref().unwrap_or(Path::new("journal.json"));
-        journal(&self.experiment("seawall", &path.display().to_string(), doing), kept)
+        journal(
+            &self.experiment("seawall", &path.display().to_string(), doing),
+            kept,
+        )
     }
 }
 
@@ -120,13 +162,22 @@ fn chosen<'d>(document: &'d Document, named: &[String]) -> Result<Vec<&'d str>, 
     if !named.is_empty() {
         return Ok(asked);
     }
-    let Some(first) = asked.first() else { return Ok(asked) };
+    let Some(first) = asked.first() else {
+        return Ok(asked);
+    };
     let scenario = document.scenario(first, &[])?;
-    Ok(asked.into_iter().filter(|name| scenario.drill.knows(name)).collect())
+    Ok(asked
+        .into_iter()
+        .filter(|name| scenario.drill.knows(name))
+        .collect())
 }
 
 fn what(document: &Document, variant: &str, doing: &Doing) -> Result<What, Stop> {
-    let sets: Vec<(&str, &str)> = doing.set.iter().map(|(path, value)| (path.as_str(), value.as_str())).collect();
+    let sets: Vec<(&str, &str)> = doing
+        .set
+        .iter()
+        .map(|(path, value)| (path.as_str(), value.as_str()))
+        .collect();
     let scenario = document.scenario(variant, &sets)?;
     Ok(What {
         name: document.name().to_owned(),
@@ -161,7 +212,11 @@ impl Outputs {
 
     /// The history alone.
     pub(super) fn without_files(doing: &Doing) -> Result<Outputs, Stop> {
-        Ok(Outputs { report: None, journal: None, history: history(doing.history.as_deref())? })
+        Ok(Outputs {
+            report: None,
+            journal: None,
+            history: history(doing.history.as_deref())?,
+        })
     }
 
     /// Keeps the drill. What cannot be kept was drilled all the same.
@@ -175,7 +230,9 @@ impl Outputs {
     /// Writes the files that were asked for.
     pub(super) fn write(&self, drill: &Drill, journal: &Value) -> Result<(), Stop> {
         if let Some(path) = &self.report {
-            write_file(path, |out| out.write_all(seawall_report::drill::html(drill).as_bytes()))?;
+            write_file(path, |out| {
+                out.write_all(seawall_report::drill::html(drill).as_bytes())
+            })?;
         }
         if let Some(path) = &self.journal {
             write_file(path, |out| writeln!(out, "{journal:#}"))?;
@@ -193,7 +250,10 @@ pub(super) fn complain(what: &str) {
 /// Whether a file can be written here. What is there stays as it is.
 pub(super) fn writable(path: &Path) -> Result<(), Stop> {
     let cannot = |why: &dyn std::fmt::Display| {
-        Err(Stop::Input(format!("{} cannot be written: {why}", path.display()), "nothing was started".to_owned()))
+        Err(Stop::Input(
+            format!("{} cannot be written: {why}", path.display()),
+            "nothing was started".to_owned(),
+        ))
     };
     if path.is_dir() {
         return cannot(&"it is a folder");
@@ -212,7 +272,11 @@ pub(super) fn writable(path: &Path) -> Result<(), Stop> {
 
 /// The folder of a user's drills, if there is a home.
 pub(super) fn usual_history() -> Option<PathBuf> {
-    let folder = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let folder = |name: &str| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
     usual_folder(folder("XDG_STATE_HOME"), folder("HOME"))
 }
 
@@ -229,7 +293,10 @@ fn history(asked: Option<&Path>) -> Result<Option<History>, Stop> {
             "nothing was started; name another folder with --history".to_owned(),
         )),
         Err(error) => {
-            complain(&format!("the drill will not be kept: {}: {error}", folder.display()));
+            complain(&format!(
+                "the drill will not be kept: {}: {error}",
+                folder.display()
+            ));
             Ok(None)
         }
     }

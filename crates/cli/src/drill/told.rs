@@ -13,7 +13,12 @@ use crate::telling::{happenings, topology};
 
 /// A drill of these scenarios, as it is told.
 pub(super) fn drill(scenarios: &[Scenario], kept: &Kept) -> Drill {
-    let done = |drilled: &Drilled| scenarios.iter().find(|scenario| scenario.variant == drilled.variant).cloned();
+    let done = |drilled: &Drilled| {
+        scenarios
+            .iter()
+            .find(|scenario| scenario.variant == drilled.variant)
+            .cloned()
+    };
     let scenarios: Vec<Scenario> = kept.variants.iter().filter_map(done).collect();
     let variants = kept.variants.iter().map(|drilled| Variant {
         name: drilled.variant.clone(),
@@ -53,7 +58,13 @@ fn measured(drilled: &Drilled) -> Record {
 
 /// The machine, the time and the size, in a line.
 pub(super) fn where_and_when(kept: &Kept) -> String {
-    let share = |share: f64| if share >= 1.0 { "all of it".to_owned() } else { format!("{:.3}%", share * 100.0) };
+    let share = |share: f64| {
+        if share >= 1.0 {
+            "all of it".to_owned()
+        } else {
+            format!("{:.3}%", share * 100.0)
+        }
+    };
     format!(
         "Drilled {} UTC on {}; seawall {}, seed {}; size {}, slow things in {} of their time",
         utc(kept.began)[..19].replace('T', " "),
@@ -67,22 +78,43 @@ pub(super) fn where_and_when(kept: &Kept) -> String {
 
 /// The machine and the day: what all drills of a summary share.
 pub(super) fn where_and_when_all(kept: &Kept) -> String {
-    format!("Drilled on {} on {}; seawall {}", &utc(kept.began)[..10], kept.machine, kept.version)
+    format!(
+        "Drilled on {} on {}; seawall {}",
+        &utc(kept.began)[..10],
+        kept.machine,
+        kept.version
+    )
 }
 
 /// One variant.
 pub(super) fn told(drilled: &Drilled) -> Told {
-    let examples = drilled.clients.iter().flat_map(|client| client.examples.iter().copied()).take(16).collect();
+    let examples = drilled
+        .clients
+        .iter()
+        .flat_map(|client| client.examples.iter().copied())
+        .take(16)
+        .collect();
     Told {
         verdict: drilled.outcome.verdict.word().to_owned(),
         mood: mood(drilled.outcome.verdict),
         why: drilled.outcome.why.clone(),
         took_s: drilled.seconds,
-        predicted: drilled.predicted.iter().map(seawall_drill::kept::Told::record).collect(),
+        predicted: drilled
+            .predicted
+            .iter()
+            .map(seawall_drill::kept::Told::record)
+            .collect(),
         prediction: drilled.prediction.clone(),
         predicted_well: drilled.outcome.predicted_well,
-        errors: (drilled.mean_error(Measure::Goodput), drilled.mean_error(Measure::OriginLoad)),
-        phases: drilled.phases.iter().map(|phase| (phase.name.clone(), phase.from, phase.to)).collect(),
+        errors: (
+            drilled.mean_error(Measure::Goodput),
+            drilled.mean_error(Measure::OriginLoad),
+        ),
+        phases: drilled
+            .phases
+            .iter()
+            .map(|phase| (phase.name.clone(), phase.from, phase.to))
+            .collect(),
         lines: drilled.compared.iter().map(line).collect(),
         expectations: drilled.expectations.iter().map(expectation).collect(),
         wrong: (drilled.wrong(), examples),
@@ -110,7 +142,9 @@ fn line(line: &seawall_drill::kept::Line) -> Line {
         phase: line.phase,
         measure: line.measure.clone(),
         of: line.of.clone(),
-        is_time: Measure::ALL.into_iter().any(|measure| measure.is_time() && measure.name() == line.measure),
+        is_time: Measure::ALL
+            .into_iter()
+            .any(|measure| measure.is_time() && measure.name() == line.measure),
         predicted: line.predicted,
         measured: line.measured,
         error: line.error,
@@ -132,7 +166,11 @@ fn expectation(one: &outcome::Expectation) -> Expectation {
 }
 
 fn happened(one: &Happened) -> (f64, String) {
-    let what = if one.over { format!("over: {}", one.what) } else { one.what.clone() };
+    let what = if one.over {
+        format!("over: {}", one.what)
+    } else {
+        one.what.clone()
+    };
     (one.at, what)
 }
 

@@ -18,7 +18,9 @@ const SCRIPT: &str = include_str!("../page/page.js");
 pub fn html(drill: &Drill) -> String {
     let predicted: Vec<&[_]> = drill.told.iter().map(|told| told.predicted.as_slice()).collect();
     // Within a script element only `<` could end the data early.
-    let data = data_over(&drill.report, &predicted).to_string().replace('<', "\\u003c");
+    let data = data_over(&drill.report, &predicted)
+        .to_string()
+        .replace('<', "\\u003c");
     let page = html! {
         (DOCTYPE)
         html lang="en" {

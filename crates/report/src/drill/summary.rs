@@ -27,11 +27,19 @@ pub struct Row {
 
 impl Row {
     fn mood(&self) -> Mood {
-        if self.refused.is_some() { Mood::Unclear } else { self.told.mood }
+        if self.refused.is_some() {
+            Mood::Unclear
+        } else {
+            self.told.mood
+        }
     }
 
     fn verdict(&self) -> &str {
-        if self.refused.is_some() { "not drilled" } else { &self.told.verdict }
+        if self.refused.is_some() {
+            "not drilled"
+        } else {
+            &self.told.verdict
+        }
     }
 
     fn why(&self) -> &str {
@@ -46,18 +54,31 @@ impl Row {
     }
 
     fn took(&self) -> String {
-        if self.refused.is_some() { "–".to_owned() } else { seconds(self.told.took_s) }
+        if self.refused.is_some() {
+            "–".to_owned()
+        } else {
+            seconds(self.told.took_s)
+        }
     }
 }
 
 /// How many held, and how long all of it took, in one line.
 pub fn headline(rows: &[Row]) -> String {
     let held = rows.iter().filter(|row| row.mood() == Mood::Good).count();
-    let well = rows.iter().filter(|row| row.told.predicted_well == Some(true)).count();
-    let compared = rows.iter().filter(|row| row.told.predicted_well.is_some()).count();
+    let well = rows
+        .iter()
+        .filter(|row| row.told.predicted_well == Some(true))
+        .count();
+    let compared = rows
+        .iter()
+        .filter(|row| row.told.predicted_well.is_some())
+        .count();
     let took: f64 = rows.iter().map(|row| row.told.took_s).sum();
     let minutes = if took >= 60.0 { clock(took) } else { seconds(took) };
-    format!("{held} of {} drills held; {well} of {compared} predictions within 15%; {minutes} in all", rows.len())
+    format!(
+        "{held} of {} drills held; {well} of {compared} predictions within 15%; {minutes} in all",
+        rows.len()
+    )
 }
 
 /// For a terminal.
@@ -67,7 +88,10 @@ pub fn text(rows: &[Row]) -> String {
     let (scenario, variant) = (longest(|row| &row.scenario), longest(|row| &row.variant));
     let verdict = longest(Row::verdict);
     let head = ["goodput", "load", "took"].map(|title| right(title, 8)).concat();
-    lines.push(format!("  {:scenario$}  {:variant$}  {:verdict$}{head}", "", "", ""));
+    lines.push(format!(
+        "  {:scenario$}  {:variant$}  {:verdict$}{head}",
+        "", "", ""
+    ));
     for row in rows {
         let [goodput, load] = row.errors();
         let numbers = [goodput, load, row.took()].map(|cell| right(&cell, 8)).concat();
@@ -80,7 +104,13 @@ pub fn text(rows: &[Row]) -> String {
         ));
     }
     for row in rows.iter().filter(|row| row.mood() != Mood::Good) {
-        lines.push(format!("{} {}, {}: {}", row.mood().mark(), row.scenario, row.variant, row.why()));
+        lines.push(format!(
+            "{} {}, {}: {}",
+            row.mood().mark(),
+            row.scenario,
+            row.variant,
+            row.why()
+        ));
     }
     lines.join("\n") + "\n"
 }
@@ -159,11 +189,18 @@ pub fn markdown(rows: &[Row], command: &str, where_and_when: &str) -> String {
         );
     }
     for row in rows.iter().filter(|row| !row.told.lines.is_empty()) {
-        text += &format!("\n## {}, {}\n\n{}.\n\n", row.scenario, row.variant, cell(&row.told.why));
+        text += &format!(
+            "\n## {}, {}\n\n{}.\n\n",
+            row.scenario,
+            row.variant,
+            cell(&row.told.why)
+        );
         text += "| phase | what | predicted | measured | error |\n| --- | --- | --- | --- | --- |\n";
         for line in &row.told.lines {
             let phase = row.told.phases.get(line.phase);
-            let phase = phase.map_or_else(String::new, |(name, from, to)| format!("{name}, {} to {}", clock(*from), clock(*to)));
+            let phase = phase.map_or_else(String::new, |(name, from, to)| {
+                format!("{name}, {} to {}", clock(*from), clock(*to))
+            });
             text += &format!(
                 "| {} | {} of {} | {} | {} | {} |\n",
                 cell(&phase),

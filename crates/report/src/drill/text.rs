@@ -9,8 +9,19 @@ const CELL: usize = 11;
 /// The verdict of each variant in a line: what is to be read first.
 pub fn verdicts(drill: &Drill, columns: usize) -> String {
     let mut lines = Vec::new();
-    let names = drill.report.variants.iter().map(|variant| width(&variant.name)).max().unwrap_or(0);
-    let words = drill.told.iter().map(|told| width(&told.verdict)).max().unwrap_or(0);
+    let names = drill
+        .report
+        .variants
+        .iter()
+        .map(|variant| width(&variant.name))
+        .max()
+        .unwrap_or(0);
+    let words = drill
+        .told
+        .iter()
+        .map(|told| width(&told.verdict))
+        .max()
+        .unwrap_or(0);
     for (variant, told) in drill.report.variants.iter().zip(&drill.told) {
         let word = told.verdict.to_uppercase();
         let start = format!("{} {word:<words$}  {:<names$}  ", told.mood.mark(), variant.name);
@@ -25,7 +36,11 @@ pub fn text(drill: &Drill, width: usize) -> String {
     let mut lines = Vec::new();
     for (variant, told) in drill.report.variants.iter().zip(&drill.told) {
         lines.push(String::new());
-        let about = if variant.about.is_empty() { String::new() } else { format!(": {}", variant.about) };
+        let about = if variant.about.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", variant.about)
+        };
         lines.extend(wrapped(&format!("{}{about}", variant.name), columns));
         one(&mut lines, told, columns);
     }
@@ -40,9 +55,14 @@ pub fn text(drill: &Drill, width: usize) -> String {
 fn one(lines: &mut Vec<String>, told: &Told, columns: usize) {
     if told.wrong.0 > 0 {
         let keys: Vec<String> = told.wrong.1.iter().map(u64::to_string).collect();
-        hang(lines, "  ✗ ", &format!("{} wrong answers; keys: {}", told.wrong.0, keys.join(", ")), columns);
+        hang(
+            lines,
+            "  ✗ ",
+            &format!("{} wrong answers; keys: {}", told.wrong.0, keys.join(", ")),
+            columns,
+        );
     }
-    table(lines, told);
+    table(lines, told, columns);
     expectations(lines, told, columns);
     listed(lines, "could not be done", &told.troubles, columns);
     listed(lines, "NOT TAKEN BACK", &told.left, columns);
@@ -52,12 +72,16 @@ fn one(lines: &mut Vec<String>, told: &Told, columns: usize) {
     listed(lines, "what to do", &told.advice, columns);
 }
 
-fn table(lines: &mut Vec<String>, told: &Told) {
+fn table(lines: &mut Vec<String>, told: &Told, columns: usize) {
     if told.lines.is_empty() {
         return;
     }
     let cells = |cells: [&str; 3]| cells.map(|cell| right(cell, CELL)).concat();
-    lines.push(format!("  {:<32}{}", "", cells(["predicted", "measured", "error"])));
+    lines.push(format!(
+        "  {:<32}{}",
+        "",
+        cells(["predicted", "measured", "error"])
+    ));
     for (place, (name, from, to)) in told.phases.iter().enumerate() {
         let those: Vec<_> = told.lines.iter().filter(|line| line.phase == place).collect();
         if those.is_empty() {
@@ -66,7 +90,11 @@ fn table(lines: &mut Vec<String>, told: &Told) {
         lines.push(format!("  {name}, {} to {}", clock(*from), clock(*to)));
         for line in those {
             let title = cut(&format!("{} of {}", line.measure, line.of), 28);
-            let numbers = cells([&line.said(line.predicted), &line.said(line.measured), &line.error_said()]);
+            let numbers = cells([
+                &line.said(line.predicted),
+                &line.said(line.measured),
+                &line.error_said(),
+            ]);
             let mark = if line.is_far_off() { " !" } else { "" };
             lines.push(format!("    {title:<30}{numbers}{mark}"));
         }
@@ -74,31 +102,44 @@ fn table(lines: &mut Vec<String>, told: &Told) {
     let (goodput, load) = told.errors;
     let well = match told.predicted_well {
         Some(true) => "within the 15% that a prediction is allowed",
-        Some(false) => "MORE than the 15% that a prediction is allowed; it is the prediction that is off, not the system",
+        Some(false) => {
+            "MORE than the 15% that a prediction is allowed; it is the prediction that is off, not the system"
+        }
         None => "",
     };
-    let mean = format!("mean error: goodput {}, origin load {}: {well}", error_said(goodput), error_said(load));
-    hang(lines, "  ", &mean, 100);
+    let mean = format!(
+        "mean error: goodput {}, origin load {}: {well}",
+        error_said(goodput),
+        error_said(load)
+    );
+    hang(lines, "  ", &mean, columns);
     if !told.prediction.is_empty() {
-        hang(lines, "  ", &told.prediction, 100);
+        hang(lines, "  ", &told.prediction, columns);
     }
 }
 
 fn expectations(lines: &mut Vec<String>, told: &Told, columns: usize) {
     for standing in [Standing::NotMet, Standing::Met, Standing::NotJudged] {
-        let those: Vec<_> = told.expectations.iter().filter(|one| one.standing == standing).collect();
+        let those: Vec<_> = told
+            .expectations
+            .iter()
+            .filter(|one| one.standing == standing)
+            .collect();
         if those.is_empty() {
             continue;
         }
-        lines.push(match standing {
-            Standing::NotMet => "  not met".to_owned(),
-            Standing::Met => "  met".to_owned(),
-            Standing::NotJudged => format!("  not judged: {NOT_JUDGED}"),
-        });
+        match standing {
+            Standing::NotMet => lines.push("  not met".to_owned()),
+            Standing::Met => lines.push("  met".to_owned()),
+            Standing::NotJudged => hang(lines, "  not judged: ", NOT_JUDGED, columns),
+        }
         for one in those {
             let seen = match standing {
                 Standing::Met => format!("{}: {}", one.that, one.measured),
-                _ => format!("{}: measured {}, predicted {}, wanted {}", one.that, one.measured, one.predicted, one.wanted),
+                _ => format!(
+                    "{}: measured {}, predicted {}, wanted {}",
+                    one.that, one.measured, one.predicted, one.wanted
+                ),
             };
             hang(lines, &format!("    {} ", standing.mark()), &seen, columns);
         }
@@ -118,8 +159,15 @@ fn listed(lines: &mut Vec<String>, title: &str, all: &[String], columns: usize) 
 /// A text behind a start, its further lines under its first.
 fn hang(lines: &mut Vec<String>, start: &str, text: &str, columns: usize) {
     let indent = width(start).min(columns / 2);
-    for (place, line) in wrapped(text, columns.saturating_sub(indent).max(30)).into_iter().enumerate() {
-        lines.push(if place == 0 { format!("{start}{line}") } else { format!("{:indent$}{line}", "") });
+    for (place, line) in wrapped(text, columns.saturating_sub(indent).max(30))
+        .into_iter()
+        .enumerate()
+    {
+        lines.push(if place == 0 {
+            format!("{start}{line}")
+        } else {
+            format!("{:indent$}{line}", "")
+        });
     }
 }
 

@@ -273,6 +273,7 @@
     if (kept.length < chart.curves.length) entries.push(element("span", {}, swatch({ style: "node" }), "one node each"));
     if (chart.form === "lanes") entries.length = 0;
     if (data.over) for (const [what, dash] of [["measured", ""], ["predicted", "6 4"]]) {
+      if (chart.form === "stack" && what === "measured") continue;
       const line = swatch({ style: "node" });
       line.innerHTML = what === "measured" && chart.form !== "lines" ? '<rect width="24" height="12" rx="2" fill="var(--node)"/>' : `<path d="M0 6H24" stroke="var(--ink)" stroke-width="1.8" stroke-dasharray="${dash}"/>`;
       entries.push(element("span", { className: "kind" }, line, chart.form === "stack" && what === "predicted" ? "right answers, predicted" : what));
