@@ -192,7 +192,8 @@ impl System {
             if cache.kind == CacheKind::Shared {
                 for at in 0..cache.nodes {
                     let name = format!("{}-{at}", cache.name);
-                    let most = cache.max_clients.map(|most| most.to_string());
+                    // A connection lasts longer than the look-up that it is for, and we ask too.
+                    let most = cache.max_clients.map(|most| (most + most / 4 + 3).to_string());
                     let mut settings = vec![("maxmemory-policy", policy_of(cache.eviction))];
                     if let Some(most) = &most {
                         settings.push(("maxclients", most));
