@@ -126,6 +126,7 @@ impl Live {
                         upstream.hold(site.upstream.held());
                     }
                     tokio::spawn(Upstream::check(Arc::downgrade(&upstream)));
+                    tokio::spawn(Upstream::sweep(Arc::downgrade(&upstream)));
                     upstream
                 }
             };

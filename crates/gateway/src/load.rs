@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 use seawall::{LoadError, Loaded};
 use seawall_core::guard::OriginFault;
 
-use crate::body::{Body, Connection, Held, Stream, Timed, Upload};
+use crate::body::{Body, Lease, Stream, Timed, Upload};
 use crate::clock::unix_ms;
 use crate::control::{Told, seconds};
 use crate::exchange::Exchange;
@@ -89,7 +89,7 @@ impl Errand {
         let asked_ms = unix_ms();
         let upstream = &exchange.site.upstream;
         let sent = upstream.send(request).await;
-        let (response, connection) = sent.map_err(|failure| LoadError::new(failure.fault(), failure))?;
+        let (response, lease) = sent.map_err(|failure| LoadError::new(failure.fault(), failure))?;
         let times = (asked_ms / 1_000, unix_ms() / 1_000);
         let status = response.status();
         if let Some(previous) = self.previous.as_ref().and_then(Stored::get)
@@ -98,7 +98,7 @@ impl Errand {
             return Ok(self.confirmed(times, previous, response.headers()));
         }
         if is_outage(status) {
-            return Err(self.outage(response, connection));
+            return Err(self.outage(response, lease));
         }
         let (mut parts, body) = response.into_parts();
         fields::strip(&mut parts.headers);
@@ -109,9 +109,9 @@ impl Errand {
         let length = http_body::Body::size_hint(&body).lower();
         match keeping {
             Some((keeping, fields)) if length <= exchange.live.cache.body_max => {
-                self.collect(keeping, &fields, parts, body, connection).await
+                self.collect(keeping, &fields, parts, body, lease).await
             }
-            _ => Ok(self.alone(Response::from_parts(parts, body), connection)),
+            _ => Ok(self.alone(Response::from_parts(parts, body), lease)),
         }
     }
 
@@ -173,7 +173,7 @@ impl Errand {
         }
     }
 
-    fn outage(&self, response: Response<Incoming>, connection: Connection) -> LoadError {
+    fn outage(&self, response: Response<Incoming>, lease: Option<Lease>) -> LoadError {
         let status = response.status();
         let after = response.headers().get(RETRY_AFTER);
         let after = after.and_then(|after| seconds(after.to_str().ok()));
@@ -186,7 +186,7 @@ impl Errand {
             &self.exchange.pause(),
             &self.exchange.site.upstream,
             response,
-            connection,
+            lease,
         ));
         let error = LoadError::new(fault, Outage(status));
         match after {
@@ -196,12 +196,12 @@ impl Errand {
     }
 
     /// A response that is for the client alone whose load this is.
-    fn alone(&self, response: Response<Incoming>, connection: Connection) -> Loaded<Stored> {
+    fn alone(&self, response: Response<Incoming>, lease: Option<Lease>) -> Loaded<Stored> {
         self.give(stream(
             &self.exchange.pause(),
             &self.exchange.site.upstream,
             response,
-            connection,
+            lease,
         ));
         self.nobody_else()
     }
@@ -222,10 +222,10 @@ impl Errand {
         fields: &vary::Fields,
         parts: Parts,
         body: Incoming,
-        connection: Connection,
+        lease: Option<Lease>,
     ) -> Result<Loaded<Stored>, LoadError> {
         let max = self.exchange.live.cache.body_max as usize;
-        let mut rest = Timed::new(body, self.exchange.pause(), None);
+        let mut rest = Timed::leased(body, self.exchange.pause(), lease);
         let mut first: Vec<Bytes> = Vec::new();
         let mut length = 0;
         while let Some(part) = rest.next().await {
@@ -233,12 +233,12 @@ impl Errand {
             length += part.len();
             first.push(part);
             if length > max {
-                let held = Held::connection(connection);
-                let first = first.into();
-                self.give(Response::from_parts(
-                    parts,
-                    Body::Stream(Box::new(Stream { first, rest, held })),
-                ));
+                let stream = Stream {
+                    first: first.into_iter().map(Ok).collect(),
+                    rest,
+                    place: None,
+                };
+                self.give(Response::from_parts(parts, Body::Stream(Box::new(stream))));
                 return Ok(self.nobody_else());
             }
         }
