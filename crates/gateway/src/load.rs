@@ -242,17 +242,12 @@ impl Errand {
                 return Ok(self.nobody_else());
             }
         }
-        let body = match first.len() {
-            0 => Bytes::new(),
-            1 => first.swap_remove(0),
-            _ => {
-                let mut whole = BytesMut::with_capacity(length);
-                for part in &first {
-                    whole.extend_from_slice(part);
-                }
-                whole.freeze()
-            }
-        };
+        // Copied, even when it is one part: that is a part of a larger buffer, which would be kept with it.
+        let mut whole = BytesMut::with_capacity(length);
+        for part in &first {
+            whole.extend_from_slice(part);
+        }
+        let body = whole.freeze();
         Ok(self.keep(keeping, fields, parts.status, parts.headers, body))
     }
 
@@ -276,13 +271,15 @@ impl Errand {
             }
         }
         let modified = judgement::date(&headers, &LAST_MODIFIED);
+        let mut chosen_by: Vec<_> = fields
+            .iter()
+            .map(|name| (name.clone(), vary::normal(&exchange.headers, name)))
+            .collect();
+        stored::own(chosen_by.iter_mut().filter_map(|(_, value)| value.as_mut()));
         let stored = Stored::response(stored::Response {
             told: Told::of(&headers),
             modified: modified.or_else(|| judgement::date(&headers, &http::header::DATE)),
-            chosen_by: fields
-                .iter()
-                .map(|name| (name.clone(), vary::normal(&exchange.headers, name)))
-                .collect(),
+            chosen_by,
             status,
             head: stored::Head::new(headers, &exchange.live.via),
             body,
