@@ -11,7 +11,6 @@ use bytes::{Buf, Bytes};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::Instant;
 
 use crate::line::Line;
 use crate::pace::Pace;
@@ -112,14 +111,16 @@ pub(crate) enum Upload {
     /// None.
     Empty,
     /// From a client.
-    Stream {
-        /// What comes.
-        body: Timed,
-        /// How much of it may still come.
-        left: u64,
-        /// How much it may be in all.
-        max: u64,
-    },
+    Stream(Box<Coming>),
+}
+
+/// A body that comes from a client.
+pub(crate) struct Coming {
+    body: Timed,
+    /// How much of it may still come.
+    left: u64,
+    /// How much it may be in all.
+    max: u64,
 }
 
 impl Upload {
@@ -127,11 +128,11 @@ impl Upload {
         if http_body::Body::is_end_stream(&body) {
             return Upload::Empty;
         }
-        Upload::Stream {
+        Upload::Stream(Box::new(Coming {
             body: Timed::new(body, pause_max, Some(rate)),
             left: max,
             max,
-        }
+        }))
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -147,16 +148,16 @@ impl http_body::Body for Upload {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let Upload::Stream { body, left, max } = &mut *self else {
+        let Upload::Stream(coming) = &mut *self else {
             return Poll::Ready(None);
         };
-        let frame = std::task::ready!(body.poll(context));
+        let frame = std::task::ready!(coming.body.poll(context));
         if let Some(Ok(frame)) = &frame
             && let Some(data) = frame.data_ref()
         {
-            match left.checked_sub(data.remaining() as u64) {
-                Some(rest) => *left = rest,
-                None => return Poll::Ready(Some(Err(TooLarge(*max).into()))),
+            match coming.left.checked_sub(data.remaining() as u64) {
+                Some(rest) => coming.left = rest,
+                None => return Poll::Ready(Some(Err(TooLarge(coming.max).into()))),
             }
         }
         Poll::Ready(frame)
@@ -165,14 +166,14 @@ impl http_body::Body for Upload {
     fn is_end_stream(&self) -> bool {
         match self {
             Upload::Empty => true,
-            Upload::Stream { body, .. } => body.inner.is_end_stream(),
+            Upload::Stream(coming) => coming.body.inner.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Upload::Empty => SizeHint::with_exact(0),
-            Upload::Stream { body, .. } => body.inner.size_hint(),
+            Upload::Stream(coming) => coming.body.inner.size_hint(),
         }
     }
 }
@@ -207,7 +208,7 @@ impl Drop for Lease {
     fn drop(&mut self) {
         // What has not come to its end is of no use to others.
         if let Some(line) = self.line.take().filter(Line::is_free) {
-            self.server.pool.put(Instant::now(), line);
+            self.server.pool.put(line);
         }
         self.server.leave();
     }

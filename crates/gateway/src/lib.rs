@@ -52,6 +52,7 @@ mod server;
 mod site;
 mod stored;
 mod tier;
+mod timer;
 mod tls;
 mod token;
 mod upstream;

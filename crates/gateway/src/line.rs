@@ -5,17 +5,19 @@
 //! it is a socket: what comes is looked at before it is used again. It does not know which server it leads to, and
 //! sends nothing twice: that is [`crate::pool`]'s and [`crate::upstream`]'s to decide.
 
-use std::future::Future;
+use std::future::Future as _;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use tokio::task::coop::unconstrained;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 use crate::body::Upload;
+use crate::timer::Timer;
 use crate::tls::Link;
 
 /// A response has no more fields.
@@ -30,9 +32,10 @@ struct Inner {
     connection: Option<http1::Connection<Link, Upload>>,
     /// Whether it was closed within a message.
     heard: bool,
-    alarm: Alarm,
-    /// Since when nobody has used it.
-    idle: Instant,
+    /// For the request that is under way.
+    timer: Timer,
+    /// When it was first seen that nobody used it.
+    idle: Option<Instant>,
 }
 
 /// Why there is no response.
@@ -58,8 +61,8 @@ impl Line {
             sender,
             connection: Some(connection),
             heard: false,
-            alarm: Alarm::default(),
-            idle: Instant::now(),
+            timer: Timer::default(),
+            idle: None,
         })))
     }
 
@@ -70,6 +73,7 @@ impl Line {
         request: Request<Upload>,
         due: Instant,
     ) -> Result<(Response<Incoming>, Line), Lost> {
+        self.0.idle = None;
         // It is looked at each time that the connection has moved on, so nobody has to be woken for it. So it must not
         // ask to be looked at again either, as what comes from tokio does when a task has had its share.
         let mut answer = pin!(unconstrained(self.0.sender.try_send_request(request)));
@@ -79,7 +83,7 @@ impl Line {
             let quiet = &mut Context::from_waker(Waker::noop());
             match answer.as_mut().poll(if closed { &mut *context } else { quiet }) {
                 Poll::Ready(answered) => Poll::Ready(Some(answered)),
-                Poll::Pending if self.0.alarm.rings(context, due) => Poll::Ready(None),
+                Poll::Pending if self.0.timer.rings(context, due) => Poll::Ready(None),
                 Poll::Pending => Poll::Pending,
             }
         });
@@ -125,37 +129,8 @@ impl Line {
         self.is_free()
     }
 
-    /// Nobody uses it from now on.
-    pub(crate) fn rests(&mut self, now: Instant) {
-        self.0.idle = now;
-    }
-
-    /// Since when nobody has used it.
-    pub(crate) fn idle_since(&self) -> Instant {
-        self.0.idle
-    }
-}
-
-/// A timer that is set when there is something to wait for, and left as it is when that comes: it rings too early then,
-/// and is set anew. So most requests take none out and put none in.
-#[derive(Default)]
-struct Alarm(Option<Pin<Box<Sleep>>>);
-
-impl Alarm {
-    /// Whether it is so late.
-    fn rings(&mut self, context: &mut Context<'_>, due: Instant) -> bool {
-        let sleep = self
-            .0
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
-        if sleep.deadline() > due {
-            sleep.as_mut().reset(due);
-        }
-        while sleep.as_mut().poll(context).is_ready() {
-            if sleep.deadline() >= due {
-                return true;
-            }
-            sleep.as_mut().reset(due);
-        }
-        false
+    /// How long nobody has used it, as far as was looked. The clock is read by who looks, once for all of them.
+    pub(crate) fn idle(&mut self, now: Instant) -> Duration {
+        now.duration_since(*self.0.idle.get_or_insert(now))
     }
 }

@@ -56,14 +56,13 @@ impl Pool {
     }
 
     /// Keeps a connection that nobody uses.
-    pub(crate) fn put(&self, now: Instant, mut line: Line) {
-        line.rests(now);
+    pub(crate) fn put(&self, line: Line) {
         self.idle().push(line);
     }
 
     /// Closes what nobody has used for long, and what the server has closed.
     pub(crate) fn sweep(&self, now: Instant) {
-        let is_gone = |line: &mut Line| now.duration_since(line.idle_since()) >= IDLE_MAX || !line.is_well();
+        let is_gone = |line: &mut Line| line.idle(now) >= IDLE_MAX || !line.is_well();
         let gone: Vec<Line> = self.idle().extract_if(.., is_gone).collect();
         // Nobody waits for them to be closed.
         drop(gone);

@@ -23,6 +23,7 @@ use crate::body::{BodyError, Stalled};
 use crate::fields::Client;
 use crate::framing::Framing;
 use crate::life::{Life, Standing, Streamed};
+use crate::timer::Heads;
 use crate::tls::Certificate;
 use crate::wire::Wire;
 
@@ -226,7 +227,7 @@ where
     let wire = Wire::new(stream, Some(framing), limits);
     let service = service_fn(|request| answer(handler, client, request));
     let served = http1::Builder::new()
-        .timer(TokioTimer::new())
+        .timer(Heads::default())
         .header_read_timeout(limits.idle_timeout)
         .max_headers(limits.headers)
         .max_buf_size(limits.head)

@@ -250,18 +250,18 @@ impl Upstream {
         &self,
         place: usize,
         mut lease: Lease,
-        request: Request<Upload>,
+        mut request: Request<Upload>,
     ) -> Result<(Response<Incoming>, Option<Lease>), Failure> {
         let began = self.clock.now();
         self.requests.fetch_add(1, Ordering::Relaxed);
         let due = Instant::now() + Duration::from(self.settings.timeout);
         let result = match &self.http2 {
             None => {
-                let request = to_http1(&lease.server, request);
+                to_http1(&lease.server, &mut request);
                 self.over_line(&mut lease, request, due).await
             }
             Some(client) => {
-                let request = self.to_http2(&lease.server, request);
+                self.to_http2(&lease.server, &mut request);
                 match tokio::time::timeout_at(due, client.request(request)).await {
                     Ok(Ok(response)) => Ok(response),
                     Ok(Err(error)) if error.is_connect() => Err(Failure::Refused(error.into())),
@@ -347,11 +347,10 @@ impl Upstream {
             .map_err(|error| Failure::Refused(error.into()))
     }
 
-    fn to_http2(&self, server: &Server, mut request: Request<Upload>) -> Request<Upload> {
+    fn to_http2(&self, server: &Server, request: &mut Request<Upload>) {
         let path = request.uri().path_and_query().cloned();
         *request.uri_mut() = uri(&self.connector, server, path);
         *request.version_mut() = Version::HTTP_2;
-        request
     }
 
     /// The right to use a connection to the server whose turn it is.
@@ -400,11 +399,12 @@ impl Upstream {
         let due = Instant::now() + timeout;
         let status = async {
             if let Some(client) = &self.http2 {
-                let response = client.request(self.to_http2(server, request)).await;
-                return Some(response.ok()?.status());
+                self.to_http2(server, &mut request);
+                return Some(client.request(request).await.ok()?.status());
             }
             let line = self.open(server).await.ok()?;
-            let (response, _) = line.send(to_http1(server, request), due).await.ok()?;
+            to_http1(server, &mut request);
+            let (response, _) = line.send(request, due).await.ok()?;
             Some(response.status())
         };
         let status = tokio::time::timeout_at(due, status).await.ok().flatten();
@@ -480,7 +480,7 @@ fn uri(connector: &Connector, server: &Server, path: Option<PathAndQuery>) -> Ur
 }
 
 /// The target without the host, which has a field of its own (RFC 9112, 3.2.1).
-fn to_http1(server: &Server, mut request: Request<Upload>) -> Request<Upload> {
+fn to_http1(server: &Server, request: &mut Request<Upload>) {
     if request.uri().authority().is_some() {
         let path = request.uri().path_and_query().cloned();
         *request.uri_mut() = path.unwrap_or_else(|| PathAndQuery::from_static("/")).into();
@@ -491,7 +491,6 @@ fn to_http1(server: &Server, mut request: Request<Upload>) -> Request<Upload> {
     {
         request.headers_mut().insert(HOST, host);
     }
-    request
 }
 
 /// The same request, without a body.
