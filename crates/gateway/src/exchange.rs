@@ -101,7 +101,8 @@ pub(crate) async fn serve(
     } else {
         let why = if is_read { "bypass" } else { "method" };
         let headers = std::mem::take(&mut exchange.headers);
-        passing::pass(&Arc::new(exchange), headers, upload, why).await
+        // Boxed, so that an answer from memory does not have to move the room for it.
+        Box::pin(passing::pass(&Arc::new(exchange), headers, upload, why)).await
     }
 }
 

@@ -1,34 +1,49 @@
 //! Header fields on their way through: what is for the next hop alone stays here (RFC 9110, 7.6; RFC 9111, 3.1).
 
+use std::io::Write as _;
 use std::net::IpAddr;
 
-use http::header::{
-    CONNECTION, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE, VIA,
-};
+use http::header::{CONNECTION, HOST, HeaderName, HeaderValue, VIA};
 use http::{HeaderMap, Uri, Version};
 
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const PROXY_AUTHENTICATION_INFO: HeaderName = HeaderName::from_static("proxy-authentication-info");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 
 /// What is for one connection, whoever says so.
-const HOP_BY_HOP: [HeaderName; 10] = [
-    CONNECTION,
-    KEEP_ALIVE,
-    PROXY_CONNECTION,
-    PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION,
-    PROXY_AUTHENTICATION_INFO,
-    TE,
-    TRAILER,
-    TRANSFER_ENCODING,
-    UPGRADE,
-];
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "proxy-authentication-info"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
+
+/// What those before say of themselves.
+fn is_forwarded(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "x-forwarded-for" | "x-forwarded-host" | "x-forwarded-proto" | "forwarded"
+    )
+}
+
+/// Takes out all that is one of these. Mostly there are none, and to find that out takes less than to look for each.
+fn remove(headers: &mut HeaderMap, is: fn(&HeaderName) -> bool) {
+    if headers.keys().any(is) {
+        let names: Vec<HeaderName> = headers.keys().filter(|name| is(name)).cloned().collect();
+        for name in names {
+            headers.remove(name);
+        }
+    }
+}
 
 /// Takes out what is for this connection alone, and what `Connection` says is.
 pub(crate) fn strip(headers: &mut HeaderMap) {
@@ -45,9 +60,7 @@ pub(crate) fn strip(headers: &mut HeaderMap) {
             headers.remove(name);
         }
     }
-    for name in &HOP_BY_HOP {
-        headers.remove(name);
-    }
+    remove(headers, is_hop_by_hop);
 }
 
 /// Who asks, and how, as the next hop is told.
@@ -62,16 +75,14 @@ pub(crate) fn onward(headers: &mut HeaderMap, client: Client, trusted: bool, via
     strip(headers);
     headers.append(VIA, via.clone());
     if !trusted {
-        for name in [
-            &X_FORWARDED_FOR,
-            &X_FORWARDED_HOST,
-            &X_FORWARDED_PROTO,
-            &FORWARDED,
-        ] {
-            headers.remove(name);
-        }
+        remove(headers, is_forwarded);
     }
-    if let Ok(ip) = HeaderValue::from_str(&client.ip.to_string()) {
+    let mut text = [0; 64];
+    let mut rest = &mut text[..];
+    // No address is longer.
+    let _ = write!(rest, "{}", client.ip);
+    let left = rest.len();
+    if let Ok(ip) = HeaderValue::from_bytes(&text[..text.len() - left]) {
         headers.append(X_FORWARDED_FOR, ip);
     }
     if !headers.contains_key(X_FORWARDED_PROTO) {

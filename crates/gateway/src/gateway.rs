@@ -379,3 +379,12 @@ async fn stopped() {
         std::future::pending::<()>().await;
     }
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    #[test]
+    fn pages_are_small() {
+        super::small_pages();
+        assert!(rustix::thread::transparent_huge_pages_are_disabled().expect("it can be asked"));
+    }
+}

@@ -156,3 +156,26 @@ impl Response {
             .all(|(name, value)| crate::vary::normal(headers, name) == *value)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_keeps_nothing_else() {
+        let read = Bytes::from(vec![b'x'; 8_192]);
+        let mut fields = HeaderMap::new();
+        for (name, length) in [("x-a", 0), ("x-b", 10), ("x-c", 300)] {
+            let value = HeaderValue::from_maybe_shared(read.slice(..length)).expect("it is sound");
+            fields.append(HeaderName::from_static(name), value.clone());
+            fields.append(HeaderName::from_static(name), value);
+        }
+        fields.get_mut("x-b").expect("it is there").set_sensitive(true);
+        assert!(!read.is_unique());
+        let head = Head::new(fields.clone(), &HeaderValue::from_static("1.1 seawall"));
+        assert_eq!(head.plain(), fields, "what they say is the same");
+        assert!(head.fields()["x-b"].is_sensitive());
+        drop(fields);
+        assert!(read.is_unique(), "nobody holds what was read");
+    }
+}
