@@ -46,7 +46,7 @@ pub(crate) enum Lost {
     Broken {
         error: hyper::Error,
         /// The request, when nothing of it was sent.
-        unsent: Option<Request<Upload>>,
+        unsent: Option<Box<Request<Upload>>>,
         /// Whether the server had begun to answer.
         heard: bool,
     },
@@ -90,7 +90,7 @@ impl Line {
         match answered.await {
             Some(Ok(response)) => Ok((response, self)),
             Some(Err(mut lost)) => Err(Lost::Broken {
-                unsent: lost.take_message(),
+                unsent: lost.take_message().map(Box::new),
                 error: lost.into_error(),
                 heard: self.0.heard,
             }),

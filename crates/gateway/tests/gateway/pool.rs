@@ -166,9 +166,11 @@ async fn in_flight(gateway: &Gateway) -> u64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_connection_that_was_used_last_is_used_next() {
-    let server = Server::new(|_, _, line| match line.contains("slow") {
-        true => Act::Say(vec![String::new(), OK.to_owned()]),
-        false => say(OK),
+    let server = Server::new(|_, _, line| {
+        if line.contains("slow") {
+            return Act::Say(vec![String::new(), OK.to_owned()]);
+        }
+        say(OK)
     })
     .await;
     let gateway = gateway(&[server.address], "").await;
@@ -420,9 +422,11 @@ async fn bodies_come_whole_however_they_come_in_parts() {
 
 #[tokio::test]
 async fn other_servers_are_asked_after_a_change_and_the_old_connections_closed() {
-    let one = Server::new(|_, _, line| match line.contains("slow") {
-        true => Act::Say(vec![String::new(), String::new(), OK.to_owned()]),
-        false => say(OK),
+    let one = Server::new(|_, _, line| {
+        if line.contains("slow") {
+            return Act::Say(vec![String::new(), String::new(), OK.to_owned()]);
+        }
+        say(OK)
     })
     .await;
     let two = Server::new(|_, _, _| say(OK)).await;
