@@ -1,6 +1,5 @@
 //! Header fields on their way through: what is for the next hop alone stays here (RFC 9110, 7.6; RFC 9111, 3.1).
 
-use std::io::Write as _;
 use std::net::IpAddr;
 
 use http::header::{CONNECTION, HOST, HeaderName, HeaderValue, VIA};
@@ -37,11 +36,8 @@ fn is_forwarded(name: &HeaderName) -> bool {
 
 /// Takes out all that is one of these. Mostly there are none, and to find that out takes less than to look for each.
 fn remove(headers: &mut HeaderMap, is: fn(&HeaderName) -> bool) {
-    if headers.keys().any(is) {
-        let names: Vec<HeaderName> = headers.keys().filter(|name| is(name)).cloned().collect();
-        for name in names {
-            headers.remove(name);
-        }
+    while let Some(name) = headers.keys().find(|name| is(name)).cloned() {
+        headers.remove(name);
     }
 }
 
@@ -53,7 +49,10 @@ pub(crate) fn strip(headers: &mut HeaderMap) {
             .iter()
             .filter_map(|value| value.to_str().ok())
             .flat_map(|value| value.split(','))
-            .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
+            .map(str::trim)
+            // What most say, and is taken out anyway.
+            .filter(|name| !name.eq_ignore_ascii_case("keep-alive"))
+            .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
             .filter(|name| *name != HOST && *name != http::header::CONTENT_LENGTH)
             .collect();
         for name in named {
@@ -64,27 +63,34 @@ pub(crate) fn strip(headers: &mut HeaderMap) {
 }
 
 /// Who asks, and how, as the next hop is told.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Client {
     pub(crate) ip: IpAddr,
     pub(crate) https: bool,
+    /// The address, spelled once for all requests of a connection.
+    spelled: HeaderValue,
+}
+
+impl Client {
+    pub(crate) fn new(ip: IpAddr, https: bool) -> Client {
+        // An address has no letter that cannot stand in a field.
+        let spelled = HeaderValue::from_str(&ip.to_string());
+        Client {
+            ip,
+            https,
+            spelled: spelled.unwrap_or_else(|_| HeaderValue::from_static("unknown")),
+        }
+    }
 }
 
 /// A request's fields as they go to an upstream.
-pub(crate) fn onward(headers: &mut HeaderMap, client: Client, trusted: bool, via: &HeaderValue) {
+pub(crate) fn onward(headers: &mut HeaderMap, client: &Client, trusted: bool, via: &HeaderValue) {
     strip(headers);
     headers.append(VIA, via.clone());
     if !trusted {
         remove(headers, is_forwarded);
     }
-    let mut text = [0; 64];
-    let mut rest = &mut text[..];
-    // No address is longer.
-    let _ = write!(rest, "{}", client.ip);
-    let left = rest.len();
-    if let Ok(ip) = HeaderValue::from_bytes(&text[..text.len() - left]) {
-        headers.append(X_FORWARDED_FOR, ip);
-    }
+    headers.append(X_FORWARDED_FOR, client.spelled.clone());
     if !headers.contains_key(X_FORWARDED_PROTO) {
         let scheme = if client.https { "https" } else { "http" };
         headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
@@ -137,13 +143,10 @@ mod tests {
         ] {
             headers.append(HeaderName::from_static(name), value.parse().unwrap());
         }
-        let client = Client {
-            ip: IpAddr::from([10, 0, 0, 1]),
-            https: false,
-        };
+        let client = Client::new(IpAddr::from([10, 0, 0, 1]), false);
         onward(
             &mut headers,
-            client,
+            &client,
             false,
             &HeaderValue::from_static("1.1 seawall"),
         );

@@ -61,7 +61,7 @@ pub(crate) async fn pass(
             }
             exchange.gateway.door.record(false);
             let mut response = answers::failed(&failure);
-            exchange.mark(&mut response, &format!("fwd={why}; detail=failed"));
+            exchange.mark(&mut response, format_args!("fwd={why}; detail=failed"));
             exchange.ended(How::Pass, response)
         }
     }
@@ -94,7 +94,7 @@ async fn wait(exchange: &Arc<Exchange>, headers: HeaderMap, place: Place, why: &
 /// A response on its way through.
 fn passed(exchange: &Exchange, mut response: Response<Body>, place: Place, why: &str) -> Response<Body> {
     let status = response.status().as_u16();
-    exchange.mark(&mut response, &format!("fwd={why}; fwd-status={status}"));
+    exchange.mark(&mut response, format_args!("fwd={why}; fwd-status={status}"));
     let response = response.map(|body| body.holding(Some(place)));
     exchange.ended(How::Pass, response)
 }
@@ -108,7 +108,7 @@ fn failed(exchange: &Exchange, error: &Error, why: &str) -> Response<Body> {
     } else {
         How::Pass
     };
-    exchange.mark(&mut response, &format!("fwd={why}; detail=failed"));
+    exchange.mark(&mut response, format_args!("fwd={why}; detail=failed"));
     exchange.ended(how, response)
 }
 

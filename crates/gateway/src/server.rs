@@ -122,10 +122,7 @@ pub(crate) async fn listen<H: Handler>(
         let (stop, over) = (stop.clone(), over.clone());
         let certificate = certificate.clone();
         tokio::spawn(async move {
-            let client = Client {
-                ip: address.ip(),
-                https: certificate.is_some(),
-            };
+            let client = Client::new(address.ip(), certificate.is_some());
             let served = match certificate {
                 None => connection(stream, client, &limits, &handler, stop).await,
                 Some(certificate) => {
@@ -225,7 +222,7 @@ where
 {
     let framing = Framing::new(limits.head);
     let wire = Wire::new(stream, Some(framing), limits);
-    let service = service_fn(|request| answer(handler, client, request));
+    let service = service_fn(|request| answer(handler, client.clone(), request));
     let served = http1::Builder::new()
         .timer(Heads::default())
         .header_read_timeout(limits.idle_timeout)
@@ -256,7 +253,7 @@ where
     let life = Arc::new(Life::new());
     let service = service_fn(|request| {
         let mut busy = life.begin();
-        let answer = answer(handler, client, request);
+        let answer = answer(handler, client.clone(), request);
         async move {
             let response = answer.await?;
             busy.answered();

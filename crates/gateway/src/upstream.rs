@@ -254,7 +254,7 @@ impl Upstream {
     ) -> Result<(Response<Incoming>, Option<Lease>), Failure> {
         let began = self.clock.now();
         self.requests.fetch_add(1, Ordering::Relaxed);
-        let due = Instant::now() + Duration::from(self.settings.timeout);
+        let due = self.clock.instant(began) + Duration::from(self.settings.timeout);
         let result = match &self.http2 {
             None => {
                 to_http1(&lease.server, &mut request);
@@ -317,10 +317,12 @@ impl Upstream {
                     return Ok(response);
                 }
                 Err(Lost::Late) => return Err(Failure::TimedOut),
-                Err(Lost::Broken { error, unsent, heard }) => match unsent.or(again.filter(|_| !heard)) {
-                    Some(again) => request = again,
-                    None => return Err(failure(error)),
-                },
+                Err(Lost::Broken { error, unsent, heard }) => {
+                    match unsent.map(|unsent| *unsent).or(again.filter(|_| !heard)) {
+                        Some(again) => request = again,
+                        None => return Err(failure(error)),
+                    }
+                }
             }
             self.requests.fetch_add(1, Ordering::Relaxed);
         }
