@@ -3,9 +3,11 @@
 //! Exit status: 0 when all expectations were met, 1 when some were not, 2 when the input is wrong (the message says
 //! where and how to mend it), 3 when the command could not be carried out.
 
+mod app;
 mod builtin;
 mod cache_server;
 mod check;
+mod drill;
 mod explain;
 mod gateway;
 mod keeper;
@@ -60,10 +62,12 @@ enum Command {
     Explain(explain::Arguments),
     Scenarios(scenarios::Arguments),
     Schema(schema::Arguments),
+    Drill(drill::Arguments),
     Gateway(gateway::Arguments),
     Proxy(proxy::Arguments),
     Load(load::Arguments),
     CacheServer(cache_server::Arguments),
+    App(app::Arguments),
     Keeper(keeper::Arguments),
 }
 
@@ -80,10 +84,12 @@ fn main() -> ExitCode {
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Scenarios(arguments) => scenarios::run(&arguments),
         Command::Schema(arguments) => schema::run(&arguments),
+        Command::Drill(arguments) => drill::run(&arguments),
         Command::Gateway(arguments) => gateway::run(&arguments),
         Command::Proxy(arguments) => proxy::run(&arguments),
         Command::Load(arguments) => load::run(&arguments),
         Command::CacheServer(arguments) => cache_server::run(&arguments),
+        Command::App(arguments) => app::run(&arguments),
         Command::Keeper(arguments) => keeper::run(&arguments),
     };
     match done {

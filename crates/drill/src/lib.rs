@@ -4,11 +4,16 @@
 //! [`server`] is a cache where there is no Redis, and [`load`] calls them. It is no simulator: faults and arrivals are the
 //! machines of `seawall-core` that the simulator uses too, driven in real time.
 
+pub mod app;
+pub mod copies;
 mod glob;
 pub mod keeper;
 pub mod load;
 pub mod paced;
 pub mod proxy;
 pub mod resp;
+pub mod run;
 pub mod server;
 pub mod stack;
+pub mod steady;
+pub mod verdict;

@@ -21,7 +21,9 @@ pub mod model;
 mod node;
 mod numbers;
 mod reader;
+mod scale;
 mod schema;
+mod skip;
 mod timeline;
 pub mod units;
 
@@ -31,4 +33,5 @@ pub use explain::{Explanation, explain};
 pub use judge::Judged;
 pub use mistakes::{MISTAKES_MAX, Mistake, Mistakes};
 pub use model::*;
+pub use scale::Scaled;
 pub use schema::{deployment_schema, schema};

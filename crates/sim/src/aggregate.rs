@@ -61,7 +61,7 @@ use seawall_core::time::{Span, Time};
 use seawall_scenario::{Action, Knob, Place, Scenario, Setting, What};
 
 use crate::meter::Meter;
-use crate::plan::Plan;
+use crate::plan::{self, Plan};
 use crate::{Choice, Options, Refusal, Run};
 
 use clients::{Client, Gateway};
@@ -94,7 +94,7 @@ pub(crate) fn play(
     choice: Choice,
     progress: &dyn Fn(f64),
 ) -> Result<Run, Refusal> {
-    let plan = Plan::of(scenario, options)?;
+    let plan = plan::of(scenario, options)?;
     let rate = refuse::rate(&plan.scenario);
     if rate < refuse::RATE_MIN {
         return Err(Refusal(format!(

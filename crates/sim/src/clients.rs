@@ -7,7 +7,7 @@
 use seawall_core::arrivals::{Arrivals, Spacing};
 use seawall_core::dist::Dist;
 use seawall_core::gate::{Gate, Reason};
-use seawall_core::keys::{Keys, Law, MISSING};
+use seawall_core::keys::{Keys, MISSING};
 use seawall_core::policies::Policies;
 use seawall_core::queue::Queue;
 use seawall_core::record::{Ending, Metric};
@@ -190,11 +190,7 @@ impl ClientSim {
 }
 
 pub(crate) fn keys_of(keys: &seawall_scenario::Keys) -> Keys {
-    Keys::new(match *keys {
-        seawall_scenario::Keys::Zipf { count, exponent } => Law::Zipf { count, exponent },
-        seawall_scenario::Keys::Uniform { count } => Law::Uniform { count },
-        seawall_scenario::Keys::Normal { mean, deviation } => Law::Normal { mean, deviation },
-    })
+    Keys::new(keys.law())
 }
 
 impl GatewaySim {

@@ -11,7 +11,7 @@ use seawall_core::link::{Delivery, Link};
 use seawall_core::record::{Ending, Metric};
 use seawall_core::rng::{Seed, Stream, mix};
 use seawall_core::time::{Span, Time};
-use seawall_scenario::{Autoscaling, Database, Place};
+use seawall_scenario::{Autoscaling, Place};
 
 use crate::clients::some_time;
 use crate::meter::{Counter, Meter, Timer};
@@ -77,21 +77,6 @@ pub(crate) struct Meters {
     pub(crate) up: Counter,
 }
 
-/// How the speed of a node falls as queries crowd it.
-///
-/// A node of a smaller size has that share of the servers, and with it of the capacity. The universal scalability law
-/// depends on how many queries there are at the real size, which the processor works out.
-fn curve_of(database: &Database, size: f64) -> Curve {
-    match (&database.overload, database.capacity) {
-        (Some(law), _) => Curve::Scalability {
-            contention: law.contention,
-            coherence: law.coherence,
-        },
-        (None, Some(rate)) => Curve::Servers(rate * database.service_time.mean().as_secs_f64() * size),
-        (None, None) => Curve::Servers(f64::INFINITY),
-    }
-}
-
 impl DatabaseSim {
     pub(crate) fn new(plan: &Plan, index: usize, seed: Seed, meter: &mut Meter) -> DatabaseSim {
         let database = &plan.scenario.databases[index];
@@ -129,7 +114,7 @@ impl DatabaseSim {
             far: Span::ZERO,
             connections: database.connections,
             queue: database.queue,
-            curve: curve_of(database, plan.nodes[index]),
+            curve: database.curve(plan.nodes[index]),
             size: plan.nodes[index],
             autoscaling: database.autoscaling.clone(),
             versions: KeyMap::default(),

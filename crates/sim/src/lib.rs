@@ -94,7 +94,7 @@ pub fn simulate(scenario: &Scenario, options: &Options, progress: &dyn Fn(f64)) 
     if choice.engine == Engine::Aggregate {
         return aggregate::play(scenario, options, choice, progress);
     }
-    let plan = plan::Plan::of(scenario, options)?;
+    let plan = plan::of(scenario, options)?;
     let mut world = world::World::new(plan, Seed(options.seed).replication(options.run));
     if choice.engine == Engine::Elided {
         world.elide();

@@ -1,280 +1,78 @@
-//! A scenario in the size in which it is played.
-//!
-//! At scale `s`, clients send `s` times as many requests for `s` times as many keys, and whatever has a count is
-//! made smaller in the way that leaves each request's own experience as it was: a service has fewer instances of
-//! the same size, a database fewer shards of the same size, a cache the same nodes with less room. Where less than one
-//! would be left, one is left and is made smaller itself. Each instance of a service keeps as many separate local
-//! caches as the instances it stands for, because fewer and busier local caches would hit more often than they do.
+//! What is played: a scenario in its size, when the engines can play it.
 
-use seawall_core::arrivals::Change;
-use seawall_core::policies::Policies;
-use seawall_core::time::Time;
-use seawall_scenario::{Action, CacheKind, Client, Fault, Keys, Knob, Place, Scenario, What};
+use seawall_scenario::{Action, CacheKind, Fault, Keys, Place, Scenario, What};
 
 use crate::{Options, Refusal};
+
+/// What is played.
+pub(crate) use seawall_scenario::Scaled as Plan;
 
 /// The most entries, keys and instances together that a run may hold, as a guard against a mistyped number.
 const THINGS_MAX: f64 = 4e8;
 
-/// What is played.
-pub(crate) struct Plan {
-    /// The scenario, in its played size.
-    pub(crate) scenario: Scenario,
-    /// The share of the document's size.
-    pub(crate) scale: f64,
-    /// For each service, how much of an instance of the document one played instance is (above 1: it stands for many).
-    pub(crate) copies: Vec<f64>,
-    /// For each service, the size of an instance as a share of the document's.
-    pub(crate) sizes: Vec<f64>,
-    /// For each database, the size of a node as a share of the document's.
-    pub(crate) nodes: Vec<f64>,
-    /// For each database, how many shards and how many replicas a shard the document has.
-    pub(crate) written: Vec<(u32, u32)>,
+/// The scenario in the size that the options ask for.
+pub(crate) fn of(scenario: &Scenario, options: &Options) -> Result<Plan, Refusal> {
+    let scale = options.scale;
+    if !(scale > 0.0 && scale <= 1.0) {
+        return Err(Refusal(format!(
+            "the scale is {scale}, which is not above 0 and at most 1"
+        )));
+    }
+    let plan = scenario.scaled(scale);
+    check(&plan)?;
+    Ok(plan)
 }
 
-/// `count` scaled: how many are left (at least one), and the size of each as a share of what it was.
-fn fewer(count: u32, scale: f64) -> (u32, f64) {
-    let exact = f64::from(count) * scale;
-    let left = libm::round(exact).max(1.0);
-    (left as u32, exact / left)
-}
-
-fn smaller(count: u32, share: f64) -> u32 {
-    libm::round(f64::from(count) * share).max(1.0) as u32
-}
-
-fn less(count: u64, share: f64) -> u64 {
-    libm::round(count as f64 * share).max(1.0) as u64
-}
-
-impl Plan {
-    pub(crate) fn of(scenario: &Scenario, options: &Options) -> Result<Plan, Refusal> {
-        let scale = options.scale;
-        if !(scale > 0.0 && scale <= 1.0) {
-            return Err(Refusal(format!(
-                "the scale is {scale}, which is not above 0 and at most 1"
-            )));
-        }
-        let mut plan = Plan {
-            scenario: scenario.clone(),
-            scale,
-            copies: vec![1.0; scenario.services.len()],
-            sizes: vec![1.0; scenario.services.len()],
-            nodes: vec![1.0; scenario.databases.len()],
-            written: scenario
-                .databases
-                .iter()
-                .map(|database| (database.shards, database.replicas))
-                .collect(),
+/// A cache in an instance's own memory has no network and no server that could fail.
+fn check_local(plan: &Plan) -> Result<(), Refusal> {
+    for event in &plan.scenario.timeline {
+        let Some(Place::Cache(index)) = event.on else {
+            continue;
         };
-        plan.shrink();
-        plan.check()?;
-        Ok(plan)
-    }
-
-    fn shrink(&mut self) {
-        let scale = self.scale;
-        if scale >= 1.0 {
-            return;
-        }
-        for client in &mut self.scenario.clients {
-            client.rate *= scale;
-            client.schedule.iter_mut().for_each(|step| step.rate *= scale);
-            match &mut client.keys {
-                Keys::Zipf { count, .. } | Keys::Uniform { count } => *count = less(*count, scale),
-                Keys::Normal { mean, deviation } => {
-                    *mean *= scale;
-                    *deviation *= scale;
-                }
+        let cache = &plan.scenario.caches[index];
+        let possible = match &event.what {
+            What::Fault(fault) => {
+                matches!(
+                    fault,
+                    Fault::Flush | Fault::Replace | Fault::TtlIgnored | Fault::NeverStored
+                )
             }
-        }
-        for gateway in &mut self.scenario.gateways {
-            gateway.concurrency = gateway.concurrency.map(|most| smaller(most, scale));
-        }
-        for (index, service) in self.scenario.services.iter_mut().enumerate() {
-            let (left, size) = fewer(service.instances, scale);
-            self.copies[index] = f64::from(service.instances) / f64::from(left);
-            self.sizes[index] = size;
-            service.instances = left;
-            service.threads = service.threads.map(|threads| smaller(threads, size));
-            service.queue = service.queue.map(|places| smaller(places, size));
-            // Trips counts the whole service.
-            if let Some(trips) = &mut service.trips {
-                trips.above = smaller(trips.above, scale);
-            }
-        }
-        for cache in &mut self.scenario.caches {
-            if cache.kind == CacheKind::Shared {
-                cache.capacity = cache.capacity.map(|entries| less(entries, scale));
-                cache.maxmemory = cache.maxmemory.map(|bytes| less(bytes, scale));
-                cache.max_clients = cache.max_clients.map(|most| smaller(most, scale));
-            }
-        }
-        for (index, database) in self.scenario.databases.iter_mut().enumerate() {
-            let (left, share) = fewer(database.shards, scale);
-            database.shards = left;
-            // Replicas are only merged when shards no longer can be: a lone small node behaves least like a large one.
-            let (replicas, size) = if left == 1 {
-                fewer(database.replicas, share)
-            } else {
-                (database.replicas, share)
-            };
-            database.replicas = replicas;
-            self.nodes[index] = size;
-            database.connections = database.connections.map(|most| smaller(most, size));
-            database.queue = database.queue.map(|places| smaller(places, size));
-        }
-        let mut timeline = std::mem::take(&mut self.scenario.timeline);
-        for event in &mut timeline {
-            self.shrink_event(event.on, &mut event.what);
-        }
-        self.scenario.timeline = timeline;
-    }
-
-    /// The size of one played node or instance of a place, as a share of the document's.
-    fn size_of(&self, place: Option<Place>) -> f64 {
-        match place {
-            Some(Place::Service(index)) => self.sizes[index],
-            Some(Place::Database(index)) => self.nodes[index],
-            _ => self.scale,
-        }
-    }
-
-    fn shrink_event(&self, on: Option<Place>, what: &mut What) {
-        let (scale, size) = (self.scale, self.size_of(on));
-        match what {
-            What::Fault(Fault::Connections { max }) => *max = smaller(*max, size),
-            What::Fault(Fault::Crash {
-                instances: Some(instances),
-            }) => *instances = smaller(*instances, scale),
-            What::Action(Action::Rate(rate)) => *rate *= scale,
-            What::Action(Action::Warm { pace: Some(pace) }) => *pace *= scale,
-            What::Action(Action::Scale {
-                instances,
-                connections,
-                ..
-            }) => {
-                *instances = instances.map(|count| smaller(count, scale));
-                *connections = connections.map(|count| smaller(count, size));
-            }
-            What::Action(Action::Set(knob)) => match knob {
-                Knob::TripsAbove(count) | Knob::MaxClients(count) => *count = smaller(*count, scale),
-                Knob::Threads(count) | Knob::Queue(count) | Knob::Connections(count) => {
-                    *count = smaller(*count, size);
-                }
-                Knob::Capacity(entries) | Knob::Maxmemory(entries) => *entries = less(*entries, scale),
-                _ => {}
-            },
-            _ => {}
-        }
-    }
-
-    /// The schedule of a client, on the clock of the run.
-    pub(crate) fn changes(&self, client: &Client) -> Vec<Change> {
-        let warmup = Time::ZERO + self.scenario.run.warmup;
-        let steps = client.schedule.iter();
-        steps
-            .map(|step| Change {
-                at: warmup + step.at,
-                rate: step.rate,
-                over: step.over,
-            })
-            .collect()
-    }
-
-    /// Protections of a place, in its played size.
-    pub(crate) fn resized(&self, policies: &Policies, place: Place) -> Policies {
-        let mut policies = policies.clone();
-        if self.scale >= 1.0 {
-            return policies;
-        }
-        let size = match place {
-            Place::Service(index) => self.sizes[index],
-            _ => self.scale,
+            What::Action(action) => matches!(action, Action::Flush | Action::Purge | Action::Set(_)),
         };
-        if let Some(rate) = &mut policies.rate {
-            rate.rate *= size;
-            rate.burst = (rate.burst * size).max(1.0);
-            if let Some(adaptive) = &mut rate.adaptive {
-                adaptive.min *= size;
-                adaptive.max *= size;
-            }
-        }
-        if let Some(queue) = &mut policies.queue {
-            queue.places = smaller(queue.places, size);
-        }
-        if let Some(limit) = &mut policies.limit {
-            limit.min = smaller(limit.min, size);
-            limit.max = smaller(limit.max, size);
-            limit.initial = smaller(limit.initial, size);
-            limit.places = smaller(limit.places, size);
-        }
-        if let Some(stale) = &mut policies.stale {
-            stale.refreshes_max = smaller(stale.refreshes_max, size);
-        }
-        if let Some(warm) = &mut policies.warm {
-            warm.pace *= self.scale;
-        }
-        policies
-    }
-
-    /// The size of the largest answer that a client gets, in bytes.
-    pub(crate) fn answer_size(&self) -> u64 {
-        let sizes = self.scenario.clients.iter().map(|client| client.answer_size);
-        sizes.max().unwrap_or(1).max(1)
-    }
-
-    /// A cache in an instance's own memory has no network and no server that could fail.
-    fn check_local(&self) -> Result<(), Refusal> {
-        for event in &self.scenario.timeline {
-            let Some(Place::Cache(index)) = event.on else {
-                continue;
-            };
-            let cache = &self.scenario.caches[index];
-            let possible = match &event.what {
-                What::Fault(fault) => {
-                    matches!(
-                        fault,
-                        Fault::Flush | Fault::Replace | Fault::TtlIgnored | Fault::NeverStored
-                    )
-                }
-                What::Action(action) => matches!(action, Action::Flush | Action::Purge | Action::Set(_)),
-            };
-            if cache.kind == CacheKind::Local && !possible {
-                return Err(Refusal(format!(
-                    "`cache.{}` is each instance's own memory, and this cannot happen to it alone: {}; \
-                     let it happen to the service instead (`crash`, `restart`)",
-                    cache.name,
-                    self.scenario.describe(event)
-                )));
-            }
-        }
-        Ok(())
-    }
-
-    fn check(&self) -> Result<(), Refusal> {
-        let scenario = &self.scenario;
-        if let Some(cache) = scenario.caches.iter().find(|cache| cache.gutter > 0) {
+        if cache.kind == CacheKind::Local && !possible {
             return Err(Refusal(format!(
-                "`cache.{}.gutter`: spare nodes are not played yet; leave it out, or add them to `nodes`",
-                cache.name
+                "`cache.{}` is each instance's own memory, and this cannot happen to it alone: {}; \
+                 let it happen to the service instead (`crash`, `restart`)",
+                cache.name,
+                plan.scenario.describe(event)
             )));
         }
-        self.check_local()?;
-        let mut things = 0.0;
-        for client in &scenario.clients {
-            if let Keys::Zipf { count, .. } | Keys::Uniform { count } = client.keys {
-                things += count as f64;
-            }
-        }
-        for service in &scenario.services {
-            things += f64::from(service.instances) * 100.0;
-        }
-        if things > THINGS_MAX {
-            return Err(Refusal(format!(
-                "this asks for {things:.0} keys and instances, and at most {THINGS_MAX:.0} are played; try a smaller --scale"
-            )));
-        }
-        Ok(())
     }
+    Ok(())
+}
+
+fn check(plan: &Plan) -> Result<(), Refusal> {
+    let scenario = &plan.scenario;
+    if let Some(cache) = scenario.caches.iter().find(|cache| cache.gutter > 0) {
+        return Err(Refusal(format!(
+            "`cache.{}.gutter`: spare nodes are not played yet; leave it out, or add them to `nodes`",
+            cache.name
+        )));
+    }
+    check_local(plan)?;
+    let mut things = 0.0;
+    for client in &scenario.clients {
+        if let Keys::Zipf { count, .. } | Keys::Uniform { count } = client.keys {
+            things += count as f64;
+        }
+    }
+    for service in &scenario.services {
+        things += f64::from(service.instances) * 100.0;
+    }
+    if things > THINGS_MAX {
+        return Err(Refusal(format!(
+            "this asks for {things:.0} keys and instances, and at most {THINGS_MAX:.0} are played; try a smaller --scale"
+        )));
+    }
+    Ok(())
 }

@@ -1,5 +1,6 @@
 //! Who sends requests: how many, for which keys, and how patiently.
 
+use seawall_core::keys::Law;
 use seawall_core::shed::Priority;
 use seawall_core::time::Span;
 use seawall_core::ttl::Class;
@@ -87,6 +88,17 @@ element! {
         priority: Priority, default Priority = Priority::Normal;
         /// The size of an answer in bytes, for links of limited bandwidth.
         answer_size: u64, default Size = 1_000;
+    }
+}
+
+impl Keys {
+    /// The law as the draws have it.
+    pub fn law(&self) -> Law {
+        match *self {
+            Keys::Zipf { count, exponent } => Law::Zipf { count, exponent },
+            Keys::Uniform { count } => Law::Uniform { count },
+            Keys::Normal { mean, deviation } => Law::Normal { mean, deviation },
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is loaded from.
 
 use seawall_core::dist::Dist;
+use seawall_core::processor::Curve;
 use seawall_core::time::Span;
 
 use crate::element::element;
@@ -105,6 +106,21 @@ fn check(cx: &mut Reader, node: &Node, database: &Database) {
 }
 
 impl Database {
+    /// How the speed of a node of this size, a share of the document's, falls as queries crowd it.
+    ///
+    /// A node of a smaller size has that share of the servers, and with it of the capacity. The universal scalability law
+    /// depends on how many queries there are at the real size, which the processor works out.
+    pub fn curve(&self, size: f64) -> Curve {
+        match (&self.overload, self.capacity) {
+            (Some(law), _) => Curve::Scalability {
+                contention: law.contention,
+                coherence: law.coherence,
+            },
+            (None, Some(rate)) => Curve::Servers(rate * self.service_time.mean().as_secs_f64() * size),
+            (None, None) => Curve::Servers(f64::INFINITY),
+        }
+    }
+
     /// How many nodes serve reads.
     pub fn nodes(&self) -> u32 {
         self.shards.saturating_mul(self.replicas)

@@ -1,0 +1,106 @@
+//! A cache in its stationary state, as the simulator's prefilled runs begin.
+//!
+//! A key that is asked for `r` times a second and kept for `T` without renewal is there with probability `rT / (1 + rT)`,
+//! and its age is even over `0..T`.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use seawall::{Loaded, Options};
+use seawall_core::keys::Keys;
+use seawall_core::rng::Seed;
+use seawall_scenario::{CacheKind, Client, Place};
+use seawall_core::ttl::Class;
+
+use super::App;
+
+/// So many entries are put in before the writes are waited for.
+const BATCH: u64 = 128;
+/// Writes are waited for so long.
+const PATIENCE: Duration = Duration::from_secs(5);
+const GLANCE: Duration = Duration::from_millis(2);
+
+impl App {
+    /// Puts this instance's share of the entries in; how many they were.
+    pub(super) async fn prefill(&self) -> u64 {
+        let Some(cache) = &self.cache else { return 0 };
+        let scenario = &self.scaled.scenario;
+        let place = Place::Service(self.index());
+        let service = &scenario.services[self.index()];
+        let shared = |at: &&usize| scenario.caches[**at].kind == CacheKind::Shared;
+        let Some(tier) = service.caches.iter().find(shared) else {
+            return 0;
+        };
+        let tier = &scenario.caches[*tier];
+        let room = tier
+            .entries_max()
+            .map_or(u64::MAX, |entries| entries * u64::from(tier.nodes));
+        let ttl = &self.work.ways().policies.ttl.clone();
+        let mut rng = Seed(scenario.run.seed).stream("prefill", 0);
+        let truth = self.truth();
+        let (mut all, mut mine) = (0, 0);
+        for client in scenario.clients.iter().filter(|client| served_by(scenario, client) == place) {
+            let keys = Keys::new(client.keys.law());
+            let rate = client.rate * (1.0 - client.writes);
+            let of_class = match client.class {
+                Class::Critical => ttl.critical,
+                Class::Important => ttl.important,
+                Class::Regular => ttl.regular,
+            };
+            let ttl = of_class.or(ttl.ttl).or(tier.ttl);
+            for key in keys.popular(usize::try_from(room.saturating_mul(2)).unwrap_or(usize::MAX)) {
+                let asked = rate * keys.probability(key);
+                if asked <= 0.0 || all >= room {
+                    break;
+                }
+                let (there, left) = match ttl {
+                    None => (1.0, None),
+                    Some(ttl) => {
+                        let calls = asked * ttl.as_secs_f64();
+                        (calls / (1.0 + calls), Some(ttl.scaled(1.0 - rng.unit())))
+                    }
+                };
+                // All instances draw the same, so that together they put each entry in once.
+                if !rng.chance(there) {
+                    continue;
+                }
+                all += 1;
+                if all % u64::from(service.instances.max(1)) != u64::from(self.duty.instance) {
+                    continue;
+                }
+                let mut loaded = Loaded::new(Bytes::from(truth.value(key, 0)));
+                if let Some(left) = left {
+                    loaded = loaded.ttl(left.into());
+                }
+                cache.insert(&key, &Options::new(), loaded);
+                mine += 1;
+                if mine % BATCH == 0 {
+                    self.written(mine).await;
+                }
+            }
+        }
+        self.written(mine).await;
+        mine
+    }
+
+    /// Waits until so many entries are in the store.
+    async fn written(&self, count: u64) {
+        let Some(cache) = &self.cache else { return };
+        let begun = tokio::time::Instant::now();
+        let far = |stats: &seawall::Stats| {
+            let tiers = stats.tiers.iter().filter(|tier| tier.name != "memory");
+            tiers.map(|tier| tier.sets + tier.errors).min().unwrap_or(u64::MAX)
+        };
+        while begun.elapsed() < PATIENCE && far(&cache.stats()) < count {
+            tokio::time::sleep(GLANCE).await;
+        }
+    }
+}
+
+/// The service that a client's calls come to.
+fn served_by(scenario: &seawall_scenario::Scenario, client: &Client) -> Place {
+    match client.calls {
+        Place::Gateway(gateway) => scenario.gateways[gateway].calls,
+        other => other,
+    }
+}

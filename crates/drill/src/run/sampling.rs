@@ -1,0 +1,374 @@
+//! What is measured of a system, period by period, as the simulator records it.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use seawall_core::histogram::Histogram;
+use seawall_core::record::{Kind, Metric, QUANTILES, Record, Series};
+use seawall_core::time::Span;
+use seawall_scenario::{CacheKind, Place};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::asking::{self, Standing};
+use super::page::Page;
+use super::system::System;
+use crate::app::Took;
+use crate::steady::Steady;
+
+/// What the library calls its memory.
+const MEMORY: &str = "memory";
+/// The component that the library's metrics have in an instance.
+const THINGS: &str = "things";
+/// What the library says of calls to tiers.
+const CALLS: &str = "cache_duration_seconds";
+/// The component that a gateway's door has.
+const DOOR: &str = "gateway";
+
+/// One series while it is gathered: what, of which component, of which node, with which label.
+type Name = (Metric, String, Option<u32>, Option<String>);
+
+/// Series of a run under way.
+#[derive(Debug, Default)]
+pub(crate) struct Gathered {
+    series: BTreeMap<Name, Vec<f64>>,
+    periods: usize,
+    /// Of each shared cache before anything was injected: seconds that calls took, and how many they were.
+    calls: BTreeMap<String, (f64, f64)>,
+}
+
+impl Gathered {
+    fn set(&mut self, metric: Metric, component: &str, label: Option<&str>, value: f64) {
+        self.put((metric, component.to_owned(), None, label.map(str::to_owned)), value);
+    }
+
+    fn put(&mut self, name: Name, value: f64) {
+        let nothing = if name.0.kind() == Kind::Duration { f64::NAN } else { 0.0 };
+        let values = self.series.entry(name).or_default();
+        if values.len() > self.periods {
+            // Two services with one cache.
+            if let Some(last) = values.last_mut() {
+                *last += value;
+            }
+            return;
+        }
+        values.resize(self.periods, nothing);
+        values.push(value);
+    }
+
+    fn durations(&mut self, metric: Metric, component: &str, times: &[u64]) {
+        let mut histogram = Histogram::default();
+        times.iter().for_each(|micros| histogram.record(Span::micros(*micros)));
+        for (q, label) in QUANTILES {
+            let value = if histogram.count() > 0 {
+                histogram.quantile(q).as_secs_f64()
+            } else {
+                f64::NAN
+            };
+            self.set(metric, component, Some(label), value);
+        }
+    }
+
+    /// What was measured before anything was injected.
+    pub(crate) fn steady(&self) -> Steady {
+        let taken = self.calls.iter().filter(|(_, (_, count))| *count > 0.0);
+        Steady {
+            caches: taken
+                .map(|(cache, (seconds, count))| (cache.clone(), Span::nanos((seconds / count * 1e9) as u64)))
+                .collect(),
+        }
+    }
+
+    /// The record of so many periods, with what clients have measured, as it would be at full size.
+    pub(crate) fn record(&self, of_clients: &[Record], period: Span, origin: Span, periods: usize, scale: f64) -> Record {
+        let mut record = Record::new(period, origin, periods);
+        let sized = |metric: Metric, mut values: Vec<f64>| {
+            let nothing = if metric.kind() == Kind::Duration { f64::NAN } else { 0.0 };
+            values.resize(periods, nothing);
+            if metric.is_extensive() {
+                values.iter_mut().for_each(|value| *value /= scale);
+            }
+            values
+        };
+        for one in of_clients.iter().flat_map(Record::series) {
+            let values = sized(one.metric, one.values.clone());
+            record.push(Series { values, ..one.clone() });
+        }
+        for ((metric, component, instance, label), values) in &self.series {
+            let mut series = Series::new(*metric, component, sized(*metric, values.clone()));
+            series.label.clone_from(label);
+            series.instance = *instance;
+            record.push(series);
+        }
+        record
+    }
+}
+
+/// What an instance had counted when it was asked last, and in which life.
+#[derive(Clone, Debug, Default)]
+struct Before {
+    life: u32,
+    page: Page,
+}
+
+/// What one instance said at the end of a period.
+struct Said {
+    now: Page,
+    before: Page,
+    took: Took,
+}
+
+impl Said {
+    fn added(&self, metric: Metric, labels: &[(&str, &str)]) -> f64 {
+        (self.now.sum(metric.name(), labels) - self.before.sum(metric.name(), labels)).max(0.0)
+    }
+
+    fn added_by(&self, metric: Metric, labels: &[(&str, &str)], label: &str) -> BTreeMap<String, f64> {
+        let before = self.before.by(metric.name(), labels, label);
+        let mut now = self.now.by(metric.name(), labels, label);
+        for (key, value) in &mut now {
+            *value = (*value - before.get(key).copied().unwrap_or(0.0)).max(0.0);
+        }
+        now
+    }
+
+    fn gauge(&self, metric: Metric, component: &str) -> f64 {
+        self.now.sum(metric.name(), &[("component", component)])
+    }
+}
+
+/// Gathers at the end of each period, until it is dropped.
+pub(crate) struct Sampler {
+    gathered: Arc<Mutex<Gathered>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Sampler {
+    /// Gathers from this instant on.
+    pub(crate) fn start(system: Arc<System>, began: Instant, period: Span) -> Sampler {
+        let gathered = Arc::new(Mutex::new(Gathered::default()));
+        let into = gathered.clone();
+        let task = tokio::spawn(async move {
+            let period = Duration::from(period);
+            let mut before: BTreeMap<String, Before> = BTreeMap::new();
+            let mut evicted: BTreeMap<(usize, usize), Standing> = BTreeMap::new();
+            // What was counted before the run began is not of the run.
+            look(&system, &mut before).await;
+            for number in 1_u32.. {
+                tokio::time::sleep_until(began + period * number).await;
+                let (seen, held) = tokio::join!(look(&system, &mut before), nodes(&system));
+                let mut into = into.lock().unwrap_or_else(PoisonError::into_inner);
+                note(&system, &mut into, &seen);
+                note_nodes(&system, &mut into, &held, &mut evicted);
+                into.periods += 1;
+            }
+        });
+        Sampler { gathered, task }
+    }
+
+    /// Ends it; what was gathered.
+    pub(crate) fn end(self) -> Gathered {
+        self.task.abort();
+        std::mem::take(&mut *self.gathered.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// How each node of each shared cache stands, of those that say so.
+async fn nodes(system: &System) -> BTreeMap<(usize, usize), Standing> {
+    let mut asked = JoinSet::new();
+    for (at, nodes) in system.caches.iter().enumerate() {
+        for (number, node) in nodes.iter().enumerate() {
+            let address = node.address;
+            asked.spawn(async move { Some(((at, number), asking::standing(address).await.ok()?)) });
+        }
+    }
+    let mut held = BTreeMap::new();
+    while let Some(answer) = asked.join_next().await {
+        held.extend(answer.ok().flatten());
+    }
+    held
+}
+
+fn note_nodes(
+    system: &System,
+    into: &mut Gathered,
+    held: &BTreeMap<(usize, usize), Standing>,
+    before: &mut BTreeMap<(usize, usize), Standing>,
+) {
+    for ((at, node), now) in held {
+        let cache = &system.scaled.scenario.caches[*at].name;
+        let entries = now.entries as f64;
+        into.set(Metric::CacheEntries, cache, None, entries);
+        into.put((Metric::CacheEntries, cache.clone(), Some(*node as u32), None), entries);
+        // The first time, and after a restart, nobody knows since when.
+        let old = before.insert((*at, *node), *now).filter(|old| old.uptime <= now.uptime);
+        let evicted = old.map_or(0, |old| now.evicted.saturating_sub(old.evicted));
+        into.set(Metric::CacheEvictions, cache, None, evicted as f64);
+    }
+}
+
+/// Asks everybody at once.
+async fn look(system: &System, before: &mut BTreeMap<String, Before>) -> BTreeMap<String, Said> {
+    let mut asked = JoinSet::new();
+    for copy in system.services.iter().flatten() {
+        let (name, control) = (copy.name.clone(), copy.control);
+        let life = copy.life.load(Ordering::Acquire);
+        asked.spawn(async move {
+            let (page, took) = tokio::join!(asking::page(control), asking::took(control));
+            Some((name, life, page.ok()?, took.unwrap_or_default()))
+        });
+    }
+    for (at, gate) in system.gateways.iter().enumerate() {
+        let (name, admin) = (system.scaled.scenario.gateways[at].name.clone(), gate.admin);
+        asked.spawn(async move { Some((name, 0, asking::page(admin).await.ok()?, Took::default())) });
+    }
+    let mut seen = BTreeMap::new();
+    while let Some(answer) = asked.join_next().await {
+        let Ok(Some((name, life, now, took))) = answer else {
+            continue;
+        };
+        let old = before.entry(name.clone()).or_default();
+        // Another process has counted from nothing.
+        let page = if old.life == life { std::mem::take(&mut old.page) } else { Page::default() };
+        *old = Before { life, page: now.clone() };
+        seen.insert(name, Said { now, before: page, took });
+    }
+    seen
+}
+
+fn note(system: &System, into: &mut Gathered, seen: &BTreeMap<String, Said>) {
+    let scenario = &system.scaled.scenario;
+    let calm = scenario.run.every.scaled(into.periods as f64 + 1.0) <= scenario.run.warmup;
+    for (at, service) in scenario.services.iter().enumerate() {
+        let copies = &system.services[at];
+        let said: Vec<&Said> = copies.iter().filter_map(|copy| seen.get(&copy.name)).collect();
+        note_service(system, into, at, &said);
+        for cache in service.caches.iter().map(|at| &scenario.caches[*at]) {
+            let tier = match cache.kind {
+                CacheKind::Local => MEMORY,
+                CacheKind::Shared => &cache.name,
+            };
+            note_tier(into, &cache.name, tier, calm, &said);
+        }
+    }
+    for (at, database) in scenario.databases.iter().enumerate() {
+        let (mut running, mut waiting) = (0, 0);
+        for node in &system.databases[at] {
+            let (busy, line) = node.node.inside();
+            running += busy;
+            waiting += line;
+        }
+        note_origin(into, &database.name, seen.values());
+        into.set(Metric::OriginConnections, &database.name, None, running as f64);
+        into.set(Metric::QueueDepth, &database.name, None, waiting as f64);
+    }
+    for (at, service) in scenario.services.iter().enumerate() {
+        let place = Place::Service(at);
+        let is_origin = |other: &seawall_scenario::Service| {
+            let fallback = other.fallback.as_ref().map(|fallback| fallback.origin);
+            other.origin == Some(place) || fallback == Some(place) || other.also.contains(&place)
+        };
+        if scenario.services.iter().any(is_origin) {
+            note_origin(into, &service.name, seen.values());
+        }
+    }
+    for gateway in &scenario.gateways {
+        let Some(said) = seen.get(&gateway.name) else { continue };
+        let name = &gateway.name;
+        for metric in [Metric::QueueDepth, Metric::ThrottleRatio, Metric::DegradationLevel] {
+            into.set(metric, name, None, said.gauge(metric, DOOR));
+        }
+        for (reason, count) in said.added_by(Metric::Shed, &[], "reason") {
+            into.set(Metric::Shed, name, Some(&reason), count);
+        }
+    }
+}
+
+fn note_service(system: &System, into: &mut Gathered, at: usize, said: &[&Said]) {
+    let service = &system.scaled.scenario.services[at];
+    let name = service.name.as_str();
+    let sum = |of: &dyn Fn(&Said) -> f64| said.iter().map(|said| of(said)).sum::<f64>();
+    let count = said.len().max(1) as f64;
+    for metric in [Metric::ThreadsBusy, Metric::QueueDepth, Metric::InFlight] {
+        into.set(metric, name, None, sum(&|said| said.gauge(metric, name)));
+    }
+    let worst = |metric: Metric, best: f64, of: fn(f64, f64) -> f64| {
+        let all = said.iter().map(|said| said.gauge(metric, name));
+        all.fold(best, of)
+    };
+    into.set(Metric::ThrottleRatio, name, None, worst(Metric::ThrottleRatio, 1.0, f64::min));
+    into.set(Metric::DegradationLevel, name, None, worst(Metric::DegradationLevel, 0.0, f64::max));
+    into.set(Metric::Instances, name, None, said.len() as f64 * system.scaled.copies[at]);
+    let breaker = sum(&|said| said.gauge(Metric::BreakerState, THINGS)) / count;
+    into.set(Metric::BreakerState, name, None, breaker);
+    let limit = sum(&|said| said.gauge(Metric::LimiterLimit, THINGS));
+    into.set(Metric::LimiterLimit, name, None, if limit.is_finite() { limit } else { 0.0 });
+    let things = [("component", THINGS)];
+    for metric in [
+        Metric::Loads,
+        Metric::Coalesced,
+        Metric::Retries,
+        Metric::BreakerTransitions,
+        Metric::Warmed,
+    ] {
+        into.set(metric, name, None, sum(&|said| said.added(metric, &things)));
+    }
+    let mut shed: BTreeMap<String, f64> = BTreeMap::new();
+    for said in said {
+        for (reason, count) in said.added_by(Metric::Shed, &[], "reason") {
+            *shed.entry(reason).or_default() += count;
+        }
+    }
+    for (reason, count) in shed {
+        into.set(Metric::Shed, name, Some(&reason), count);
+    }
+    let waits: Vec<u64> = said.iter().flat_map(|said| said.took.waits.iter().copied()).collect();
+    into.durations(Metric::QueueWait, name, &waits);
+}
+
+fn note_tier(into: &mut Gathered, cache: &str, tier: &str, calm: bool, said: &[&Said]) {
+    let labels = [("component", THINGS), ("tier", tier)];
+    if calm && tier != MEMORY {
+        let (seconds, count) = into.calls.entry(cache.to_owned()).or_default();
+        for said in said {
+            let added = |name: &str| (said.now.sum(name, &labels) - said.before.sum(name, &labels)).max(0.0);
+            *seconds += added(&format!("{CALLS}_sum"));
+            *count += added(&format!("{CALLS}_count"));
+        }
+    }
+    for metric in [
+        Metric::CacheHits,
+        Metric::CacheMisses,
+        Metric::CacheSets,
+    ] {
+        let added = said.iter().map(|said| said.added(metric, &labels)).sum();
+        into.set(metric, cache, None, added);
+    }
+    let mut errors: BTreeMap<String, f64> = BTreeMap::new();
+    for said in said {
+        for (reason, count) in said.added_by(Metric::CacheErrors, &labels, "reason") {
+            *errors.entry(reason).or_default() += count;
+        }
+    }
+    for (reason, count) in errors {
+        into.set(Metric::CacheErrors, cache, Some(&reason), count);
+    }
+}
+
+/// Of each origin, those who call it know what it did for them.
+fn note_origin<'a>(into: &mut Gathered, origin: &str, seen: impl Iterator<Item = &'a Said>) {
+    let labels = [("component", origin)];
+    let (mut requests, mut errors, mut in_flight, mut times) = (0.0, 0.0, 0.0, Vec::new());
+    for said in seen {
+        requests += said.added(Metric::OriginRequests, &labels);
+        errors += said.added(Metric::OriginErrors, &labels);
+        in_flight += said.gauge(Metric::OriginInFlight, origin);
+        times.extend(said.took.origins.get(origin).into_iter().flatten());
+    }
+    into.set(Metric::OriginRequests, origin, None, requests);
+    into.set(Metric::OriginErrors, origin, None, errors);
+    into.set(Metric::OriginInFlight, origin, None, in_flight);
+    into.durations(Metric::OriginDuration, origin, &times);
+}

@@ -1,0 +1,540 @@
+//! The system of a scenario, of real parts: servers, doors, proxies on every link, instances, gateways.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use seawall_core::dist::Dist;
+use seawall_core::rng::Seed;
+use seawall_scenario::{CacheKind, Place, Scaled};
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use sqlx::{ConnectOptions, Executor};
+use tokio::time::Instant;
+
+use super::{NoDrill, Order, gateway};
+use crate::app::{Duty, TABLE};
+use crate::keeper::{Keeper, Pid, Program};
+use crate::load::Truth;
+use crate::paced::{Node, Paced, Speed};
+use crate::proxy::{Draft, Kind, Latency, Proxies, Side, Toxic};
+use crate::stack::{Postgres, Redis, free_port};
+
+/// A value is no larger, whatever an entry is said to take.
+const VALUE_MAX: u64 = 4_096;
+/// What an entry takes in Redis beside its value: the envelope, the name, and what Redis keeps for itself.
+const ENTRY_OVERHEAD: u64 = 260;
+/// What the buffers of clients take in a Redis, more or less.
+const SLACK: u64 = 128 << 10;
+/// With so many entries there it is known what one takes.
+const KNOWN: u64 = 200;
+/// Rows that are written in one statement.
+const ROWS: usize = 1_000;
+/// A table has no more rows.
+const ROWS_MAX: u64 = 300_000;
+/// So many pairs of ports are tried.
+const TRIES: u32 = 8;
+/// An instance answers within this time.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// One node of a shared cache.
+pub(crate) struct CacheNode {
+    pub(crate) name: String,
+    pub(crate) redis: tokio::sync::Mutex<Redis>,
+    pub(crate) address: SocketAddr,
+    /// Where its proxy listens.
+    pub(crate) door: SocketAddr,
+    /// The bytes that it uses when it holds nothing.
+    empty: AtomicU64,
+}
+
+/// One node of a database.
+pub(crate) struct DatabaseNode {
+    pub(crate) name: String,
+    pub(crate) node: Node,
+    /// Where its proxy listens.
+    pub(crate) door: SocketAddr,
+    _paced: Paced,
+}
+
+/// One instance of a service.
+pub(crate) struct Instance {
+    pub(crate) name: String,
+    pub(crate) control: SocketAddr,
+    /// Where its proxy listens.
+    pub(crate) door: SocketAddr,
+    program: Program,
+    pid: Mutex<Pid>,
+    /// Whether its process is meant to run.
+    pub(crate) up: AtomicBool,
+    /// Goes up with each start.
+    pub(crate) life: AtomicU32,
+    /// Whose turn it is to end or to start it.
+    turn: tokio::sync::Mutex<()>,
+}
+
+/// A gateway.
+pub(crate) struct Gate {
+    pub(crate) address: SocketAddr,
+    pub(crate) admin: SocketAddr,
+}
+
+/// A system that runs.
+pub(crate) struct System {
+    pub(crate) scaled: Scaled,
+    pub(crate) keeper: Arc<Keeper>,
+    pub(crate) proxies: Proxies,
+    pub(crate) truth: Arc<Truth>,
+    /// By the cache's place; empty for local ones.
+    pub(crate) caches: Vec<Vec<CacheNode>>,
+    pub(crate) databases: Vec<Vec<DatabaseNode>>,
+    pub(crate) postgres: Option<tokio::sync::Mutex<Postgres>>,
+    pub(crate) services: Vec<Vec<Arc<Instance>>>,
+    pub(crate) gateways: Vec<Gate>,
+    /// The parts, in words.
+    pub(crate) parts: Vec<String>,
+}
+
+impl Instance {
+    pub(crate) fn pid(&self) -> Pid {
+        *self.pid.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Talks to the keeper without holding up what else this thread has to do.
+pub(crate) fn keeping<T>(work: impl FnOnce() -> T) -> T {
+    tokio::task::block_in_place(work)
+}
+
+impl System {
+    /// Starts everything that the scenario names.
+    pub(crate) async fn start(order: &Order, scaled: Scaled, keeper: Arc<Keeper>) -> Result<System, NoDrill> {
+        let scenario = &scaled.scenario;
+        let value_size = scenario
+            .caches
+            .iter()
+            .map(|cache| cache.entry_size)
+            .max()
+            .unwrap_or(1_000)
+            .clamp(64, VALUE_MAX) as usize;
+        let mut system = System {
+            proxies: Proxies::new(Seed(scenario.run.seed)),
+            truth: Arc::new(Truth::new(value_size)),
+            caches: Vec::new(),
+            databases: Vec::new(),
+            postgres: None,
+            services: Vec::new(),
+            gateways: Vec::new(),
+            parts: Vec::new(),
+            keeper,
+            scaled: scaled.clone(),
+        };
+        system.start_caches().await?;
+        system.start_databases().await?;
+        for at in callees_first(&scaled) {
+            let instances = system.start_service(order, at, value_size).await?;
+            system.services[at] = instances;
+        }
+        for at in 0..scenario.gateways.len() {
+            let gate = gateway::start(order, &system, at).await?;
+            system.gateways.push(gate);
+        }
+        Ok(system)
+    }
+
+    /// A proxy in front of this address.
+    pub(crate) async fn link(&self, name: &str, upstream: SocketAddr, latency: &Dist) -> Result<SocketAddr, NoDrill> {
+        let draft = Draft {
+            name: name.to_owned(),
+            listen: "127.0.0.1:0".to_owned(),
+            upstream: upstream.to_string(),
+            enabled: None,
+        };
+        let view = self.proxies.add(&draft).await.map_err(NoDrill::proxy)?;
+        // A proxy of its own takes a part of a millisecond already.
+        let latency = latency.mean().as_nanos() / 1_000_000;
+        if latency > 0 {
+            let kind = Kind::Latency(Latency {
+                latency: latency as i64,
+                ..Latency::default()
+            });
+            let toxic = Toxic {
+                name: "distance".to_owned(),
+                ..Toxic::new(Side::Downstream, kind)
+            };
+            self.proxies.add_toxic(name, toxic).await.map_err(NoDrill::proxy)?;
+        }
+        view.listen
+            .parse()
+            .map_err(|_| NoDrill::Failed(format!("the proxy `{name}` listens at `{}`", view.listen)))
+    }
+
+    async fn start_caches(&mut self) -> Result<(), NoDrill> {
+        let scenario = self.scaled.scenario.clone();
+        for cache in &scenario.caches {
+            let mut nodes = Vec::new();
+            if cache.kind == CacheKind::Shared {
+                for at in 0..cache.nodes {
+                    let name = format!("{}-{at}", cache.name);
+                    let most = cache.max_clients.map(|most| most.to_string());
+                    let mut settings = vec![("maxmemory-policy", policy_of(cache.eviction))];
+                    if let Some(most) = &most {
+                        settings.push(("maxclients", most));
+                    }
+                    let redis = Redis::start(&self.keeper, &name, &settings).await?;
+                    let address = redis.address();
+                    let door = self.link(&name, address, &cache.latency).await?;
+                    let empty = super::asking::standing(address).await?.memory;
+                    nodes.push(CacheNode {
+                        empty: AtomicU64::new(empty),
+                        name,
+                        redis: tokio::sync::Mutex::new(redis),
+                        address,
+                        door,
+                    });
+                }
+                self.parts.push(format!("{}: {} real Redis", cache.name, cache.nodes));
+            }
+            self.caches.push(nodes);
+        }
+        for at in 0..scenario.caches.len() {
+            self.bound_cache(at, scenario.caches[at].entries_max()).await?;
+        }
+        Ok(())
+    }
+
+    /// Lets each node of a cache hold so many entries.
+    pub(crate) async fn bound_cache(&self, at: usize, entries: Option<u64>) -> Result<(), NoDrill> {
+        for node in &self.caches[at] {
+            let bytes = match entries {
+                Some(entries) => {
+                    let now = super::asking::standing(node.address).await?;
+                    let empty = node.empty.load(Ordering::Relaxed);
+                    // With some entries there it is known what one takes; otherwise it is what it usually does.
+                    let entry = if now.entries >= KNOWN {
+                        now.memory.saturating_sub(empty) / now.entries
+                    } else {
+                        self.truth.value(0, 0).len() as u64 + ENTRY_OVERHEAD
+                    };
+                    empty + entries * entry + SLACK
+                }
+                None => 0,
+            };
+            super::asking::configure(node.address, "maxmemory", &bytes.to_string()).await?;
+        }
+        Ok(())
+    }
+
+    async fn start_databases(&mut self) -> Result<(), NoDrill> {
+        let scenario = self.scaled.scenario.clone();
+        if scenario.databases.is_empty() {
+            return Ok(());
+        }
+        let postgres = Postgres::start(&self.keeper, "postgres", &[]).await?;
+        let address = postgres.address();
+        self.postgres = Some(tokio::sync::Mutex::new(postgres));
+        self.fill(address).await?;
+        for (index, database) in scenario.databases.iter().enumerate() {
+            let mut nodes = Vec::new();
+            for at in 0..database.nodes() {
+                let name = format!("{}-{at}", database.name);
+                let curve = database.curve(self.scaled.nodes[index]);
+                let node = Node::new(database.connections, database.queue, curve);
+                let speed = Speed {
+                    read: database.service_time,
+                    write: database.write_law(),
+                    timeout: database.timeout,
+                };
+                let seed = Seed(scenario.run.seed.wrapping_add(u64::from(at) + 1));
+                let paced = Paced::start(address, node.clone(), speed, seed);
+                let paced = paced.await.map_err(|error| NoDrill::Failed(error.to_string()))?;
+                let door = self.link(&name, paced.address(), &database.latency).await?;
+                nodes.push(DatabaseNode {
+                    name,
+                    node,
+                    door,
+                    _paced: paced,
+                });
+            }
+            self.parts.push(format!(
+                "{}: real PostgreSQL, paced as {} node{}",
+                database.name,
+                nodes.len(),
+                if nodes.len() == 1 { "" } else { "s" }
+            ));
+            self.databases.push(nodes);
+        }
+        Ok(())
+    }
+
+    /// Writes a row for each key that clients ask for.
+    async fn fill(&self, address: SocketAddr) -> Result<(), NoDrill> {
+        let failed = |error: sqlx::Error| NoDrill::Failed(format!("failed to fill the database: {error}"));
+        let mut connection = PgConnectOptions::new_without_pgpass()
+            .host(&address.ip().to_string())
+            .port(address.port())
+            .username("drill")
+            .database("postgres")
+            .ssl_mode(PgSslMode::Disable)
+            .connect()
+            .await
+            .map_err(failed)?;
+        connection.execute(TABLE).await.map_err(failed)?;
+        let keys: Vec<u64> = (0..rows_of(&self.scaled)).collect();
+        for keys in keys.chunks(ROWS) {
+            let names: Vec<String> = keys.iter().map(u64::to_string).collect();
+            let values: Vec<Vec<u8>> = keys.iter().map(|key| self.truth.value(*key, 0)).collect();
+            let query = sqlx::query("INSERT INTO things SELECT * FROM unnest($1::text[], $2::bytea[])");
+            query
+                .bind(names)
+                .bind(values)
+                .execute(&mut connection)
+                .await
+                .map_err(failed)?;
+        }
+        connection.execute("ANALYZE things").await.map_err(failed)?;
+        Ok(())
+    }
+
+    async fn start_service(
+        &mut self,
+        order: &Order,
+        at: usize,
+        value_size: usize,
+    ) -> Result<Vec<Arc<Instance>>, NoDrill> {
+        while self.services.len() <= at {
+            self.services.push(Vec::new());
+        }
+        let scenario = &self.scaled.scenario;
+        let service = &scenario.services[at];
+        let doors = |nodes: Vec<SocketAddr>, name: &str| (name.to_owned(), nodes);
+        let caches = scenario.caches.iter().zip(&self.caches);
+        let caches: BTreeMap<_, _> = caches
+            .map(|(cache, nodes)| doors(nodes.iter().map(|node| node.door).collect(), &cache.name))
+            .collect();
+        let databases = scenario.databases.iter().zip(&self.databases);
+        let databases: BTreeMap<_, _> = databases
+            .map(|(database, nodes)| doors(nodes.iter().map(|node| node.door).collect(), &database.name))
+            .collect();
+        let services = scenario.services.iter().zip(&self.services);
+        let services: BTreeMap<_, _> = services
+            .map(|(service, copies)| doors(copies.iter().map(|copy| copy.door).collect(), &service.name))
+            .collect();
+        let mut instances = Vec::new();
+        for number in 0..service.instances {
+            let name = format!("{}-{number}", service.name);
+            let duty = |listen, control| Duty {
+                what: order.what.clone(),
+                service: service.name.clone(),
+                instance: number,
+                listen,
+                control,
+                caches: caches.clone(),
+                databases: databases.clone(),
+                services: services.clone(),
+                value_size,
+            };
+            let instance = self.start_instance(order, &name, duty, &service.latency).await?;
+            instances.push(Arc::new(instance));
+        }
+        let of = if instances.len() == 1 { "process" } else { "processes" };
+        self.parts
+            .push(format!("{}: {} {of} on the library", service.name, instances.len()));
+        Ok(instances)
+    }
+
+    /// Starts an instance on ports that nobody takes from it meanwhile.
+    async fn start_instance(
+        &self,
+        order: &Order,
+        name: &str,
+        duty: impl Fn(SocketAddr, SocketAddr) -> Duty,
+        latency: &Dist,
+    ) -> Result<Instance, NoDrill> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let port = || {
+                let port = free_port().map_err(|error| NoDrill::Failed(format!("no free port: {error}")))?;
+                Ok::<_, NoDrill>(SocketAddr::from(([127, 0, 0, 1], port)))
+            };
+            let duty = duty(port()?, port()?);
+            match self.start_with(order, name, &duty, latency).await {
+                Err(NoDrill::Failed(why)) if why.contains("in use") && tries < TRIES => {}
+                done => return done,
+            }
+        }
+    }
+
+    async fn start_with(
+        &self,
+        order: &Order,
+        name: &str,
+        duty: &Duty,
+        latency: &Dist,
+    ) -> Result<Instance, NoDrill> {
+        let file = self.keeper.folder().join(format!("{name}.json"));
+        let failed = |error: &dyn std::fmt::Display| NoDrill::Failed(format!("failed to start `{name}`: {error}"));
+        let written = serde_json::to_vec(duty).map_err(|error| failed(&error))?;
+        std::fs::write(&file, written).map_err(|error| failed(&error))?;
+        let program = Program {
+            name: name.to_owned(),
+            file: order.program.clone(),
+            args: vec!["app".to_owned(), file.display().to_string()],
+            address: Some(duty.listen),
+            ..Program::default()
+        };
+        let pid = keeping(|| self.keeper.run(&program))?;
+        let mut instance = Instance {
+            name: name.to_owned(),
+            control: duty.control,
+            door: duty.listen,
+            program,
+            pid: Mutex::new(pid),
+            up: AtomicBool::new(true),
+            life: AtomicU32::new(1),
+            turn: tokio::sync::Mutex::new(()),
+        };
+        self.wait_for(&instance).await?;
+        instance.door = self.link(name, duty.listen, latency).await?;
+        Ok(instance)
+    }
+
+    /// Waits until an instance answers.
+    async fn wait_for(&self, instance: &Instance) -> Result<(), NoDrill> {
+        let begun = Instant::now();
+        while super::asking::page(instance.control).await.is_err() {
+            if let Some(how) = keeping(|| self.keeper.ended(instance.pid()))? {
+                let log: PathBuf = self.keeper.folder().join(format!("{}.log", instance.name));
+                let said = std::fs::read_to_string(log).unwrap_or_default();
+                return Err(NoDrill::Failed(format!(
+                    "`{}` ended ({how}): {}",
+                    instance.name,
+                    said.trim()
+                )));
+            }
+            if begun.elapsed() > PATIENCE {
+                return Err(NoDrill::Failed(format!("`{}` does not answer", instance.name)));
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
+    }
+
+    /// Kills an instance, if it has not ended by itself. Nobody listens where it was.
+    pub(crate) async fn kill_instance(&self, instance: &Instance) -> Result<(), NoDrill> {
+        let _turn = instance.turn.lock().await;
+        instance.up.store(false, Ordering::Release);
+        self.close(&instance.name).await?;
+        let pid = instance.pid();
+        keeping(|| self.keeper.end(pid, Duration::ZERO))?;
+        Ok(())
+    }
+
+    /// Notes that an instance has ended by itself, if that is so and nobody knows.
+    pub(crate) async fn has_crashed(&self, instance: &Instance) -> Result<bool, NoDrill> {
+        // Whose turn it is knows.
+        let Ok(_turn) = instance.turn.try_lock() else {
+            return Ok(false);
+        };
+        if !instance.up.load(Ordering::Acquire) || keeping(|| self.keeper.ended(instance.pid()))?.is_none() {
+            return Ok(false);
+        }
+        instance.up.store(false, Ordering::Release);
+        self.close(&instance.name).await?;
+        Ok(true)
+    }
+
+    /// Starts an instance again, if nobody else has.
+    pub(crate) async fn revive(&self, instance: &Instance) -> Result<(), NoDrill> {
+        let _turn = instance.turn.lock().await;
+        if instance.up.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let pid = keeping(|| self.keeper.run(&instance.program))?;
+        *instance.pid.lock().unwrap_or_else(PoisonError::into_inner) = pid;
+        self.wait_for(instance).await?;
+        instance.life.fetch_add(1, Ordering::AcqRel);
+        self.open(&instance.name).await?;
+        instance.up.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Connections through a proxy are refused, and those there are end.
+    pub(crate) async fn close(&self, proxy: &str) -> Result<(), NoDrill> {
+        self.enable(proxy, false).await
+    }
+
+    pub(crate) async fn open(&self, proxy: &str) -> Result<(), NoDrill> {
+        self.enable(proxy, true).await
+    }
+
+    async fn enable(&self, proxy: &str, enabled: bool) -> Result<(), NoDrill> {
+        let draft = Draft {
+            enabled: Some(enabled),
+            ..Draft::default()
+        };
+        self.proxies.update(proxy, &draft).await.map_err(NoDrill::proxy)?;
+        Ok(())
+    }
+
+    /// Where a client's calls go in.
+    pub(crate) fn door_of(&self, place: Place) -> Vec<SocketAddr> {
+        match place {
+            Place::Gateway(at) => vec![self.gateways[at].address],
+            Place::Service(at) => self.services[at].iter().map(|copy| copy.door).collect(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// How many rows there are: one for each key that can be asked for.
+pub(crate) fn rows_of(scaled: &Scaled) -> u64 {
+    let clients = scaled.scenario.clients.iter();
+    clients
+        .map(|client| match client.keys {
+            seawall_scenario::Keys::Zipf { count, .. } | seawall_scenario::Keys::Uniform { count } => count,
+            seawall_scenario::Keys::Normal { mean, deviation } => (mean + 8.0 * deviation).max(1.0) as u64 + 1,
+        })
+        .max()
+        .unwrap_or(0)
+}
+
+/// Why there would be too many rows.
+pub(crate) fn too_many_rows(scaled: &Scaled) -> Option<String> {
+    let rows = rows_of(scaled);
+    (rows > ROWS_MAX).then(|| {
+        format!("its clients ask for {rows} keys, and a drill writes at most {ROWS_MAX} rows; try a smaller --scale")
+    })
+}
+
+/// Services so that those that are called come before those that call them.
+fn callees_first(scaled: &Scaled) -> Vec<usize> {
+    fn visit(scaled: &Scaled, at: usize, order: &mut Vec<usize>) {
+        if order.contains(&at) {
+            return;
+        }
+        let service = &scaled.scenario.services[at];
+        let called = service.origin.iter().chain(&service.also);
+        for place in called.chain(service.fallback.iter().map(|fallback| &fallback.origin)) {
+            if let Place::Service(callee) = place {
+                visit(scaled, *callee, order);
+            }
+        }
+        order.push(at);
+    }
+    let mut order = Vec::new();
+    for at in 0..scaled.scenario.services.len() {
+        visit(scaled, at, &mut order);
+    }
+    order
+}
+
+pub(crate) fn policy_of(eviction: seawall_scenario::Eviction) -> &'static str {
+    match eviction {
+        seawall_scenario::Eviction::Lru => "allkeys-lru",
+        seawall_scenario::Eviction::None => "noeviction",
+    }
+}
