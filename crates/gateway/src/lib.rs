@@ -37,6 +37,7 @@ mod config;
 mod control;
 mod door;
 mod exchange;
+mod failure;
 mod fields;
 mod gateway;
 mod judgement;

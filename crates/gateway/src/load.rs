@@ -18,10 +18,10 @@ use crate::body::{Body, Lease, Stream, Timed, Upload};
 use crate::clock::unix_ms;
 use crate::control::{Told, seconds};
 use crate::exchange::Exchange;
+use crate::failure::Failure;
 use crate::judgement::{self, Keeping, Unsaid};
 use crate::passing::{is_outage, stream};
 use crate::stored::{self, Stored};
-use crate::upstream::Failure;
 use crate::{fields, site, vary};
 
 /// The upstream answered with an error.

@@ -3,7 +3,6 @@
 //! Which server is asked, and which is left out for a while, is the core's decision; what is asked again is this one's.
 //! Connections are [`crate::pool`]'s; those that speak HTTP/2 are shared, and hyper's. It knows nothing of caching.
 
-use std::error::Error as StdError;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,7 +14,6 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use seawall_core::balance::{Balancer, Ejector, Strategy};
-use seawall_core::guard::OriginFault;
 use seawall_core::histogram::Histogram;
 use seawall_core::rng::{Seed, Stream};
 use seawall_core::time::{Span, Time};
@@ -23,8 +21,9 @@ use seawall_scenario::Upstream as Settings;
 use tokio::time::Instant;
 use tower_service::Service as _;
 
-use crate::body::{Lease, Stalled, TooLarge, Upload};
+use crate::body::{Lease, Upload};
 use crate::clock::Clock;
+use crate::failure::{Failure, failure};
 use crate::line::{Line, Lost};
 use crate::pool::Pool;
 use crate::tls::Connector;
@@ -60,44 +59,6 @@ impl Server {
 
     pub(crate) fn in_flight(&self) -> u32 {
         self.in_flight.load(Ordering::Relaxed)
-    }
-}
-
-/// Why there is no response.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Failure {
-    #[error("the upstream is held open by an operator")]
-    Held,
-    #[error("no connection to the upstream is free")]
-    Busy,
-    #[error("the upstream cannot be reached: {0}")]
-    Refused(Box<dyn StdError + Send + Sync>),
-    #[error("the upstream did not answer in time")]
-    TimedOut,
-    #[error("the upstream broke off: {0}")]
-    Broken(Box<dyn StdError + Send + Sync>),
-    #[error("the request's body is longer than {0} bytes")]
-    TooLarge(u64),
-    #[error("the request's body did not come in time")]
-    Stalled,
-    #[error("the request's body cannot be read")]
-    Client,
-}
-
-impl Failure {
-    /// What it means to the protections.
-    pub(crate) fn fault(&self) -> OriginFault {
-        match self {
-            Failure::Held | Failure::Refused(_) => OriginFault::Refused,
-            Failure::Busy => OriginFault::Overloaded,
-            Failure::TimedOut => OriginFault::TimedOut,
-            _ => OriginFault::Error,
-        }
-    }
-
-    /// Whether the client is at fault.
-    pub(crate) fn is_clients(&self) -> bool {
-        matches!(self, Failure::TooLarge(_) | Failure::Stalled | Failure::Client)
     }
 }
 
@@ -502,31 +463,4 @@ fn copy(request: &Request<Upload>) -> Request<Upload> {
     *copy.uri_mut() = request.uri().clone();
     *copy.headers_mut() = request.headers().clone();
     copy
-}
-
-/// What an error of a connection is.
-fn failure(error: impl StdError + Send + Sync + 'static) -> Failure {
-    let mut cause: Option<&(dyn StdError + 'static)> = Some(&error);
-    while let Some(error) = cause {
-        if let Some(TooLarge(max)) = error.downcast_ref() {
-            return Failure::TooLarge(*max);
-        }
-        if error.is::<Stalled>() {
-            return Failure::Stalled;
-        }
-        if let Some(error) = error.downcast_ref::<hyper::Error>()
-            && error.is_user()
-        {
-            let inner = error.source();
-            if let Some(TooLarge(max)) = inner.and_then(|inner| inner.downcast_ref()) {
-                return Failure::TooLarge(*max);
-            }
-            if matches!(inner, Some(inner) if inner.is::<Stalled>()) {
-                return Failure::Stalled;
-            }
-            return Failure::Client;
-        }
-        cause = error.source();
-    }
-    Failure::Broken(error.into())
 }
