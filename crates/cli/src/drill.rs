@@ -156,6 +156,9 @@ fn tell(scenario: &Scenario, predicted: &Record, ran: &Ran) -> Result<bool, Stop
             let _ = writeln!(text, "  [{}|{}] {}: predicted {}, measured {} (wanted {})", if predicted.met { "ok" } else { "--" }, if measured.met { "ok" } else { "NO" }, measured.that, predicted.seen, measured.seen, measured.wanted);
         }
     }
+    for seen in &ran.evidence {
+        let _ = writeln!(text, "  evidence: {seen}");
+    }
     for left in ran.left.iter().chain(&ran.troubles) {
         let _ = writeln!(text, "  !! {left}");
     }

@@ -1,25 +1,35 @@
 //! The process that cleans up after a drill, with real servers, and drills that are killed.
 
+#[path = "support/psql.rs"]
+mod psql;
+
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use seawall_core::dist::Dist;
 use seawall_core::processor::Curve;
 use seawall_core::rng::Seed;
 use seawall_core::time::Span;
+use seawall_drill::inject::cgroup::{Cgroups, Controller};
+use seawall_drill::inject::disk::Small;
+use seawall_drill::inject::process;
+use seawall_drill::inject::redis::{self, Server};
 use seawall_drill::keeper::{Keeper, Mending, Program};
 use seawall_drill::paced::{Node, Paced, Speed};
 use seawall_drill::stack::{Postgres, Redis};
 use tokio::time::Instant;
 
+use psql::psql;
+
 const SEAWALL: &str = env!("CARGO_BIN_EXE_seawall");
-/// Set in the process that plays the drill which is killed.
+/// Set in the process that plays the drill which is killed, to the address of a Redis that is not its own.
 const PLAYED: &str = "SEAWALL_TEST_PLAYED";
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -87,10 +97,10 @@ fn state(pid: i32) -> Option<char> {
 async fn real_servers_start_stop_end_and_leave_nothing() {
     let keeper = keeper();
     let folder = keeper.folder().to_owned();
-    let mut redis = Redis::start(&keeper, "redis", &[("maxmemory", "10mb")])
+    let redis = Redis::start(&keeper, "redis", &[("maxmemory", "10mb")])
         .await
         .expect("a Redis");
-    let mut postgres = Postgres::start(&keeper, "postgres", &[])
+    let postgres = Postgres::start(&keeper, "postgres", &[])
         .await
         .expect("a PostgreSQL");
     let before = redis.pid();
@@ -159,37 +169,6 @@ fn no_password_is_written_down() {
     assert!(!error.contains("sesame"), "{error}");
     let left = keeper.close().expect("a keeper");
     assert!(left.len() == 1 && !left[0].contains("sesame"), "{left:?}");
-}
-
-/// What `psql` says of a query, how it ends, and after how long.
-async fn psql(address: SocketAddr, query: &str) -> (String, Duration) {
-    let begun = Instant::now();
-    let done = tokio::process::Command::new(psql_file())
-        .args(["-X", "-A", "-t", "-v", "VERBOSITY=verbose", "-c", query])
-        .arg(format!(
-            "host={} port={} user=drill dbname=postgres connect_timeout=10",
-            address.ip(),
-            address.port()
-        ))
-        .kill_on_drop(true)
-        .output()
-        .await
-        .expect("psql");
-    let said = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
-    (said.trim().to_owned(), begun.elapsed())
-}
-
-/// Debian keeps the programs of each version in a folder of its own.
-fn psql_file() -> PathBuf {
-    let versions = fs::read_dir("/usr/lib/postgresql")
-        .into_iter()
-        .flatten()
-        .flatten();
-    let files = versions.map(|version| version.path().join("bin/psql"));
-    files
-        .filter(|file| file.is_file())
-        .max()
-        .unwrap_or_else(|| "psql".into())
 }
 
 #[tokio::test]
@@ -311,34 +290,103 @@ fn a_process_that_hides_behind_another_is_found() {
     assert_eq!(temporary.processes(), Vec::<String>::new());
 }
 
+/// Longer than any test.
+const LONG: Duration = Duration::from_mins(10);
+
 /// Not a test of its own: what the next test starts and kills.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn played_drill() {
-    if std::env::var_os(PLAYED).is_none() {
+    let Some(stranger) = std::env::var(PLAYED).ok() else {
         return;
-    }
-    let keeper = keeper();
-    let (redis, postgres) = tokio::join!(
-        Redis::start(&keeper, "redis", &[]),
-        Postgres::start(&keeper, "postgres", &[])
+    };
+    let keeper = Arc::new(keeper());
+    // A server that is not the drill's own, and stays when the drill is gone.
+    let stranger = Server::at(stranger.parse().expect("an address"));
+    let mut faults = vec![
+        redis::out_of_memory(&keeper, &stranger, LONG)
+            .await
+            .expect("a Redis"),
+        redis::read_only(&keeper, &stranger, LONG).await.expect("a Redis"),
+        redis::too_many_clients(&keeper, &stranger, LONG)
+            .await
+            .expect("a Redis"),
+    ];
+    let disk = Small::mount(&keeper, &keeper.folder().join("redis"), 4 << 20, &[])
+        .await
+        .expect("root");
+    let group = Cgroups::of_this_machine()
+        .group(&keeper, Controller::Processor, "killed")
+        .await
+        .expect("root");
+    let own = Redis::start(&keeper, "redis", &[("save", "3600 1")])
+        .await
+        .expect("a Redis");
+    let server = Server::at(own.address());
+    group.adopt(own.pid()).expect("our own process");
+    faults.push(group.throttle(0.5, LONG).await.expect("root"));
+    faults.push(
+        redis::disk_full(&keeper, &server, &disk, LONG)
+            .await
+            .expect("a small disk"),
     );
-    let redis = redis.expect("a Redis");
-    let _postgres = postgres.expect("a PostgreSQL");
-    keeper
-        .lend(Mending::Continue(redis.pid()), None)
-        .expect("a keeper");
-    keeper.signal(redis.pid(), "STOP").expect("it is running");
+    faults.push(redis::pause(&server, LONG).await.expect("a Redis"));
+    let postgres = Postgres::start(&keeper, "postgres", &[])
+        .await
+        .expect("a PostgreSQL");
+    faults.push(
+        process::stop(&keeper, &[(&own).into(), (&postgres).into()], LONG)
+            .await
+            .expect("they run"),
+    );
     std::future::pending::<()>().await;
 }
 
-#[test]
-fn a_drill_that_is_killed_at_any_moment_leaves_nothing() {
+/// What a Redis answers to a line on a new connection; nothing when it cuts it off.
+fn said(address: SocketAddr, line: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("somebody listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("it is no zero");
+    let mut said = [0; 256];
+    let heard = writeln!(stream, "{line}\r").and_then(|()| stream.read(&mut said));
+    String::from_utf8_lossy(&said[..heard.unwrap_or(0)]).into_owned()
+}
+
+fn is_well(stranger: SocketAddr) -> bool {
+    said(stranger, "SET a 1").starts_with("+OK")
+        && said(stranger, "CONFIG GET maxmemory").ends_with("maxmemory\r\n$1\r\n0\r\n")
+        && said(stranger, "CONFIG GET maxclients").contains("\r\n777\r\n")
+}
+
+/// Control groups of drills whose group has the name that the played drill gives it.
+fn groups() -> Vec<PathBuf> {
+    let roots = [
+        "/sys/fs/cgroup/cpu",
+        "/sys/fs/cgroup/cpu,cpuacct",
+        "/sys/fs/cgroup",
+    ];
+    let all = roots
+        .iter()
+        .filter_map(|root| fs::read_dir(root).ok())
+        .flatten()
+        .flatten();
+    all.map(|entry| entry.path())
+        .filter(|path| path.to_string_lossy().ends_with("-killed"))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_drill_that_is_killed_at_any_moment_leaves_nothing() {
     let temporary = Temporary::new("killed");
+    let keeper = keeper();
+    let settings = [("maxclients", "777")];
+    let stranger = Redis::start(&keeper, "stranger", &settings)
+        .await
+        .expect("a Redis");
+    let stranger = stranger.address();
     // From before the keeper is there to long after all servers are.
     for round in 0..12_u64 {
         let mut drill = Command::new(std::env::current_exe().expect("this test"))
             .args(["--exact", "played_drill", "--nocapture"])
-            .env(PLAYED, "1")
+            .env(PLAYED, stranger.to_string())
             .env("TMPDIR", &temporary.0)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -349,7 +397,42 @@ fn a_drill_that_is_killed_at_any_moment_leaves_nothing() {
         let how = drill.wait().expect("it is our child");
         assert_eq!(how.signal(), Some(9), "round {round}: it was still running");
         temporary.is_left_clean();
+        let begun = Instant::now();
+        while !is_well(stranger) || !groups().is_empty() {
+            assert!(begun.elapsed() < PATIENCE, "round {round}: {:?}", groups());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let mounts = fs::read_to_string("/proc/self/mounts").expect("Linux");
+        assert!(!mounts.contains(&*temporary.0.to_string_lossy()), "{mounts}");
     }
+}
+
+#[test]
+fn a_keeper_that_was_killed_before_its_first_note_leaves_no_folder_for_long() {
+    let temporary = Temporary::new("empty");
+    let mut gone = Command::new("true").spawn().expect("a program");
+    gone.wait().expect("it is our child");
+    let stat = fs::read_to_string("/proc/self/stat").expect("Linux");
+    let started = stat.rsplit_once(") ").expect("its name").1.split(' ').nth(19);
+    let folder = |pid: u32, started: &str| temporary.0.join(format!("seawall-drill-{pid}-{started}"));
+    let left = folder(gone.id(), "1");
+    // One whose keeper runs, one of a process that has the number of another one now, and one that is no drill's.
+    let own = folder(std::process::id(), started.expect("its start"));
+    let reused = folder(std::process::id(), "1");
+    let other = temporary.0.join("seawall-drill-notes");
+    for folder in [&left, &own, &reused, &other] {
+        fs::create_dir(folder).expect("our own folder");
+    }
+    let mut next = Command::new(SEAWALL)
+        .arg("keeper")
+        .env("TMPDIR", &temporary.0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("a keeper");
+    assert!(next.wait().expect("it is our child").success());
+    assert!(!left.exists() && !reused.exists());
+    assert!(own.exists() && other.exists());
 }
 
 #[test]

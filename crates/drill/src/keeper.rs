@@ -14,6 +14,7 @@
 mod house;
 mod mending;
 mod processes;
+mod sweep;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -25,8 +26,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use house::{serve, sweep};
+pub use house::serve;
 pub use processes::Pid;
+pub(crate) use processes::descendants;
+pub use sweep::sweep;
 
 /// The keeper could not do what it was asked for.
 #[derive(Debug, thiserror::Error)]

@@ -7,6 +7,7 @@
 pub mod app;
 pub mod copies;
 mod glob;
+pub mod inject;
 pub mod keeper;
 pub mod load;
 pub mod paced;

@@ -116,8 +116,10 @@ pub struct Ran {
     pub ending: Ending,
     /// What could not be taken back; nothing when all is as it was.
     pub left: Vec<String>,
-    /// What could not be done of the timeline.
+    /// What could not be done of the timeline, or was done and not felt.
     pub troubles: Vec<String>,
+    /// What was done to servers, and what was seen of it from outside.
+    pub evidence: Vec<String>,
     /// What it was made of.
     pub parts: Vec<String>,
 }
@@ -237,6 +239,7 @@ fn nothing(system: &System, ending: Ending) -> Ran {
         ending,
         left: Vec::new(),
         troubles: Vec::new(),
+        evidence: Vec::new(),
         parts: system.parts.clone(),
     }
 }
@@ -357,6 +360,7 @@ async fn drive(system: &Arc<System>, tell: &impl Fn(News)) -> Result<Ran, NoDril
         began,
         in_force: Vec::new(),
         troubles: Vec::new(),
+        evidence: Vec::new(),
         told: 0,
         down: Vec::new(),
     };
@@ -366,6 +370,7 @@ async fn drive(system: &Arc<System>, tell: &impl Fn(News)) -> Result<Ran, NoDril
     }
     let mut left = stage.roll_back().await;
     let troubles = std::mem::take(&mut stage.troubles);
+    let evidence = std::mem::take(&mut stage.evidence);
     let mut clients = Vec::new();
     for load in loads {
         clients.push(load.finish().await);
@@ -398,6 +403,7 @@ async fn drive(system: &Arc<System>, tell: &impl Fn(News)) -> Result<Ran, NoDril
         ending,
         left,
         troubles,
+        evidence,
         parts: system.parts.clone(),
     })
 }
@@ -410,6 +416,7 @@ struct Stage<'a, T> {
     began: Instant,
     in_force: Vec<(usize, InForce)>,
     troubles: Vec<String>,
+    evidence: Vec<String>,
     /// Periods that were told of.
     told: u32,
     /// Instances that have crashed, and when they are started again.
@@ -608,9 +615,20 @@ impl<T: Fn(News)> Stage<'_, T> {
         self.in_force = stay;
         let ended: Vec<(usize, InForce)> = ended;
         for (_, force) in ended {
+            self.look_at(&force);
             match self.system.end(force, self.loads).await {
                 Ok(()) => (self.tell)(News::Over(self.clock(), what.to_owned())),
                 Err(error) => self.trouble(format!("{what}: {error}")),
+            }
+        }
+    }
+
+    /// Notes what was seen of a fault.
+    fn look_at(&mut self, force: &InForce) {
+        for seen in force.seen() {
+            match seen {
+                Ok(evidence) => self.evidence.push(evidence),
+                Err(why) => self.trouble(why),
             }
         }
     }
@@ -619,6 +637,7 @@ impl<T: Fn(News)> Stage<'_, T> {
     async fn roll_back(&mut self) -> Vec<String> {
         let mut left = Vec::new();
         for (_, force) in std::mem::take(&mut self.in_force).into_iter().rev() {
+            self.look_at(&force);
             if let Err(error) = self.system.end(force, self.loads).await {
                 left.push(error.to_string());
             }

@@ -7,12 +7,15 @@ mod postgres;
 mod redis;
 
 pub use postgres::Postgres;
+pub(crate) use postgres::{USER as POSTGRES_USER, USERS as POSTGRES_USERS};
 pub use redis::Redis;
+pub(crate) use redis::SNAPSHOT;
 
 use std::ffi::OsStr;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -47,12 +50,12 @@ pub enum NoServer {
     Keeper(#[from] Broken),
 }
 
-/// A server that runs: what starts it again, where it listens, and its process.
-#[derive(Debug)]
+/// A server that runs: what starts it again, where it listens, and its process. Copies are of the same server.
+#[derive(Clone, Debug)]
 struct Server {
     program: Program,
     address: SocketAddr,
-    pid: Pid,
+    pid: Arc<AtomicI32>,
 }
 
 impl Server {
@@ -71,18 +74,31 @@ impl Server {
         Ok(Server {
             program,
             address,
-            pid,
+            pid: Arc::new(AtomicI32::new(pid.0)),
         })
     }
 
-    /// Ends it if it still runs, and starts it again at its address.
-    async fn restart<F, G>(&mut self, keeper: &Keeper, patience: Duration, lets_in: F) -> Result<(), NoServer>
+    fn pid(&self) -> Pid {
+        Pid(self.pid.load(Ordering::Relaxed))
+    }
+
+    /// Ends it if it still runs, and starts it again at its address, told this besides.
+    async fn restart<F, G>(
+        &self,
+        keeper: &Keeper,
+        patience: Duration,
+        more: &[String],
+        lets_in: F,
+    ) -> Result<(), NoServer>
     where
         F: FnMut() -> G,
         G: Future<Output = bool>,
     {
-        keeper.end(self.pid, patience)?;
-        self.pid = launch(keeper, &self.program, lets_in).await?;
+        keeper.end(self.pid(), patience)?;
+        let mut program = self.program.clone();
+        program.args.extend_from_slice(more);
+        let pid = launch(keeper, &program, lets_in).await?;
+        self.pid.store(pid.0, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -95,26 +111,10 @@ const PORTS: u32 = 8;
 /// So much of a log is shown.
 const LOG_MAX: usize = 1_000;
 
-/// Ports that no system gives to whoever connects (Linux: from 32768 on; IANA and macOS: from 49152 on). A server that is
-/// down for a moment finds its port free when it comes back.
-const PORTS_FROM: u16 = 15_000;
-const PORTS_TO: u16 = 32_000;
-
 /// A port that nobody listens on just now.
 pub(crate) fn free_port() -> std::io::Result<u16> {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let count = u32::from(PORTS_TO - PORTS_FROM);
-    let mut last = None;
-    for _ in 0..count {
-        // Another process looks elsewhere first.
-        let place = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_add(std::process::id().wrapping_mul(2_654_435_761) >> 8);
-        let port = PORTS_FROM + (place % count) as u16;
-        match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
-            Ok(_) => return Ok(port),
-            Err(error) => last = Some(error),
-        }
-    }
-    Err(last.unwrap_or_else(|| std::io::ErrorKind::AddrInUse.into()))
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    Ok(listener.local_addr()?.port())
 }
 
 /// The file of a program: in `PATH`, or in one of these folders besides.

@@ -3,27 +3,28 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, Write};
-use std::net::SocketAddr;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread::sleep;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use nix::unistd::{Uid, User, geteuid, getpid};
+use nix::unistd::{Uid, User, getpid};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::processes::{descendants, seen, send, send_all};
+use super::sweep::sweep;
 use super::{Mending, Order, Pid, Program, Reply};
 
 /// What folders of drills are called.
-const PREFIX: &str = "seawall-drill-";
+pub(super) const PREFIX: &str = "seawall-drill-";
 /// The file in a folder that says what was made.
-const NOTES: &str = "made";
+pub(super) const NOTES: &str = "made";
 /// How long servers may take to end by themselves, and then by force.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 const BY_FORCE: Duration = Duration::from_secs(10);
@@ -33,7 +34,7 @@ const ORDER_MAX: usize = 1 << 20;
 
 /// What a keeper writes down, so that the next one can clean up after it.
 #[derive(Serialize, Deserialize)]
-enum Note {
+pub(super) enum Note {
     Keeper(Pid, u64),
     Process(Pid, u64),
     Lent(u64, Mending),
@@ -50,6 +51,8 @@ struct Running {
 
 struct Lent {
     mending: Mending,
+    /// The connection over which it will be mended, if it needs one.
+    line: Option<TcpStream>,
     until: Option<Instant>,
 }
 
@@ -217,8 +220,9 @@ impl House {
                 if !matches!(mending, Mending::Redis { .. }) {
                     self.note(&Note::Lent(number, mending.clone())).map_err(failed)?;
                 }
+                let line = mending.line();
                 let until = after.map(|after| Instant::now() + after);
-                self.lent.insert(number, Lent { mending, until });
+                self.lent.insert(number, Lent { mending, line, until });
                 Reply::Lent(number)
             }
             Order::Mend(number) => {
@@ -315,10 +319,11 @@ impl House {
     }
 
     fn mend(&mut self, number: u64) -> Result<(), String> {
-        let Some(lent) = self.lent.get(&number) else {
+        let Some(lent) = self.lent.get_mut(&number) else {
             return Ok(());
         };
-        lent.mending.carry_out()?;
+        let line = lent.line.take();
+        lent.mending.carry_out(line)?;
         self.lent.remove(&number);
         // What is noted as lent and not as mended is only mended once more.
         let _ = self.note(&Note::Mended(number));
@@ -357,7 +362,7 @@ impl House {
                 _ => false,
             };
             if !went {
-                left.extend(lent.mending.carry_out().err());
+                left.extend(lent.mending.carry_out(lent.line).err());
             }
         }
         if let Err(error) = fs::remove_dir_all(&self.folder)
@@ -446,64 +451,4 @@ fn somebody(users: &[String]) -> Result<Option<User>, String> {
             users.join(" or ")
         )
     })
-}
-
-/// Undoes what keepers have left that were killed themselves; says what could not be undone.
-pub fn sweep() -> Vec<String> {
-    let mut left = Vec::new();
-    for entry in fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        if name.to_string_lossy().starts_with(PREFIX) {
-            swept(&entry.path(), &mut left);
-        }
-    }
-    left
-}
-
-fn swept(folder: &Path, left: &mut Vec<String>) {
-    // Anybody can make a folder of such a name. What is acted upon was written by this user and by nobody else.
-    let Ok(meta) = fs::symlink_metadata(folder) else {
-        return;
-    };
-    if !meta.is_dir() || meta.uid() != geteuid().as_raw() || meta.mode() & 0o022 != 0 {
-        return;
-    }
-    let Ok(notes) = fs::read_to_string(folder.join(NOTES)) else {
-        return;
-    };
-    let notes: Vec<Note> = notes
-        .lines()
-        .filter_map(|line| serde_json::from_str(line).ok())
-        .collect();
-    let is_there = |pid: Pid, started: u64| seen(pid).is_some_and(|seen| seen.started == started);
-    let keeps = |note: &Note| matches!(note, Note::Keeper(pid, started) if is_there(*pid, *started));
-    if notes.is_empty() || notes.iter().any(keeps) {
-        return;
-    }
-    let mut owed = BTreeMap::new();
-    for each in notes {
-        match each {
-            Note::Process(pid, started) if is_there(pid, started) => {
-                for each in descendants(pid).into_iter().chain([pid]) {
-                    left.extend(send(each, Signal::SIGKILL).err());
-                }
-            }
-            Note::Lent(number, mending) => {
-                owed.insert(number, mending);
-            }
-            Note::Mended(number) => {
-                owed.remove(&number);
-            }
-            Note::Keeper(..) | Note::Process(..) => {}
-        }
-    }
-    for mending in owed.into_values().rev() {
-        // What was stopped is ended by now.
-        if !matches!(mending, Mending::Continue(_)) {
-            left.extend(mending.carry_out().err());
-        }
-    }
-    if let Err(error) = fs::remove_dir_all(folder) {
-        left.push(format!("failed to remove {}: {error}", folder.display()));
-    }
 }

@@ -20,16 +20,23 @@ const TRIES: u32 = 40;
 const APART: Duration = Duration::from_millis(50);
 
 impl Mending {
-    pub(super) fn carry_out(&self) -> Result<(), String> {
+    /// What is opened before the harm is done, because it might not be to be had afterwards: a server that has no place
+    /// for new connections would turn away whoever comes to mend it.
+    pub(super) fn line(&self) -> Option<TcpStream> {
+        match self {
+            Mending::Redis { address, login, .. } => connected(*address, login).ok(),
+            _ => None,
+        }
+    }
+
+    pub(super) fn carry_out(&self, line: Option<TcpStream>) -> Result<(), String> {
         match self {
             Mending::Continue(pid) => send_all(*pid, Signal::SIGCONT),
             Mending::Redis {
                 address,
                 login,
                 commands,
-            } => commands
-                .iter()
-                .try_for_each(|command| told(*address, login, command)),
+            } => mended(*address, login, commands, line),
             Mending::Cgroup(path) => removed_cgroup(path),
             Mending::File(path, content) => fs::write(path, content)
                 .map_err(|error| format!("failed to write {}: {error}", path.display())),
@@ -48,25 +55,48 @@ fn gone(done: std::io::Result<()>) -> std::io::Result<()> {
     }
 }
 
-/// Sends a command to a Redis (RESP2 arrays of bulk strings) and reads that it is taken.
-fn told(address: SocketAddr, login: &[String], command: &[String]) -> Result<(), String> {
-    let name = command.first().map_or("", String::as_str);
-    let failed =
-        |error: &dyn std::fmt::Display| format!("failed to send {name} to Redis at {address}: {error}");
-    let mut stream = TcpStream::connect_timeout(&address, REDIS_PATIENCE).map_err(|error| failed(&error))?;
+/// Sends all commands, whatever becomes of those before, and says how the first failed that did.
+fn mended(
+    address: SocketAddr,
+    login: &[String],
+    commands: &[Vec<String>],
+    line: Option<TcpStream>,
+) -> Result<(), String> {
+    let mut line = line;
+    let mut failed = None;
+    for command in commands {
+        // The line may have been cut, or what it reached be another server by now.
+        let over_line = line.as_mut().map(|line| asked(line, command));
+        if !matches!(over_line, Some(Ok(()))) {
+            line = None;
+            let done = connected(address, login).and_then(|mut fresh| asked(&mut fresh, command));
+            let name = command.first().map_or("", String::as_str);
+            let failure = done
+                .err()
+                .map(|error| format!("failed to send {name} to Redis at {address}: {error}"));
+            failed = failed.or(failure);
+        }
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+fn connected(address: SocketAddr, login: &[String]) -> Result<TcpStream, String> {
+    let failed = |error: std::io::Error| error.to_string();
+    let mut stream = TcpStream::connect_timeout(&address, REDIS_PATIENCE).map_err(failed)?;
     stream
         .set_read_timeout(Some(REDIS_PATIENCE))
         .and_then(|()| stream.set_write_timeout(Some(REDIS_PATIENCE)))
-        .map_err(|error| failed(&error))?;
+        .map_err(failed)?;
     if !login.is_empty() {
         let words: Vec<String> = std::iter::once("AUTH".to_owned())
             .chain(login.iter().cloned())
             .collect();
-        asked(&mut stream, &words).map_err(|error| failed(&error))?;
+        asked(&mut stream, &words)?;
     }
-    asked(&mut stream, command).map_err(|error| failed(&error))
+    Ok(stream)
 }
 
+/// Sends a command to a Redis (RESP2 arrays of bulk strings) and reads that it is taken.
 fn asked(stream: &mut TcpStream, words: &[String]) -> Result<(), String> {
     let mut bytes = format!("*{}\r\n", words.len());
     for word in words {

@@ -40,7 +40,7 @@ pub(super) fn seen(pid: Pid) -> Option<Seen> {
 }
 
 /// All that a process has started and that still runs, and what they have started, parents first.
-pub(super) fn descendants(of: Pid) -> Vec<Pid> {
+pub(crate) fn descendants(of: Pid) -> Vec<Pid> {
     let mut children: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {

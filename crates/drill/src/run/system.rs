@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::{NoDrill, Order, gateway};
 use crate::app::{Duty, TABLE};
+use crate::inject::disk::Small;
 use crate::keeper::{Keeper, Pid, Program};
 use crate::load::Truth;
 use crate::paced::{Node, Paced, Speed};
@@ -28,6 +29,8 @@ const VALUE_MAX: u64 = 4_096;
 const ENTRY_OVERHEAD: u64 = 260;
 /// What the buffers of clients take in a Redis, more or less.
 const SLACK: u64 = 128 << 10;
+/// The size of a disk that will be full.
+const DISK: u64 = 8 << 20;
 /// With so many entries there it is known what one takes.
 const KNOWN: u64 = 200;
 /// Rows that are written in one statement.
@@ -42,10 +45,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// One node of a shared cache.
 pub(crate) struct CacheNode {
     pub(crate) name: String,
-    pub(crate) redis: tokio::sync::Mutex<Redis>,
+    pub(crate) redis: Redis,
     pub(crate) address: SocketAddr,
     /// Where its proxy listens.
     pub(crate) door: SocketAddr,
+    /// Its disk, when that is a small one.
+    pub(crate) disk: Option<Small>,
     /// The bytes that it uses when it holds nothing.
     empty: AtomicU64,
 }
@@ -90,7 +95,7 @@ pub(crate) struct System {
     /// By the cache's place; empty for local ones.
     pub(crate) caches: Vec<Vec<CacheNode>>,
     pub(crate) databases: Vec<Vec<DatabaseNode>>,
-    pub(crate) postgres: Option<tokio::sync::Mutex<Postgres>>,
+    pub(crate) postgres: Option<Postgres>,
     pub(crate) services: Vec<Vec<Arc<Instance>>>,
     pub(crate) gateways: Vec<Gate>,
     /// The parts, in words.
@@ -173,7 +178,7 @@ impl System {
 
     async fn start_caches(&mut self) -> Result<(), NoDrill> {
         let scenario = self.scaled.scenario.clone();
-        for cache in &scenario.caches {
+        for (index, cache) in scenario.caches.iter().enumerate() {
             let mut nodes = Vec::new();
             if cache.kind == CacheKind::Shared {
                 for at in 0..cache.nodes {
@@ -183,14 +188,28 @@ impl System {
                     if let Some(most) = &most {
                         settings.push(("maxclients", most));
                     }
+                    let full = |event: &seawall_scenario::Event| {
+                        let fault = seawall_scenario::What::Fault(seawall_scenario::Fault::DiskFull);
+                        event.on == Some(Place::Cache(index)) && event.what == fault
+                    };
+                    // A disk that will be full has to be a small one, and snapshots have to be written to it.
+                    let disk = if scenario.timeline.iter().any(full) {
+                        settings.push(("save", "3600 1"));
+                        let folder = self.keeper.folder().join(&name);
+                        let small = Small::mount(&self.keeper, &folder, DISK, &[]).await;
+                        Some(small.map_err(|error| NoDrill::Refused(error.to_string()))?)
+                    } else {
+                        None
+                    };
                     let redis = Redis::start(&self.keeper, &name, &settings).await?;
                     let address = redis.address();
                     let door = self.link(&name, address, &cache.latency).await?;
                     let empty = super::asking::standing(address).await?.memory;
                     nodes.push(CacheNode {
+                        disk,
                         empty: AtomicU64::new(empty),
                         name,
-                        redis: tokio::sync::Mutex::new(redis),
+                        redis,
                         address,
                         door,
                     });
@@ -207,24 +226,30 @@ impl System {
 
     /// Lets each node of a cache hold so many entries.
     pub(crate) async fn bound_cache(&self, at: usize, entries: Option<u64>) -> Result<(), NoDrill> {
-        for node in &self.caches[at] {
-            let bytes = match entries {
-                Some(entries) => {
-                    let now = super::asking::standing(node.address).await?;
-                    let empty = node.empty.load(Ordering::Relaxed);
-                    // With some entries there it is known what one takes; otherwise it is what it usually does.
-                    let entry = if now.entries >= KNOWN {
-                        now.memory.saturating_sub(empty) / now.entries
-                    } else {
-                        self.truth.value(0, 0).len() as u64 + ENTRY_OVERHEAD
-                    };
-                    empty + entries * entry + SLACK
-                }
-                None => 0,
-            };
-            super::asking::configure(node.address, "maxmemory", &bytes.to_string()).await?;
+        for number in 0..self.caches[at].len() {
+            self.bound_node(at, number, entries).await?;
         }
         Ok(())
+    }
+
+    /// Lets a node of a cache hold so many entries.
+    pub(crate) async fn bound_node(&self, at: usize, number: usize, entries: Option<u64>) -> Result<(), NoDrill> {
+        let node = &self.caches[at][number];
+        let bytes = match entries {
+            Some(entries) => {
+                let now = super::asking::standing(node.address).await?;
+                let empty = node.empty.load(Ordering::Relaxed);
+                // With some entries there it is known what one takes; otherwise it is what it usually does.
+                let entry = if now.entries >= KNOWN {
+                    now.memory.saturating_sub(empty) / now.entries
+                } else {
+                    self.truth.value(0, 0).len() as u64 + ENTRY_OVERHEAD
+                };
+                empty + entries * entry + SLACK
+            }
+            None => 0,
+        };
+        super::asking::configure(node.address, "maxmemory", &bytes.to_string()).await
     }
 
     async fn start_databases(&mut self) -> Result<(), NoDrill> {
@@ -234,7 +259,7 @@ impl System {
         }
         let postgres = Postgres::start(&self.keeper, "postgres", &[]).await?;
         let address = postgres.address();
-        self.postgres = Some(tokio::sync::Mutex::new(postgres));
+        self.postgres = Some(postgres);
         self.fill(address).await?;
         for (index, database) in scenario.databases.iter().enumerate() {
             let mut nodes = Vec::new();

@@ -17,12 +17,12 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// A new cluster of databases is made within this time.
 const INIT: Duration = Duration::from_mins(1);
 /// Whom it runs as when Seawall is root, which PostgreSQL refuses to be.
-const USERS: [&str; 2] = ["postgres", "nobody"];
+pub(crate) const USERS: [&str; 2] = ["postgres", "nobody"];
 /// The user that it is made with; it lets everybody in from the loopback address.
-pub(super) const USER: &str = "drill";
+pub(crate) const USER: &str = "drill";
 
 /// A `postgres` of the drill's own, with a user `drill` and a database `postgres`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Postgres(Server);
 
 impl Postgres {
@@ -78,6 +78,11 @@ impl Postgres {
         .await
     }
 
+    /// Its program.
+    pub(crate) fn file() -> Option<PathBuf> {
+        program("postgres", &debian_postgres())
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.0.address
@@ -85,7 +90,7 @@ impl Postgres {
 
     /// Its first process, which has one more for each connection.
     pub fn pid(&self) -> Pid {
-        self.0.pid
+        self.0.pid()
     }
 
     /// Ends it without a word to anybody's queries. Nobody listens any more; what it holds stays.
@@ -93,16 +98,16 @@ impl Postgres {
     /// # Errors
     /// When it does not end.
     pub fn kill(&self, keeper: &Keeper) -> Result<(), NoServer> {
-        Ok(keeper.end(self.0.pid, FAREWELL)?)
+        Ok(keeper.end(self.0.pid(), FAREWELL)?)
     }
 
     /// Starts it again on its port, with what it holds.
     ///
     /// # Errors
     /// When it does not start.
-    pub async fn restart(&mut self, keeper: &Keeper) -> Result<(), NoServer> {
+    pub async fn restart(&self, keeper: &Keeper) -> Result<(), NoServer> {
         let address = self.0.address;
-        self.0.restart(keeper, FAREWELL, || lets_in(address)).await
+        self.0.restart(keeper, FAREWELL, &[], || lets_in(address)).await
     }
 }
 

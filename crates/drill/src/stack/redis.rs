@@ -1,7 +1,7 @@
 //! One Redis.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -17,7 +17,7 @@ const PING: Duration = Duration::from_millis(500);
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// A `redis-server` of the drill's own. It keeps nothing on disk unless it is told to.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Redis(Server);
 
 impl Redis {
@@ -26,11 +26,10 @@ impl Redis {
     /// # Errors
     /// When there is no `redis-server`, or it does not start.
     pub async fn start(keeper: &Keeper, name: &str, settings: &[(&str, &str)]) -> Result<Redis, NoServer> {
-        let file =
-            program("redis-server", &[PathBuf::from("/usr/local/bin")]).ok_or_else(|| NoServer::Missing {
-                program: "redis-server".into(),
-                package: "redis-server".into(),
-            })?;
+        let file = Redis::file().ok_or_else(|| NoServer::Missing {
+            program: "redis-server".into(),
+            package: "redis-server".into(),
+        })?;
         let folder = keeper.folder().join(name);
         std::fs::create_dir_all(&folder).map_err(|error| NoServer::Silent {
             name: name.to_owned(),
@@ -39,7 +38,6 @@ impl Redis {
         })?;
         let (file, folder) = (&file, &folder);
         on_a_port(name, |address| async move {
-            let mut args: Vec<String> = Vec::new();
             let port = address.port().to_string();
             let own = [
                 ("bind", "127.0.0.1"),
@@ -49,10 +47,7 @@ impl Redis {
                 ("daemonize", "no"),
                 ("enable-debug-command", "no"),
             ];
-            for (key, value) in own.iter().chain(settings) {
-                args.push(format!("--{key}"));
-                args.push((*value).to_owned());
-            }
+            let args = [words(&own), words(settings)].concat();
             let program = Program {
                 name: name.to_owned(),
                 file: file.clone(),
@@ -74,7 +69,7 @@ impl Redis {
 
     /// Its process.
     pub fn pid(&self) -> Pid {
-        self.0.pid
+        self.0.pid()
     }
 
     /// Kills it at once (SIGKILL). Nobody listens any more, and what it held is gone.
@@ -82,18 +77,51 @@ impl Redis {
     /// # Errors
     /// When it does not end.
     pub fn kill(&self, keeper: &Keeper) -> Result<(), NoServer> {
-        keeper.signal(self.0.pid, "KILL")?;
-        Ok(keeper.end(self.0.pid, Duration::ZERO)?)
+        keeper.signal(self.0.pid(), "KILL")?;
+        Ok(keeper.end(self.0.pid(), Duration::ZERO)?)
     }
 
-    /// Starts it again on its port, empty.
+    /// Starts it again on its port, empty: a snapshot is removed before.
     ///
     /// # Errors
     /// When it does not start.
-    pub async fn restart(&mut self, keeper: &Keeper) -> Result<(), NoServer> {
+    pub async fn restart(&self, keeper: &Keeper) -> Result<(), NoServer> {
         let address = self.0.address;
-        self.0.restart(keeper, FAREWELL, || answers(address)).await
+        keeper.end(self.pid(), FAREWELL)?;
+        // Without one there is nothing to remove.
+        let _ = std::fs::remove_file(self.folder().join(SNAPSHOT));
+        self.0.restart(keeper, FAREWELL, &[], || answers(address)).await
     }
+
+    /// Kills it and starts it again on its port, with its last snapshot and, this one time, with these settings besides.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub(crate) async fn reload(&self, keeper: &Keeper, settings: &[(&str, &str)]) -> Result<(), NoServer> {
+        let address = self.0.address;
+        self.kill(keeper)?;
+        let more = words(settings);
+        self.0.restart(keeper, FAREWELL, &more, || answers(address)).await
+    }
+
+    /// The folder that it runs in, where it puts its snapshot.
+    pub fn folder(&self) -> &Path {
+        self.0.program.folder.as_deref().unwrap_or(Path::new(""))
+    }
+
+    /// Its program.
+    pub(crate) fn file() -> Option<PathBuf> {
+        program("redis-server", &[PathBuf::from("/usr/local/bin")])
+    }
+}
+
+/// The file of a snapshot in the server's folder, as Redis calls it when it is not told otherwise.
+pub(crate) const SNAPSHOT: &str = "dump.rdb";
+
+/// Settings as a command line spells them.
+fn words(settings: &[(&str, &str)]) -> Vec<String> {
+    let spelled = |(key, value): &(&str, &str)| [format!("--{key}"), (*value).to_owned()];
+    settings.iter().flat_map(spelled).collect()
 }
 
 /// Whether a Redis answers here: anything, also that it is loading or wants a password.
