@@ -48,14 +48,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, Stop> {
     for variant in chosen(&document, arguments)? {
         let what = what(&document, variant, arguments)?;
         let scenario = what.scenario()?;
-        let predicted = predict(&scenario, what.scale)?;
+        let alone = scenario.scaled(what.scale).alone();
+        let predicted = predict(&alone, what.scale)?;
         let order = Order {
             what,
             program: program.clone(),
             embedded: arguments.embedded,
         };
         let ran = runtime.block_on(drilled(&order))?;
-        let near = ran.steady.applied(&scenario, &predicted, &ran.record);
+        let near = ran.steady.applied(&alone, &predicted, &ran.record);
         let nearer = Steady::of_clients(&near, &predict(&near, order.what.scale)?, &ran.record);
         let predicted = predict(&nearer, order.what.scale)?;
         held &= tell(&scenario, &predicted, &ran)?;
@@ -91,13 +92,13 @@ fn predict(scenario: &Scenario, scale: f64) -> Result<Record, Stop> {
     let options = Options {
         seed: scenario.run.seed,
         run: 0,
-        scale,
+        scale: 1.0,
         engine: Engine::Exact,
     };
     let jobs = [(scenario.clone(), options)];
     let mut results = replicate(&jobs, processors(), &|_| {});
     match results.pop() {
-        Some(Ok(run)) => Ok(run.record),
+        Some(Ok(run)) => Ok(run.record.enlarged(1.0 / scale)),
         Some(Err(refusal)) => Err(Stop::Failed(format!("failed to predict: {refusal}"))),
         None => Err(Stop::Failed("failed to predict".to_owned())),
     }
