@@ -165,6 +165,20 @@ pub fn refusals(scaled: &Scaled, embedded: bool) -> Vec<String> {
         }
     }
     refusals.extend(system::too_many_rows(scaled));
+    let environment = &scenario.environment;
+    for (at, service) in scenario.services.iter().enumerate() {
+        let runs = environment.run.iter().map(|(place, _)| *place);
+        let mut own = runs.chain(environment.at.iter().map(|(place, _)| *place));
+        let users = own.any(|place| place == Place::Service(at));
+        let origin = environment.at.iter().find(|(place, _)| Some(*place) == service.origin);
+        if let (false, Some((Place::Database(_), address))) = (users, origin) {
+            refusals.push(format!(
+                "`service.{}` would read its own table from the database at `{address}`, which is not the drill's: \
+                 give the service a program of your own in `[environment.run]`",
+                service.name
+            ));
+        }
+    }
     for service in &scenario.services {
         let shared = |at: &&usize| scenario.caches[**at].kind == CacheKind::Shared;
         if service.caches.iter().filter(shared).count() > 1 {
@@ -287,7 +301,8 @@ fn nothing(system: &System, ending: Ending) -> Ran {
 
 async fn prefill(system: &System) -> Result<(), NoDrill> {
     let copies = system.services.iter().flatten();
-    let asked: Vec<_> = copies.map(|copy| tokio::spawn(asking::prefill(copy.control))).collect();
+    let asked = copies.filter_map(|copy| copy.control);
+    let asked: Vec<_> = asked.map(|control| tokio::spawn(asking::prefill(control))).collect();
     for asked in asked {
         asked.await.map_err(|error| NoDrill::Failed(error.to_string()))??;
     }
@@ -304,7 +319,11 @@ fn targets(system: &System) -> Result<Vec<Copies>, NoDrill> {
                 Place::Service(at) => scenario.policies(Place::Service(at)).balance.unwrap_or_default(),
                 _ => Default::default(),
             };
-            let copies = Copies::new(&client.name, &system.door_of(client.calls), strategy);
+            let doors = system.door_of(client.calls);
+            let copies = match system.path_of(client.calls) {
+                Some(path) => Copies::at(path, &doors, strategy),
+                None => Copies::new(&client.name, &doors, strategy),
+            };
             copies.map_err(|error| NoDrill::Failed(error.to_string()))
         })
         .collect()
@@ -609,8 +628,9 @@ impl<T: Fn(News)> Stage<'_, T> {
                 continue;
             }
             // It knows nothing of what was told to the one before it.
+            let Some(control) = copy.control else { continue };
             for (event, _) in &self.in_force {
-                let _ = asking::tell(copy.control, *event, true).await;
+                let _ = asking::tell(control, *event, true).await;
             }
         }
     }

@@ -15,7 +15,7 @@ use seawall_scenario::{CacheKind, Place, Scenario};
 /// What was measured before anything was injected.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Steady {
-    /// The mean time of a call to each shared cache.
+    /// The median time of a call to each shared cache.
     pub caches: BTreeMap<String, Span>,
 }
 

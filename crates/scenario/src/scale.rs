@@ -10,7 +10,7 @@ use seawall_core::arrivals::Change;
 use seawall_core::policies::Policies;
 use seawall_core::time::Time;
 
-use crate::model::{Action, CacheKind, Client, Fault, Keys, Knob, Place, Scenario, What};
+use crate::model::{Action, CacheKind, Client, Fault, Keys, Knob, Place, Protection, Scenario, What};
 
 /// A scenario in a share of its size.
 #[derive(Clone, Debug, PartialEq)]
@@ -167,6 +167,30 @@ impl Scaled {
         }
     }
 
+    /// The scenario at this size as one of its own: what is really there, and not what it stands for.
+    #[must_use]
+    pub fn alone(&self) -> Scenario {
+        let mut scenario = self.scenario.clone();
+        let resized = |protections: &[Protection]| -> Vec<Protection> {
+            let each = protections.iter().flat_map(|one| one.at.iter().map(move |place| (one, *place)));
+            let resized = each.filter_map(|(one, place)| {
+                let mut policies = Policies::default();
+                one.setting.apply(&mut policies);
+                let setting = one.setting.name().setting(&self.resized(&policies, place))?;
+                let at = vec![place];
+                Some(Protection { at, setting })
+            });
+            resized.collect()
+        };
+        scenario.protections = resized(&scenario.protections);
+        for event in &mut scenario.timeline {
+            if let What::Action(Action::Protect(protections)) = &mut event.what {
+                *protections = resized(protections);
+            }
+        }
+        scenario
+    }
+
     /// The schedule of a client, on the clock of the run.
     pub fn changes(&self, client: &Client) -> Vec<Change> {
         let warmup = Time::ZERO + self.scenario.run.warmup;
@@ -220,5 +244,52 @@ impl Scaled {
     pub fn answer_size(&self) -> u64 {
         let sizes = self.scenario.clients.iter().map(|client| client.answer_size);
         sizes.max().unwrap_or(1).max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Document;
+
+    const TEXT: &str = r#"
+        title = "t"
+        [run]
+        duration = "2s"
+        [client.web]
+        calls = "app"
+        rate = "1k/s"
+        keys = { uniform = { count = 1000 } }
+        [service.app]
+        instances = 20
+        threads = 40
+        caches = ["redis"]
+        origin = "db"
+        [cache.redis]
+        [database.db]
+        connections = 100
+        service_time = "10ms"
+        [protect]
+        limit = { max = 40, initial = 40, places = 80 }
+        rate = { rate = "10k/s", burst = 2000 }
+        [[timeline]]
+        at = "1s"
+        action = { protect = { limit = { max = 60, initial = 60 } } }
+    "#;
+
+    #[test]
+    fn what_is_there_alone_is_what_a_run_at_that_size_has() {
+        let document = Document::parse("t", TEXT).unwrap_or_else(|wrong| panic!("{:?}", wrong.list()));
+        let whole = document.scenario("as-written", &[]).expect("it is in order");
+        assert_eq!(whole.scaled(1.0).alone(), whole);
+        let small = whole.scaled(1.0 / 40.0);
+        let alone = small.alone();
+        for place in whole.places() {
+            let resized = small.resized(&whole.policies(place), place);
+            assert_eq!(alone.policies(place), resized, "{place:?}");
+        }
+        // One instance of half the size is left.
+        let (app, limit) = (&alone.services[0], alone.policies(crate::Place::Service(0)).limit);
+        assert_eq!((app.instances, app.threads, limit.map(|limit| limit.max)), (1, Some(20), Some(20)));
+        assert_ne!(alone.timeline, small.scenario.timeline);
     }
 }

@@ -19,7 +19,9 @@ pub(super) fn predict(
     ran: &Ran,
     band: bool,
 ) -> Result<(Vec<Record>, String), Stop> {
-    let mut first = simulated(scenario, scale, 1)?;
+    // As large as what was drilled, and not a part of something larger.
+    let alone = scenario.scaled(scale).alone();
+    let mut first = simulated(&alone, scale, 1)?;
     let as_written = first
         .pop()
         .ok_or_else(|| Stop::Failed("failed to predict".to_owned()))?;
@@ -29,7 +31,7 @@ pub(super) fn predict(
             "Predicted by the exact engine from the scenario as it is written.".to_owned(),
         ));
     }
-    let near = ran.steady.applied(scenario, &as_written, &ran.record);
+    let near = ran.steady.applied(&alone, &as_written, &ran.record);
     let mut second = simulated(&near, scale, 1)?;
     let nearly = second
         .pop()
@@ -51,13 +53,13 @@ fn simulated(scenario: &Scenario, scale: f64, runs: u32) -> Result<Vec<Record>, 
     let options = |run| Options {
         seed: scenario.run.seed,
         run,
-        scale,
+        scale: 1.0,
         engine: Engine::Exact,
     };
     let jobs: Vec<_> = (0..runs).map(|run| (scenario.clone(), options(run))).collect();
     let results = replicate(&jobs, processors(), &|_| {});
     let record = |result: Result<seawall_sim::Run, seawall_sim::Refusal>| match result {
-        Ok(run) => Ok(run.record),
+        Ok(run) => Ok(run.record.enlarged(1.0 / scale)),
         Err(refusal) => Err(Stop::Failed(format!("failed to predict: {refusal}"))),
     };
     results.into_iter().map(record).collect()

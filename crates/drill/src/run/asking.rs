@@ -60,6 +60,11 @@ async fn asked(
         .unwrap_or_else(|_| Err(failed(&"no answer in time")))
 }
 
+/// Whether something answers well what it is asked.
+pub(crate) async fn answers(address: SocketAddr, path: &str) -> bool {
+    asked(Method::GET, address, path, None, SOON).await.is_ok()
+}
+
 /// A page of metrics.
 pub(crate) async fn page(address: SocketAddr) -> Result<Page, NoDrill> {
     let body = asked(Method::GET, address, "/metrics", None, SOON).await?;

@@ -286,15 +286,15 @@ impl System {
         }
         let users = self.scaled.scenario.services.iter().zip(&self.services);
         let mut users = users.filter(|(service, _)| service.caches.contains(&at));
-        let copy = users.find_map(|(_, copies)| copies.first());
-        let copy = copy.ok_or_else(|| NoDrill::Failed("nobody uses this cache".to_owned()))?;
+        let control = users.find_map(|(_, copies)| copies.first()?.control);
+        let control = control.ok_or_else(|| NoDrill::Failed("nobody uses this cache".to_owned()))?;
         let left = Duration::from(instant.saturating_sub(event.at)).saturating_sub(begun.elapsed());
         let all = keys.len();
         let order = Rewritten {
             keys,
             ttl_ms: left.as_millis() as u64,
         };
-        let count = asking::rewrite(copy.control, &order).await?;
+        let count = asking::rewrite(control, &order).await?;
         if count == 0 {
             return Err(NoDrill::Failed(format!("none of {all} entries was there to be written again")));
         }
@@ -440,9 +440,10 @@ impl System {
                     self.kill_instance(copy).await?;
                 }
                 Fault::Hang | Fault::Pause => {
+                    let door = copy.control.unwrap_or(copy.door);
                     let victim = Victim {
                         pid: copy.pid(),
-                        door: Door::http(copy.control),
+                        door: Door::http(door),
                     };
                     let stopped = process::stop(&self.keeper, &[victim], lease_of(event)).await;
                     force.hold(stopped.map_err(|error| NoDrill::Failed(error.to_string()))?, false);
@@ -466,8 +467,8 @@ impl System {
     /// Tells all instances that run.
     pub(crate) async fn tell(&self, event: usize, begins: bool) -> Result<(), NoDrill> {
         for copy in self.services.iter().flatten() {
-            if copy.up.load(std::sync::atomic::Ordering::Acquire) {
-                asking::tell(copy.control, event, begins).await?;
+            if let (Some(control), true) = (copy.control, copy.up.load(std::sync::atomic::Ordering::Acquire)) {
+                asking::tell(control, event, begins).await?;
             }
         }
         Ok(())

@@ -35,8 +35,8 @@ type Name = (Metric, String, Option<u32>, Option<String>);
 pub(crate) struct Gathered {
     series: BTreeMap<Name, Vec<f64>>,
     periods: usize,
-    /// Of each shared cache before anything was injected: seconds that calls took, and how many they were.
-    calls: BTreeMap<String, (f64, f64)>,
+    /// Of each shared cache before anything was injected: how many calls took no longer than so many seconds.
+    calls: BTreeMap<String, BTreeMap<String, f64>>,
 }
 
 impl Gathered {
@@ -73,11 +73,9 @@ impl Gathered {
 
     /// What was measured before anything was injected.
     pub(crate) fn steady(&self) -> Steady {
-        let taken = self.calls.iter().filter(|(_, (_, count))| *count > 0.0);
+        let medians = self.calls.iter().filter_map(|(cache, counts)| Some((cache.clone(), median(counts)?)));
         Steady {
-            caches: taken
-                .map(|(cache, (seconds, count))| (cache.clone(), Span::nanos((seconds / count * 1e9) as u64)))
-                .collect(),
+            caches: medians.collect(),
         }
     }
 
@@ -87,9 +85,6 @@ impl Gathered {
         let sized = |metric: Metric, mut values: Vec<f64>| {
             let nothing = if metric.kind() == Kind::Duration { f64::NAN } else { 0.0 };
             values.resize(periods, nothing);
-            if metric.is_extensive() {
-                values.iter_mut().for_each(|value| *value /= scale);
-            }
             values
         };
         for one in of_clients.iter().flat_map(Record::series) {
@@ -102,7 +97,7 @@ impl Gathered {
             series.instance = *instance;
             record.push(series);
         }
-        record
+        record.enlarged(1.0 / scale)
     }
 }
 
@@ -213,7 +208,9 @@ fn note_nodes(
 async fn look(system: &System, before: &mut BTreeMap<String, Before>) -> BTreeMap<String, Said> {
     let mut asked = JoinSet::new();
     for copy in system.services.iter().flatten() {
-        let (name, control) = (copy.name.clone(), copy.control);
+        let (name, Some(control)) = (copy.name.clone(), copy.control) else {
+            continue;
+        };
         let life = copy.life.load(Ordering::Acquire);
         asked.spawn(async move {
             let (page, took) = tokio::join!(asking::page(control), asking::took(control));
@@ -328,14 +325,36 @@ fn note_service(system: &System, into: &mut Gathered, at: usize, said: &[&Said])
     into.durations(Metric::QueueWait, name, &waits);
 }
 
+/// The median of a histogram of Prometheus, in a straight line within its bucket.
+fn median(counts: &BTreeMap<String, f64>) -> Option<Span> {
+    let mut buckets: Vec<(f64, f64)> = counts
+        .iter()
+        .filter_map(|(bound, count)| Some((bound.parse().ok()?, *count)))
+        .collect();
+    buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let half = buckets.last()?.1 / 2.0;
+    let mut below = (0.0, 0.0);
+    for (bound, count) in buckets {
+        if half > 0.0 && count >= half && bound.is_finite() {
+            let share = (half - below.1) / (count - below.1);
+            return Some(Span::from_secs_f64(below.0 + share * (bound - below.0)));
+        }
+        below = (bound, count);
+    }
+    None
+}
+
 fn note_tier(into: &mut Gathered, cache: &str, tier: &str, calm: bool, said: &[&Said]) {
     let labels = [("component", THINGS), ("tier", tier)];
     if calm && tier != MEMORY {
-        let (seconds, count) = into.calls.entry(cache.to_owned()).or_default();
+        let counts = into.calls.entry(cache.to_owned()).or_default();
         for said in said {
-            let added = |name: &str| (said.now.sum(name, &labels) - said.before.sum(name, &labels)).max(0.0);
-            *seconds += added(&format!("{CALLS}_sum"));
-            *count += added(&format!("{CALLS}_count"));
+            let name = format!("{CALLS}_bucket");
+            let before = said.before.by(&name, &labels, "le");
+            for (bound, now) in said.now.by(&name, &labels, "le") {
+                let added = (now - before.get(&bound).copied().unwrap_or(0.0)).max(0.0);
+                *counts.entry(bound).or_default() += added;
+            }
         }
     }
     for metric in [

@@ -53,12 +53,17 @@ macro_rules! protections {
                 match self { $(ProtectionName::$variant => stringify!($field),)+ }
             }
 
-            /// How its settings are spelled in the document, where it is on.
-            pub fn spell(self, policies: &Policies) -> Option<Json> {
+            /// Its settings, where it is on.
+            pub fn setting(self, policies: &Policies) -> Option<Setting> {
                 match self { $(ProtectionName::$variant => {
                     let setting: Option<$type> = policies.$field.clone().into();
-                    setting.map(|setting| Setting::$variant(setting).spell())
+                    setting.map(Setting::$variant)
                 })+ }
+            }
+
+            /// How its settings are spelled in the document, where it is on.
+            pub fn spell(self, policies: &Policies) -> Option<Json> {
+                self.setting(policies).map(|setting| setting.spell())
             }
 
             /// Switches it off.
