@@ -3,6 +3,7 @@
 use seawall_core::record::Record;
 use seawall_drill::app::What;
 use seawall_drill::run::{self, Ending, News, NoDrill, Order, Ran};
+use seawall_drill::steady::Steady;
 use seawall_drill::verdict::{self, Measure};
 use seawall_scenario::{Document, Scenario};
 use seawall_sim::{Engine, Options, replicate};
@@ -50,6 +51,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, Stop> {
             program: program.clone(),
         };
         let ran = runtime.block_on(drilled(&order))?;
+        let near = ran.steady.applied(&scenario, &predicted, &ran.record);
+        let nearer = Steady::of_clients(&near, &predict(&near, order.what.scale)?, &ran.record);
+        let predicted = predict(&nearer, order.what.scale)?;
         held &= tell(&scenario, &predicted, &ran)?;
     }
     Ok(held)
@@ -75,7 +79,7 @@ fn what(document: &Document, variant: &str, arguments: &Arguments) -> Result<Wha
         variant: variant.to_owned(),
         sets: arguments.set.clone(),
         time: arguments.time.unwrap_or(scenario.drill.time),
-        scale: arguments.scale.unwrap_or(scenario.run.scale),
+        scale: arguments.scale.or(scenario.drill.scale).unwrap_or(scenario.run.scale),
     })
 }
 

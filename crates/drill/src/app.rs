@@ -12,6 +12,7 @@ mod control;
 mod floor;
 mod origin;
 mod prefill;
+mod single;
 mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +30,7 @@ use seawall_scenario::{CacheKind, Document, Place, Scaled, Scenario};
 use serde::{Deserialize, Serialize};
 
 use crate::copies::Copies;
+use single::Single;
 use origin::{Behind, Database, Kind, Loader, Reach, Rule};
 use work::Work;
 
@@ -125,7 +127,13 @@ impl What {
             .iter()
             .map(|(path, value)| (path.as_str(), value.as_str()))
             .collect();
-        let mut scenario = document.scenario(&self.variant, &sets)?.hastened(self.time);
+        let scenario = document.scenario(&self.variant, &sets)?;
+        let skipped = if scenario.drill.knows(&self.variant) {
+            scenario.without(&scenario.drill.skip)
+        } else {
+            scenario
+        };
+        let mut scenario = skipped.hastened(self.time);
         let run = &mut scenario.run;
         let every = run.every.max(PERIOD_MIN).as_nanos();
         let whole = |span: Span| Span::nanos(span.as_nanos().div_ceil(every) * every);
@@ -252,6 +260,10 @@ fn behind(
 
 /// A tier's own time is the scenario's; a connection is opened within this.
 const CONNECT: Duration = Duration::from_secs(1);
+/// What the library counts for an entry of its memory beside the value, in bytes.
+const ENTRY: u64 = 160;
+/// No instance keeps more in its own memory.
+const ENTRIES_MAX: u64 = 1 << 20;
 /// A cache without a TTL keeps what it has for as long as any drill lasts.
 const FOR_EVER: Duration = Duration::from_secs(24 * 3_600);
 
@@ -279,16 +291,24 @@ fn cache(
                     cache.name
                 )));
             }
-            // Entries are counted, not bytes: each weighs one.
-            let entries = cache.entries_max().unwrap_or(u64::from(u32::MAX));
-            builder = builder.memory(entries).memory_ttl(ttl).weigh(|_, _| 1);
+            // Entries are counted, not bytes: all weigh the same.
+            let entries = cache.entries_max().unwrap_or(ENTRIES_MAX).min(ENTRIES_MAX);
+            builder = builder.memory(entries * ENTRY).memory_ttl(ttl).weigh(|_, _| 0);
             continue;
         }
         let nodes = duty
             .caches
             .get(&cache.name)
             .ok_or_else(|| NoApp::Unfit(format!("nobody says where `{}` is", cache.name)))?;
-        builder = builder.layer(store(&cache.name, nodes, cache.timeout)?, Some(ttl), cache.timeout.into());
+        let store: Arc<dyn seawall::Store> = if cache.max_clients.is_some() {
+            Arc::new(Single {
+                name: cache.name.clone(),
+                nodes: nodes.clone(),
+            })
+        } else {
+            store(&cache.name, nodes, cache.timeout)?
+        };
+        builder = builder.layer(store, Some(ttl), cache.timeout.into());
     }
     Ok(builder.origin(loader).build())
 }

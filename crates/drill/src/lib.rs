@@ -16,4 +16,5 @@ pub mod resp;
 pub mod run;
 pub mod server;
 pub mod stack;
+pub mod steady;
 pub mod verdict;

@@ -17,7 +17,6 @@ mod system;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use seawall_core::arrivals::Spacing;
@@ -34,6 +33,7 @@ use crate::keeper::{Broken, Keeper};
 use crate::load::{Call, Load, Progress, Reply, Report, Settings, Target};
 use crate::proxy::ProxyError;
 use crate::stack::NoServer;
+use crate::steady::Steady;
 use faults::InForce;
 use sampling::Sampler;
 use system::System;
@@ -108,6 +108,8 @@ pub struct Ran {
     pub scaled: Scaled,
     /// What was measured, as it would be at full size.
     pub record: Record,
+    /// What was measured before anything was injected.
+    pub steady: Steady,
     /// What each client met.
     pub clients: Vec<Report>,
     /// How it ended.
@@ -230,6 +232,7 @@ fn nothing(system: &System, ending: Ending) -> Ran {
     Ran {
         scaled: system.scaled.clone(),
         record: Record::new(run.every, run.warmup, 0),
+        steady: Steady::default(),
         clients: Vec::new(),
         ending,
         left: Vec::new(),
@@ -390,6 +393,7 @@ async fn drive(system: &Arc<System>, tell: &impl Fn(News)) -> Result<Ran, NoDril
     Ok(Ran {
         scaled: system.scaled.clone(),
         record,
+        steady: gathered.steady(),
         clients,
         ending,
         left,
@@ -521,15 +525,9 @@ impl<T: Fn(News)> Stage<'_, T> {
     async fn look_after_instances(&mut self) {
         for (at, copies) in self.system.services.iter().enumerate() {
             for (number, copy) in copies.iter().enumerate() {
-                if !copy.up.load(Ordering::Acquire) {
+                if !matches!(self.system.has_crashed(copy).await, Ok(true)) {
                     continue;
                 }
-                let ended = system::keeping(|| self.system.keeper.ended(copy.pid()));
-                if !matches!(ended, Ok(Some(_))) {
-                    continue;
-                }
-                copy.up.store(false, Ordering::Release);
-                let _ = self.system.close(&copy.name).await;
                 (self.tell)(News::Done(self.clock(), format!("`{}` has crashed", copy.name)));
                 let back = self.time_to_restart(at);
                 self.down.push((at, number, Instant::now() + back));

@@ -1,10 +1,13 @@
 //! From a tree to a scenario: first the names, then the components, then what refers to them.
 
+use seawall_core::time::Span;
+
 use crate::consistency;
 use crate::form::{Form, Text, is_name};
 use crate::model::protect::{self, Defaults};
 use crate::model::{
-    Cache, Client, Database, Drill, Environment, Expect, Gateway, Place, Run, Scenario, Service, expect,
+    Cache, Client, Database, Drill, Environment, Event, Expect, Fault, Gateway, Place, Run, Scenario, Service, What,
+    expect,
 };
 use crate::node::{At, Entry, Node, Value};
 use crate::reader::{self, Reader};
@@ -65,6 +68,8 @@ pub(crate) fn scenario(cx: &mut Reader, root: &Node, variant: &str, variants: &[
         Some(node) => drill(cx, node, variants),
         None => Some(Drill {
             time: 1.0,
+            skip: Vec::new(),
+            scale: None,
             variants: Vec::new(),
         }),
     };
@@ -83,6 +88,11 @@ pub(crate) fn scenario(cx: &mut Reader, root: &Node, variant: &str, variants: &[
     let protect = root.field("protect").unwrap_or(&none);
     let protections = protect::read(cx, protect, &defaults);
     let events = Timeline::new(protect, &defaults).read(cx, root);
+    if let (Some(run), Some(drill), Some(events), Some(node)) = (&run, &drill, &events, root.field("drill"))
+        && drill.knows(variant)
+    {
+        check_skip(cx, node, run, drill, events);
+    }
     let expects = run
         .as_ref()
         .and_then(|run| expectations(cx, root, run, variant, variants));
@@ -240,6 +250,38 @@ fn drill(cx: &mut Reader, node: &Node, variants: &[String]) -> Option<Drill> {
     let drill = Drill::read(cx, node)?;
     known(cx, node, &drill.variants, variants);
     Some(drill)
+}
+
+/// Whether nothing happens in the parts of its time that a drill leaves out.
+fn check_skip(cx: &mut Reader, node: &Node, run: &Run, drill: &Drill, events: &[(&Node, Event)]) {
+    let nodes = node.field("skip").map_or(&[][..], Node::items);
+    let mut last = f64::NEG_INFINITY;
+    let instants = events.iter().flat_map(|(_, event)| {
+        let expires = match &event.what {
+            What::Fault(Fault::ExpireAt { instant }) => Some(*instant),
+            _ => None,
+        };
+        [Some(event.at), event.for_.map(|length| event.at + length), expires]
+    });
+    let instants: Vec<Span> = instants.flatten().collect();
+    for (part, node) in drill.skip.iter().zip(nodes) {
+        let inside = |at: &&Span| at.as_secs_f64() > part.from && at.as_secs_f64() < part.to;
+        let wrong = if part.from < 0.0 && part.to > 0.0 {
+            Some(("this lies on both sides of T=0".to_owned(), "make two parts of it"))
+        } else if part.from < -run.warmup.as_secs_f64() || part.to > run.duration.as_secs_f64() {
+            Some(("this lies outside of the run".to_owned(), "end it earlier, or begin it later"))
+        } else if part.from < last {
+            let message = "this begins before the one above it has ended".to_owned();
+            Some((message, "write them in order"))
+        } else {
+            let happens = instants.iter().find(inside);
+            happens.map(|at| (format!("something happens at {at} in this part"), "leave out what comes before or after it"))
+        };
+        if let Some((message, help)) = wrong {
+            cx.mistake(node.at, message, "cannot be left out", help);
+        }
+        last = part.to;
+    }
 }
 
 /// Whether the variants that a table names are there.

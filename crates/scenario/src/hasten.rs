@@ -166,13 +166,7 @@ impl Hasten {
     }
 
     fn bound(&self, bound: &mut Bound) {
-        match bound {
-            Bound::Above(one) | Bound::Below(one) => *one *= self.share,
-            Bound::Between(low, high) => {
-                *low *= self.share;
-                *high *= self.share;
-            }
-        }
+        bound.times(self.share);
     }
 
     /// Of the protections, what belongs to entries and their lives is slow; what watches requests is fast.

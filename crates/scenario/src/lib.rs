@@ -23,6 +23,7 @@ mod numbers;
 mod reader;
 mod scale;
 mod schema;
+mod skip;
 mod timeline;
 pub mod units;
 

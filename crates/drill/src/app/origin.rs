@@ -21,6 +21,8 @@ use crate::load::{Call, Reply, Target};
 
 /// A call to an origin without a timeout is given up after this.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The server's own timeout comes first.
+const GRACE: Duration = Duration::from_secs(2);
 /// So many connections all instances together open to a database.
 const CONNECTIONS_MAX: usize = 240;
 /// So many calls of one instance wait for a connection of their pool.
@@ -72,8 +74,8 @@ impl Database {
             waiting: WAITING_MAX,
             acquire: patience,
             connect: patience.min(Duration::from_secs(5)),
-            statement: patience,
-            lock: patience,
+            statement: patience + GRACE,
+            lock: patience + GRACE,
             ..PoolSettings::default()
         };
         let pool = |address: &SocketAddr| {
@@ -135,8 +137,10 @@ impl Database {
                 }
             }
         };
+        // The pool ends the wait for a connection and the door the query, and the connection stays. This is for what does
+        // neither: it costs the connection, as it does anybody.
         let late = |_| LoadError::new(OriginFault::TimedOut, "no answer in time");
-        timeout(self.timeout, asked).await.map_err(late)?
+        timeout(self.timeout + GRACE, asked).await.map_err(late)?
     }
 }
 

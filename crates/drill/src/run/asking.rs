@@ -9,6 +9,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use redis::AsyncConnectionConfig;
 use redis::aio::MultiplexedConnection;
 use tokio::time::timeout;
 
@@ -94,11 +95,12 @@ pub(crate) async fn change(admin: SocketAddr, policies: String) -> Result<(), No
 async fn redis(address: SocketAddr) -> Result<MultiplexedConnection, NoDrill> {
     let failed = |error: redis::RedisError| NoDrill::Failed(format!("Redis at {address}: {error}"));
     let client = redis::Client::open(format!("redis://{address}")).map_err(failed)?;
-    let connecting = client.get_multiplexed_async_connection();
-    match timeout(SOON, connecting).await {
-        Ok(connection) => connection.map_err(failed),
-        Err(_) => Err(NoDrill::Failed(format!("Redis at {address} does not answer"))),
-    }
+    // Patience is for those who ask.
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(None)
+        .set_response_timeout(None);
+    let connecting = client.get_multiplexed_async_connection_with_config(&config);
+    connecting.await.map_err(failed)
 }
 
 /// The answer of a Redis to a command.
@@ -106,14 +108,18 @@ pub(crate) async fn command<T: redis::FromRedisValue>(
     address: SocketAddr,
     words: &[&str],
 ) -> Result<T, NoDrill> {
-    let mut connection = redis(address).await?;
     let (name, rest) = words.split_first().unwrap_or((&"PING", &[]));
     let mut command = redis::cmd(name);
     rest.iter().for_each(|word| {
         command.arg(*word);
     });
-    match timeout(LATER, command.query_async(&mut connection)).await {
-        Ok(answer) => answer.map_err(|error| NoDrill::Failed(format!("{name} at Redis {address}: {error}"))),
+    let asked = async {
+        let mut connection = redis(address).await?;
+        let answer = command.query_async(&mut connection).await;
+        answer.map_err(|error| NoDrill::Failed(format!("{name} at Redis {address}: {error}")))
+    };
+    match timeout(LATER, asked).await {
+        Ok(answer) => answer,
         Err(_) => Err(NoDrill::Failed(format!("{name} at Redis {address}: no answer in time"))),
     }
 }
@@ -123,17 +129,35 @@ pub(crate) async fn configure(address: SocketAddr, key: &str, value: &str) -> Re
     command::<()>(address, &["CONFIG", "SET", key, value]).await
 }
 
-/// The memory that a Redis uses, in bytes.
-pub(crate) async fn used_memory(address: SocketAddr) -> Result<u64, NoDrill> {
-    let info: String = command(address, &["INFO", "memory"]).await?;
-    let line = info.lines().find_map(|line| line.strip_prefix("used_memory:"));
-    Ok(line.and_then(|number| number.trim().parse().ok()).unwrap_or(0))
+/// What a Redis says of itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// Bytes that it uses.
+    pub(crate) memory: u64,
+    /// Entries that it holds.
+    pub(crate) entries: u64,
+    /// Entries that it has pushed out since it runs.
+    pub(crate) evicted: u64,
+    /// For how long it runs, in seconds.
+    pub(crate) uptime: u64,
 }
 
-/// How many entries a Redis holds.
-pub(crate) async fn entries(address: SocketAddr) -> Result<u64, NoDrill> {
-    match timeout(SOON, command(address, &["DBSIZE"])).await {
-        Ok(count) => count,
-        Err(_) => Err(NoDrill::Failed(format!("Redis at {address} does not answer"))),
-    }
+/// How a Redis stands; asked at once or not at all.
+pub(crate) async fn standing(address: SocketAddr) -> Result<Standing, NoDrill> {
+    let info = match timeout(SOON, command::<String>(address, &["INFO"])).await {
+        Ok(info) => info?,
+        Err(_) => return Err(NoDrill::Failed(format!("Redis at {address} does not answer"))),
+    };
+    let number = |key: &str| {
+        let line = info.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+        line.and_then(|number| number.trim().parse().ok()).unwrap_or(0)
+    };
+    let keys = info.lines().find_map(|line| line.strip_prefix("db0:keys="));
+    let keys = keys.and_then(|line| line.split(',').next()?.parse().ok());
+    Ok(Standing {
+        memory: number("used_memory"),
+        entries: keys.unwrap_or(0),
+        evicted: number("evicted_keys"),
+        uptime: number("uptime_in_seconds"),
+    })
 }

@@ -19,6 +19,8 @@ use crate::stack::free_port;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// As many as it bears, where the scenario says nothing.
 const CONCURRENCY: u32 = 30_000;
+/// Failures after which an instance is left out: the scenario's gateway leaves none out.
+const NEVER: u32 = 1_000_000_000;
 /// Connections to each instance, so that it is the instance's line that is waited in.
 const POOL: u32 = 4_000;
 
@@ -69,7 +71,7 @@ fn document(system: &System, at: usize, listen: SocketAddr, admin: SocketAddr) -
     let doors: Vec<String> = system.door_of(gateway.calls).iter().map(|door| format!("\"{door}\"")).collect();
     let _ = write!(
         text,
-        "\n[upstream.service]\naddresses = [{}]\npool = {POOL}\ntimeout = \"60s\"\n",
+        "\n[upstream.service]\naddresses = [{}]\npool = {POOL}\ntimeout = \"60s\"\neject = {{ failures = {NEVER}, time = \"1s\", share_max = \"1%\" }}\n",
         doors.join(", ")
     );
     for client in scenario.clients.iter().filter(|client| client.calls == Place::Gateway(at)) {

@@ -12,15 +12,18 @@ use seawall_scenario::{CacheKind, Place};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::asking;
+use super::asking::{self, Standing};
 use super::page::Page;
 use super::system::System;
 use crate::app::Took;
+use crate::steady::Steady;
 
 /// What the library calls its memory.
 const MEMORY: &str = "memory";
 /// The component that the library's metrics have in an instance.
 const THINGS: &str = "things";
+/// What the library says of calls to tiers.
+const CALLS: &str = "cache_duration_seconds";
 /// The component that a gateway's door has.
 const DOOR: &str = "gateway";
 
@@ -32,6 +35,8 @@ type Name = (Metric, String, Option<u32>, Option<String>);
 pub(crate) struct Gathered {
     series: BTreeMap<Name, Vec<f64>>,
     periods: usize,
+    /// Of each shared cache before anything was injected: seconds that calls took, and how many they were.
+    calls: BTreeMap<String, (f64, f64)>,
 }
 
 impl Gathered {
@@ -63,6 +68,16 @@ impl Gathered {
                 f64::NAN
             };
             self.set(metric, component, Some(label), value);
+        }
+    }
+
+    /// What was measured before anything was injected.
+    pub(crate) fn steady(&self) -> Steady {
+        let taken = self.calls.iter().filter(|(_, (_, count))| *count > 0.0);
+        Steady {
+            caches: taken
+                .map(|(cache, (seconds, count))| (cache.clone(), Span::nanos((seconds / count * 1e9) as u64)))
+                .collect(),
         }
     }
 
@@ -138,18 +153,15 @@ impl Sampler {
         let task = tokio::spawn(async move {
             let period = Duration::from(period);
             let mut before: BTreeMap<String, Before> = BTreeMap::new();
+            let mut evicted: BTreeMap<(usize, usize), Standing> = BTreeMap::new();
             // What was counted before the run began is not of the run.
             look(&system, &mut before).await;
             for number in 1_u32.. {
                 tokio::time::sleep_until(began + period * number).await;
-                let (seen, held) = tokio::join!(look(&system, &mut before), entries(&system));
+                let (seen, held) = tokio::join!(look(&system, &mut before), nodes(&system));
                 let mut into = into.lock().unwrap_or_else(PoisonError::into_inner);
                 note(&system, &mut into, &seen);
-                for ((at, node), count) in held {
-                    let cache = &system.scaled.scenario.caches[at].name;
-                    into.set(Metric::CacheEntries, cache, None, count as f64);
-                    into.put((Metric::CacheEntries, cache.clone(), Some(node as u32), None), count as f64);
-                }
+                note_nodes(&system, &mut into, &held, &mut evicted);
                 into.periods += 1;
             }
         });
@@ -163,13 +175,13 @@ impl Sampler {
     }
 }
 
-/// How many entries each node of each shared cache holds, of those that say so.
-async fn entries(system: &System) -> BTreeMap<(usize, usize), u64> {
+/// How each node of each shared cache stands, of those that say so.
+async fn nodes(system: &System) -> BTreeMap<(usize, usize), Standing> {
     let mut asked = JoinSet::new();
     for (at, nodes) in system.caches.iter().enumerate() {
         for (number, node) in nodes.iter().enumerate() {
             let address = node.address;
-            asked.spawn(async move { Some(((at, number), asking::entries(address).await.ok()?)) });
+            asked.spawn(async move { Some(((at, number), asking::standing(address).await.ok()?)) });
         }
     }
     let mut held = BTreeMap::new();
@@ -177,6 +189,24 @@ async fn entries(system: &System) -> BTreeMap<(usize, usize), u64> {
         held.extend(answer.ok().flatten());
     }
     held
+}
+
+fn note_nodes(
+    system: &System,
+    into: &mut Gathered,
+    held: &BTreeMap<(usize, usize), Standing>,
+    before: &mut BTreeMap<(usize, usize), Standing>,
+) {
+    for ((at, node), now) in held {
+        let cache = &system.scaled.scenario.caches[*at].name;
+        let entries = now.entries as f64;
+        into.set(Metric::CacheEntries, cache, None, entries);
+        into.put((Metric::CacheEntries, cache.clone(), Some(*node as u32), None), entries);
+        // The first time, and after a restart, nobody knows since when.
+        let old = before.insert((*at, *node), *now).filter(|old| old.uptime <= now.uptime);
+        let evicted = old.map_or(0, |old| now.evicted.saturating_sub(old.evicted));
+        into.set(Metric::CacheEvictions, cache, None, evicted as f64);
+    }
 }
 
 /// Asks everybody at once.
@@ -210,6 +240,7 @@ async fn look(system: &System, before: &mut BTreeMap<String, Before>) -> BTreeMa
 
 fn note(system: &System, into: &mut Gathered, seen: &BTreeMap<String, Said>) {
     let scenario = &system.scaled.scenario;
+    let calm = scenario.run.every.scaled(into.periods as f64 + 1.0) <= scenario.run.warmup;
     for (at, service) in scenario.services.iter().enumerate() {
         let copies = &system.services[at];
         let said: Vec<&Said> = copies.iter().filter_map(|copy| seen.get(&copy.name)).collect();
@@ -219,7 +250,7 @@ fn note(system: &System, into: &mut Gathered, seen: &BTreeMap<String, Said>) {
                 CacheKind::Local => MEMORY,
                 CacheKind::Shared => &cache.name,
             };
-            note_tier(into, &cache.name, tier, &said);
+            note_tier(into, &cache.name, tier, calm, &said);
         }
     }
     for (at, database) in scenario.databases.iter().enumerate() {
@@ -297,13 +328,20 @@ fn note_service(system: &System, into: &mut Gathered, at: usize, said: &[&Said])
     into.durations(Metric::QueueWait, name, &waits);
 }
 
-fn note_tier(into: &mut Gathered, cache: &str, tier: &str, said: &[&Said]) {
+fn note_tier(into: &mut Gathered, cache: &str, tier: &str, calm: bool, said: &[&Said]) {
     let labels = [("component", THINGS), ("tier", tier)];
+    if calm && tier != MEMORY {
+        let (seconds, count) = into.calls.entry(cache.to_owned()).or_default();
+        for said in said {
+            let added = |name: &str| (said.now.sum(name, &labels) - said.before.sum(name, &labels)).max(0.0);
+            *seconds += added(&format!("{CALLS}_sum"));
+            *count += added(&format!("{CALLS}_count"));
+        }
+    }
     for metric in [
         Metric::CacheHits,
         Metric::CacheMisses,
         Metric::CacheSets,
-        Metric::CacheEvictions,
     ] {
         let added = said.iter().map(|said| said.added(metric, &labels)).sum();
         into.set(metric, cache, None, added);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -27,12 +27,16 @@ const VALUE_MAX: u64 = 4_096;
 /// What an entry takes in Redis beside its value: the envelope, the name, and what Redis keeps for itself.
 const ENTRY_OVERHEAD: u64 = 260;
 /// What the buffers of clients take in a Redis, more or less.
-const SLACK: u64 = 192 << 10;
+const SLACK: u64 = 128 << 10;
+/// With so many entries there it is known what one takes.
+const KNOWN: u64 = 200;
 /// Rows that are written in one statement.
 const ROWS: usize = 1_000;
 /// A table has no more rows.
 const ROWS_MAX: u64 = 300_000;
-/// Files that a load may touch are waited for so long.
+/// So many pairs of ports are tried.
+const TRIES: u32 = 8;
+/// An instance answers within this time.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// One node of a shared cache.
@@ -42,6 +46,8 @@ pub(crate) struct CacheNode {
     pub(crate) address: SocketAddr,
     /// Where its proxy listens.
     pub(crate) door: SocketAddr,
+    /// The bytes that it uses when it holds nothing.
+    empty: AtomicU64,
 }
 
 /// One node of a database.
@@ -65,6 +71,8 @@ pub(crate) struct Instance {
     pub(crate) up: AtomicBool,
     /// Goes up with each start.
     pub(crate) life: AtomicU32,
+    /// Whose turn it is to end or to start it.
+    turn: tokio::sync::Mutex<()>,
 }
 
 /// A gateway.
@@ -178,7 +186,9 @@ impl System {
                     let redis = Redis::start(&self.keeper, &name, &settings).await?;
                     let address = redis.address();
                     let door = self.link(&name, address, &cache.latency).await?;
+                    let empty = super::asking::standing(address).await?.memory;
                     nodes.push(CacheNode {
+                        empty: AtomicU64::new(empty),
                         name,
                         redis: tokio::sync::Mutex::new(redis),
                         address,
@@ -200,10 +210,15 @@ impl System {
         for node in &self.caches[at] {
             let bytes = match entries {
                 Some(entries) => {
-                    let empty = super::asking::used_memory(node.address).await?;
-                    let held = super::asking::entries(node.address).await?;
-                    let entry = self.truth.value(0, 0).len() as u64 + ENTRY_OVERHEAD;
-                    empty.saturating_sub(held * entry) + entries * entry + SLACK
+                    let now = super::asking::standing(node.address).await?;
+                    let empty = node.empty.load(Ordering::Relaxed);
+                    // With some entries there it is known what one takes; otherwise it is what it usually does.
+                    let entry = if now.entries >= KNOWN {
+                        now.memory.saturating_sub(empty) / now.entries
+                    } else {
+                        self.truth.value(0, 0).len() as u64 + ENTRY_OVERHEAD
+                    };
+                    empty + entries * entry + SLACK
                 }
                 None => 0,
             };
@@ -310,23 +325,18 @@ impl System {
         let mut instances = Vec::new();
         for number in 0..service.instances {
             let name = format!("{}-{number}", service.name);
-            let port = || {
-                let port = free_port().map_err(|error| NoDrill::Failed(format!("no free port: {error}")))?;
-                Ok::<_, NoDrill>(SocketAddr::from(([127, 0, 0, 1], port)))
-            };
-            let duty = Duty {
+            let duty = |listen, control| Duty {
                 what: order.what.clone(),
                 service: service.name.clone(),
                 instance: number,
-                listen: port()?,
-                control: port()?,
+                listen,
+                control,
                 caches: caches.clone(),
                 databases: databases.clone(),
                 services: services.clone(),
                 value_size,
             };
-            let door = self.link(&name, duty.listen, &service.latency).await?;
-            let instance = self.start_instance(order, &name, &duty, door).await?;
+            let instance = self.start_instance(order, &name, duty, &service.latency).await?;
             instances.push(Arc::new(instance));
         }
         let of = if instances.len() == 1 { "process" } else { "processes" };
@@ -335,12 +345,35 @@ impl System {
         Ok(instances)
     }
 
+    /// Starts an instance on ports that nobody takes from it meanwhile.
     async fn start_instance(
         &self,
         order: &Order,
         name: &str,
+        duty: impl Fn(SocketAddr, SocketAddr) -> Duty,
+        latency: &Dist,
+    ) -> Result<Instance, NoDrill> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let port = || {
+                let port = free_port().map_err(|error| NoDrill::Failed(format!("no free port: {error}")))?;
+                Ok::<_, NoDrill>(SocketAddr::from(([127, 0, 0, 1], port)))
+            };
+            let duty = duty(port()?, port()?);
+            match self.start_with(order, name, &duty, latency).await {
+                Err(NoDrill::Failed(why)) if why.contains("in use") && tries < TRIES => {}
+                done => return done,
+            }
+        }
+    }
+
+    async fn start_with(
+        &self,
+        order: &Order,
+        name: &str,
         duty: &Duty,
-        door: SocketAddr,
+        latency: &Dist,
     ) -> Result<Instance, NoDrill> {
         let file = self.keeper.folder().join(format!("{name}.json"));
         let failed = |error: &dyn std::fmt::Display| NoDrill::Failed(format!("failed to start `{name}`: {error}"));
@@ -354,16 +387,18 @@ impl System {
             ..Program::default()
         };
         let pid = keeping(|| self.keeper.run(&program))?;
-        let instance = Instance {
+        let mut instance = Instance {
             name: name.to_owned(),
             control: duty.control,
-            door,
+            door: duty.listen,
             program,
             pid: Mutex::new(pid),
             up: AtomicBool::new(true),
             life: AtomicU32::new(1),
+            turn: tokio::sync::Mutex::new(()),
         };
         self.wait_for(&instance).await?;
+        instance.door = self.link(name, duty.listen, latency).await?;
         Ok(instance)
     }
 
@@ -388,8 +423,9 @@ impl System {
         Ok(())
     }
 
-    /// Kills an instance. Nobody listens where it was.
+    /// Kills an instance, if it has not ended by itself. Nobody listens where it was.
     pub(crate) async fn kill_instance(&self, instance: &Instance) -> Result<(), NoDrill> {
+        let _turn = instance.turn.lock().await;
         instance.up.store(false, Ordering::Release);
         self.close(&instance.name).await?;
         let pid = instance.pid();
@@ -397,8 +433,26 @@ impl System {
         Ok(())
     }
 
-    /// Starts an instance again.
+    /// Notes that an instance has ended by itself, if that is so and nobody knows.
+    pub(crate) async fn has_crashed(&self, instance: &Instance) -> Result<bool, NoDrill> {
+        // Whose turn it is knows.
+        let Ok(_turn) = instance.turn.try_lock() else {
+            return Ok(false);
+        };
+        if !instance.up.load(Ordering::Acquire) || keeping(|| self.keeper.ended(instance.pid()))?.is_none() {
+            return Ok(false);
+        }
+        instance.up.store(false, Ordering::Release);
+        self.close(&instance.name).await?;
+        Ok(true)
+    }
+
+    /// Starts an instance again, if nobody else has.
     pub(crate) async fn revive(&self, instance: &Instance) -> Result<(), NoDrill> {
+        let _turn = instance.turn.lock().await;
+        if instance.up.load(Ordering::Acquire) {
+            return Ok(());
+        }
         let pid = keeping(|| self.keeper.run(&instance.program))?;
         *instance.pid.lock().unwrap_or_else(PoisonError::into_inner) = pid;
         self.wait_for(instance).await?;

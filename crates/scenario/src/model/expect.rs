@@ -50,6 +50,19 @@ pub enum Bound {
     Between(f64, f64),
 }
 
+impl Bound {
+    /// Makes it this many times as large.
+    pub(crate) fn times(&mut self, factor: f64) {
+        match self {
+            Bound::Above(one) | Bound::Below(one) => *one *= factor,
+            Bound::Between(low, high) => {
+                *low *= factor;
+                *high *= factor;
+            }
+        }
+    }
+}
+
 /// What is made of the values of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Statistic {
@@ -101,7 +114,7 @@ pub enum Wanted {
 }
 
 /// A window as it is written: two instants.
-struct Instants;
+pub(crate) struct Instants;
 
 impl Form for Instants {
     type Out = Window;

@@ -3,6 +3,7 @@
 use seawall_core::time::Span;
 
 use crate::element::element;
+use super::expect::{Instants, Window};
 use crate::form::{Count, Duration, Flag, List, Natural, Period, Ratio, Text};
 use crate::node::Node;
 use crate::reader::Reader;
@@ -43,8 +44,19 @@ element! {
         /// The share of their time that slow things take ("1/12"): the timeline, how long entries live, how long orders
         /// take. What requests do stays as it is, and keys become fewer, so that each is asked for as often in its life.
         time: f64, default Ratio = 1.0;
+        /// Parts of the scenario's time that are left out of `variants`, because nothing new happens in them.
+        skip: Vec<Window>, default List<Instants> = Vec::new();
+        /// The share of the system that is drilled; that of `[run]` when absent.
+        scale: Option<f64>, optional Ratio;
         /// The variants that are drilled when none is named; all of them when this is left out.
         variants: Vec<String>, default List<Text> = Vec::new();
+    }
+}
+
+impl Drill {
+    /// Whether this variant is one of those that are drilled, so that what is left out is left out of it.
+    pub fn knows(&self, variant: &str) -> bool {
+        self.variants.is_empty() || self.variants.iter().any(|known| known == variant)
     }
 }
 
