@@ -29,6 +29,9 @@ pub(crate) struct Arguments {
     /// The share of their time that slow things take [default: the scenario's]
     #[arg(long, value_name = "SHARE", value_parser = share)]
     time: Option<f64>,
+    /// With stand-ins in this process in the place of Redis and PostgreSQL
+    #[arg(long)]
+    embedded: bool,
     /// Changes the scenario, as if it were written there; may be repeated
     #[arg(long, value_name = "PATH=VALUE", value_parser = setting)]
     set: Vec<(String, String)>,
@@ -49,6 +52,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, Stop> {
         let order = Order {
             what,
             program: program.clone(),
+            embedded: arguments.embedded,
         };
         let ran = runtime.block_on(drilled(&order))?;
         let near = ran.steady.applied(&scenario, &predicted, &ran.record);
@@ -155,6 +159,9 @@ fn tell(scenario: &Scenario, predicted: &Record, ran: &Ran) -> Result<bool, Stop
         for (predicted, measured) in before.iter().zip(judged(scenario, std::slice::from_ref(&ran.record))) {
             let _ = writeln!(text, "  [{}|{}] {}: predicted {}, measured {} (wanted {})", if predicted.met { "ok" } else { "--" }, if measured.met { "ok" } else { "NO" }, measured.that, predicted.seen, measured.seen, measured.wanted);
         }
+    }
+    for seen in &ran.evidence {
+        let _ = writeln!(text, "  evidence: {seen}");
     }
     for left in ran.left.iter().chain(&ran.troubles) {
         let _ = writeln!(text, "  !! {left}");

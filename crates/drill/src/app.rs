@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::copies::Copies;
 use single::Single;
-use origin::{Behind, Database, Kind, Loader, Reach, Rule};
+use origin::{Behind, Database, Kind, Loader, Reach, Rule, Tables};
 use work::Work;
 
 pub use control::Took;
@@ -56,6 +56,8 @@ pub struct Duty {
     pub databases: BTreeMap<String, Vec<SocketAddr>>,
     /// The instances of each service that it calls, by its name.
     pub services: BTreeMap<String, Vec<SocketAddr>>,
+    /// Whether databases are tables behind HTTP, and no PostgreSQL.
+    pub embedded: bool,
     /// The size of a value in bytes.
     pub value_size: usize,
 }
@@ -238,6 +240,11 @@ fn behind(
     let missing = || NoApp::Unfit(format!("nobody says where `{name}` is"));
     let strategy = policies.balance.unwrap_or_default();
     let kind = match place {
+        Place::Database(index) if duty.embedded => {
+            let nodes = duty.databases.get(name).ok_or_else(missing)?;
+            let tables = Tables::new(&duty.service, nodes, scenario.databases[index].shards as usize, strategy);
+            Kind::Tables(tables.map_err(|error| NoApp::Unfit(error.to_string()))?)
+        }
         Place::Database(index) => {
             let database = &scenario.databases[index];
             Kind::Database(Database::new(&Reach {

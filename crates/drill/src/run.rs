@@ -9,11 +9,13 @@
 
 mod actions;
 mod asking;
+mod cached;
 mod faults;
 mod gateway;
 mod page;
 mod sampling;
 mod system;
+mod table;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -45,6 +47,8 @@ pub struct Order {
     pub what: What,
     /// The program that is `seawall` itself: instances, gateways and the keeper are started with it.
     pub program: PathBuf,
+    /// Whether caches and databases are stand-ins in this process, and no real servers.
+    pub embedded: bool,
 }
 
 /// Why there was no drill.
@@ -116,8 +120,10 @@ pub struct Ran {
     pub ending: Ending,
     /// What could not be taken back; nothing when all is as it was.
     pub left: Vec<String>,
-    /// What could not be done of the timeline.
+    /// What could not be done of the timeline, or was done and not felt.
     pub troubles: Vec<String>,
+    /// What was done to servers, and what was seen of it from outside.
+    pub evidence: Vec<String>,
     /// What it was made of.
     pub parts: Vec<String>,
 }
@@ -135,7 +141,7 @@ const GLANCE: Duration = Duration::from_millis(50);
 const LAG_MAX: Duration = Duration::from_millis(50);
 
 /// Why this scenario cannot be drilled here; nothing when it can.
-pub fn refusals(scaled: &Scaled) -> Vec<String> {
+pub fn refusals(scaled: &Scaled, embedded: bool) -> Vec<String> {
     let scenario = &scaled.scenario;
     let mut refusals = Vec::new();
     let mut refuse = |why: String| refusals.push(why);
@@ -159,6 +165,10 @@ pub fn refusals(scaled: &Scaled) -> Vec<String> {
         }
     }
     for event in &scenario.timeline {
+        if let (true, Doing::Fault(fault @ (Fault::DiskFull | Fault::ReadOnly))) = (embedded, &event.what) {
+            let word = fault.word().replace('_', " ");
+            refusals.push(format!("{}: the embedded cache server has no {word}; install redis-server", scenario.describe(event)));
+        }
         if let Some(why) = actions::impossible(scaled, event) {
             refusals.push(format!("{}: {why}", scenario.describe(event)));
         }
@@ -172,7 +182,7 @@ pub fn refusals(scaled: &Scaled) -> Vec<String> {
 /// When it cannot be drilled, or its parts do not start. Then everything has been cleaned up.
 pub async fn run(order: &Order, news: &UnboundedSender<News>) -> Result<Ran, NoDrill> {
     let scaled = order.what.scaled()?;
-    let refusals = refusals(&scaled);
+    let refusals = refusals(&scaled, order.embedded);
     if !refusals.is_empty() {
         return Err(NoDrill::Refused(refusals.join("\n")));
     }
@@ -237,6 +247,7 @@ fn nothing(system: &System, ending: Ending) -> Ran {
         ending,
         left: Vec::new(),
         troubles: Vec::new(),
+        evidence: Vec::new(),
         parts: system.parts.clone(),
     }
 }
@@ -357,6 +368,7 @@ async fn drive(system: &Arc<System>, tell: &impl Fn(News)) -> Result<Ran, NoDril
         began,
         in_force: Vec::new(),
         troubles: Vec::new(),
+        evidence: Vec::new(),
         told: 0,
         down: Vec::new(),
     };
@@ -366,6 +378,7 @@ async fn drive(system: &Arc<System>, tell: &impl Fn(News)) -> Result<Ran, NoDril
     }
     let mut left = stage.roll_back().await;
     let troubles = std::mem::take(&mut stage.troubles);
+    let evidence = std::mem::take(&mut stage.evidence);
     let mut clients = Vec::new();
     for load in loads {
         clients.push(load.finish().await);
@@ -398,6 +411,7 @@ async fn drive(system: &Arc<System>, tell: &impl Fn(News)) -> Result<Ran, NoDril
         ending,
         left,
         troubles,
+        evidence,
         parts: system.parts.clone(),
     })
 }
@@ -410,6 +424,7 @@ struct Stage<'a, T> {
     began: Instant,
     in_force: Vec<(usize, InForce)>,
     troubles: Vec<String>,
+    evidence: Vec<String>,
     /// Periods that were told of.
     told: u32,
     /// Instances that have crashed, and when they are started again.
@@ -608,9 +623,20 @@ impl<T: Fn(News)> Stage<'_, T> {
         self.in_force = stay;
         let ended: Vec<(usize, InForce)> = ended;
         for (_, force) in ended {
+            self.look_at(&force);
             match self.system.end(force, self.loads).await {
                 Ok(()) => (self.tell)(News::Over(self.clock(), what.to_owned())),
                 Err(error) => self.trouble(format!("{what}: {error}")),
+            }
+        }
+    }
+
+    /// Notes what was seen of a fault.
+    fn look_at(&mut self, force: &InForce) {
+        for seen in force.seen() {
+            match seen {
+                Ok(evidence) => self.evidence.push(evidence),
+                Err(why) => self.trouble(why),
             }
         }
     }
@@ -619,6 +645,7 @@ impl<T: Fn(News)> Stage<'_, T> {
     async fn roll_back(&mut self) -> Vec<String> {
         let mut left = Vec::new();
         for (_, force) in std::mem::take(&mut self.in_force).into_iter().rev() {
+            self.look_at(&force);
             if let Err(error) = self.system.end(force, self.loads).await {
                 left.push(error.to_string());
             }

@@ -71,7 +71,7 @@ async fn each_ends_when_its_time_is_over() {
             ["cpu.cfs_quota_us", "cpu.max"].map(|file| std::fs::read_to_string(group.path().join(file)).ok())
         };
         let before = limit();
-        let throttled = group.throttle(0.5, SHORT).await.expect("root");
+        let _throttled = group.throttle(0.5, SHORT).await.expect("root");
         assert_ne!(limit(), before);
         while limit() != before {
             tokio::time::sleep(Duration::from_millis(10)).await;

@@ -17,7 +17,7 @@ use sqlx::{Postgres, Row};
 use tokio::time::{Instant, timeout};
 
 use crate::copies::Copies;
-use crate::load::{Call, Reply, Target};
+use crate::load::{AddressError, Call, Reply, Target};
 
 /// A call to an origin without a timeout is given up after this.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -144,9 +144,37 @@ impl Database {
     }
 }
 
+/// A database of tables behind HTTP: by shard, the nodes that serve its reads, and the one that takes its writes.
+#[derive(Debug)]
+pub(super) struct Tables(Vec<(Copies, Copies)>);
+
+impl Tables {
+    pub(super) fn new(
+        service: &str,
+        nodes: &[SocketAddr],
+        shards: usize,
+        strategy: Strategy,
+    ) -> Result<Tables, AddressError> {
+        let replicas = (nodes.len() / shards.max(1)).max(1);
+        let shards = nodes.chunks(replicas).map(|nodes| {
+            let primary = nodes.get(..1).unwrap_or_default();
+            Ok((Copies::new(service, nodes, strategy)?, Copies::new(service, primary, strategy)?))
+        });
+        shards.collect::<Result<_, _>>().map(Tables)
+    }
+
+    fn of(&self, call: &Call) -> &Copies {
+        let shard = (mix(call.key) % self.0.len().max(1) as u64) as usize;
+        let (readers, primary) = &self.0[shard];
+        if call.write.is_none() { readers } else { primary }
+    }
+}
+
 /// What stands behind.
 #[derive(Debug)]
 pub(super) enum Kind {
+    /// A database that is none.
+    Tables(Tables),
     /// A database.
     Database(Database),
     /// Another service.
@@ -226,15 +254,8 @@ impl Behind {
         };
         let done = match &inside.kind {
             Kind::Database(database) => database.call(call).await,
-            Kind::Service(copies) => match copies.call(call).await {
-                Reply::Value(value) => Ok(Some(value)),
-                Reply::Absent | Reply::Done => Ok(None),
-                Reply::Shed => Err(LoadError::new(OriginFault::Overloaded, "turned away")),
-                Reply::Failed(why) if why == "no instance" || why == "reset" => {
-                    Err(LoadError::new(OriginFault::Refused, why))
-                }
-                Reply::Failed(why) => Err(LoadError::new(OriginFault::Error, why)),
-            },
+            Kind::Tables(tables) => heard(tables.of(&call).call(call).await),
+            Kind::Service(copies) => heard(copies.call(call).await),
         };
         drop(under);
         if done.is_err() {
@@ -255,6 +276,19 @@ impl Behind {
     /// How long calls took that ended since this was asked last.
     pub(super) fn took(&self) -> Vec<Span> {
         std::mem::take(&mut *self.0.took.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// What a reply is to who asked for a value.
+fn heard(reply: Reply) -> Result<Option<Bytes>, LoadError> {
+    match reply {
+        Reply::Value(value) => Ok(Some(value)),
+        Reply::Absent | Reply::Done => Ok(None),
+        Reply::Shed => Err(LoadError::new(OriginFault::Overloaded, "turned away")),
+        Reply::Failed(why) if why == "no instance" || why == "reset" => {
+            Err(LoadError::new(OriginFault::Refused, why))
+        }
+        Reply::Failed(why) => Err(LoadError::new(OriginFault::Error, why)),
     }
 }
 

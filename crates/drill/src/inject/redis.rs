@@ -24,7 +24,7 @@ mod replica;
 mod settings;
 mod slow;
 
-pub use broken::{corrupt, wrong_type};
+pub use broken::{corrupt, forge, wrong_type};
 pub use clients::too_many_clients;
 pub use disk::disk_full;
 pub use keys::{expire, expire_at, flush};

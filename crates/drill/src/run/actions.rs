@@ -9,7 +9,7 @@ use seawall_scenario::{Action, CacheKind, Event, Knob, Place, Scaled, What};
 use serde_json::Value;
 
 use super::faults::nodes_of;
-use super::system::{System, keeping, policy_of};
+use super::system::{System, policy_of};
 use super::{NoDrill, asking, gateway};
 use crate::load::Load;
 
@@ -144,13 +144,12 @@ impl System {
                 for number in &numbers {
                     let node = &self.caches[at][*number];
                     self.close(&node.name).await?;
-                    let redis = node.redis.lock().await;
-                    keeping(|| redis.kill(&self.keeper))?;
+                    node.server.kill(&self.keeper)?;
                 }
                 tokio::time::sleep(takes).await;
                 for number in &numbers {
                     let node = &self.caches[at][*number];
-                    node.redis.lock().await.restart(&self.keeper).await?;
+                    node.server.restart(&self.keeper).await?;
                     self.open(&node.name).await?;
                 }
                 self.bound_cache(at, self.scaled.scenario.caches[at].entries_max()).await
@@ -171,7 +170,7 @@ impl System {
                 }
                 tokio::time::sleep(takes).await;
                 if let Some(postgres) = &self.postgres {
-                    postgres.lock().await.restart(&self.keeper).await?;
+                    postgres.restart(&self.keeper).await?;
                 }
                 for node in &self.databases[at] {
                     self.open(&node.name).await?;

@@ -1,15 +1,21 @@
 //! What breaks, for real: from a fault of the scenario to what is done to which process, connection, or server.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use seawall_core::rng::Seed;
 use seawall_core::time::Span;
 use seawall_scenario::{Event, Fault, Place};
+use tokio::task::JoinHandle;
 
+use super::cached::Cached;
 use super::system::{Instance, System, keeping};
 use super::{NoDrill, asking};
-use crate::keeper::{Mending, Pid};
+use crate::inject::process::{self, Victim};
+use crate::inject::redis::Server;
+use crate::inject::{self, Door, Evidence, Injection, NoEffect};
 use crate::load::Load;
+use crate::server::Condition;
 use crate::proxy::{Bandwidth, Kind, Latency, Partition, ResetPeer, Side, Stall, Toxic};
 
 /// How a fault is taken back. In the order of doing; taken back in the other one.
@@ -18,18 +24,18 @@ enum Undo {
     Toxic(String, String),
     /// A proxy that refuses.
     Open(String),
-    /// A process that stands still: the lease of its keeper.
-    Lease(u64),
     /// A node of a cache that is down.
     Cache(usize, usize),
+    /// A node of a cache in this process that does not serve.
+    Serving(usize, usize),
     /// Instances that are down.
     Instance(Arc<Instance>),
     /// A node of a database, whose pace is as it was.
     Pace(usize, usize),
     /// A node of a database, whose connections are as they were.
     Connections(usize, usize),
-    /// A setting of a Redis, and what it was.
-    Setting(std::net::SocketAddr, &'static str, String),
+    /// What was injected, once it was looked whether it is felt.
+    Injection(JoinHandle<(Injection, Result<Evidence, NoEffect>)>),
     /// Instances are told that the event is over.
     Told,
     /// The client sends what it always does.
@@ -44,10 +50,44 @@ enum Undo {
 pub(crate) struct InForce {
     event: usize,
     undo: Vec<Undo>,
+    /// What was seen of it, or why nothing was.
+    seen: Arc<Mutex<Vec<Result<String, String>>>>,
 }
 
-/// After this time the keeper lets a process go on by itself, whatever the scenario says.
-const LEASE_MAX: Duration = Duration::from_secs(600);
+/// A fault without an end ends by itself after this time.
+const LEASE: Duration = Duration::from_mins(10);
+/// One with an end, so long after that.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// After what time a fault ends by itself, whatever has become of the drill.
+fn lease_of(event: &Event) -> Duration {
+    event.for_.map_or(LEASE, |length| Duration::from(length) + GRACE)
+}
+
+impl InForce {
+    /// Keeps what was injected, and looks whether it is felt while the run goes on. What happened at an instant is not taken
+    /// back: it was an event and no state.
+    fn hold(&mut self, mut injection: Injection, instant: bool) {
+        let seen = self.seen.clone();
+        let probed = tokio::spawn(async move {
+            let felt = injection.probe().await;
+            let told = match &felt {
+                Ok(evidence) => Ok(evidence.to_string()),
+                Err(error) => Err(error.to_string()),
+            };
+            seen.lock().unwrap_or_else(PoisonError::into_inner).push(told);
+            (injection, felt)
+        });
+        if !instant {
+            self.undo.push(Undo::Injection(probed));
+        }
+    }
+
+    /// What was seen of it, or why nothing was, since this was asked last.
+    pub(crate) fn seen(&self) -> Vec<Result<String, String>> {
+        std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
 
 /// The nodes of an event, of so many that there are.
 pub(crate) fn nodes_of(event: &Event, count: usize) -> Vec<usize> {
@@ -106,6 +146,7 @@ impl System {
         let mut force = InForce {
             event: index,
             undo: Vec::new(),
+            seen: Arc::default(),
         };
         let done = self.strike(&mut force, event, fault, loads).await;
         if let Err(error) = done {
@@ -158,12 +199,87 @@ impl System {
         Ok(())
     }
 
-    fn stop(&self, force: &mut InForce, pid: Pid, length: Option<Span>) -> Result<(), NoDrill> {
-        let after = length.map_or(LEASE_MAX, |length| Duration::from(length) + Duration::from_secs(5));
-        let lease = keeping(|| self.keeper.lend(Mending::Continue(pid), Some(after)))?;
-        force.undo.push(Undo::Lease(lease));
-        keeping(|| self.keeper.signal(pid, "STOP"))?;
+    /// A fault of one node of a cache that is none of its link.
+    async fn strike_node(
+        self: &Arc<Self>,
+        force: &mut InForce,
+        event: &Event,
+        (at, number): (usize, usize),
+        fault: &Fault,
+    ) -> Result<(), NoDrill> {
+        let node = &self.caches[at][number];
+        let (keeper, server, max) = (&self.keeper, Server::at(node.address), lease_of(event));
+        let seed = Seed(self.scaled.scenario.run.seed.wrapping_add(number as u64));
+        let impossible = || NoDrill::Failed(format!("a drill cannot do this to `{}`", node.name));
+        let injection = match fault {
+            Fault::Kill => {
+                force.undo.push(Undo::Cache(at, number));
+                self.close(&node.name).await?;
+                return node.server.kill(keeper);
+            }
+            Fault::Replace => {
+                self.close(&node.name).await?;
+                node.server.kill(keeper)?;
+                node.server.restart(keeper).await?;
+                self.bound_node(at, number, self.scaled.scenario.caches[at].entries_max()).await?;
+                self.open(&node.name).await?;
+                return Ok(());
+            }
+            Fault::Refuse => {
+                force.undo.push(Undo::Open(node.name.clone()));
+                return self.close(&node.name).await;
+            }
+            Fault::Hang | Fault::Pause => {
+                if node.server.fare(Condition::Hanging) {
+                    force.undo.push(Undo::Serving(at, number));
+                    return Ok(());
+                }
+                let victim = node.server.victim().ok_or_else(impossible)?;
+                process::stop(keeper, &[victim], max).await
+            }
+            Fault::Flush => inject::redis::flush(&server).await,
+            Fault::Expire { share } => inject::redis::expire(&server, *share, seed).await,
+            Fault::ExpireAt { instant } => {
+                let later = instant.saturating_sub(event.at);
+                inject::redis::expire_at(&server, 1.0, seed, later.into()).await
+            }
+            Fault::Corrupt { share } if self.checks(at) => {
+                inject::redis::corrupt(keeper, &server, *share, seed, max).await
+            }
+            // Where nobody checks, a value that is wrong is one that nothing but its reader can tell.
+            Fault::Corrupt { share } => inject::redis::forge(keeper, &server, *share, seed, max).await,
+            Fault::OutOfMemory => inject::redis::out_of_memory(keeper, &server, max).await,
+            Fault::TooManyClients => inject::redis::too_many_clients(keeper, &server, max).await,
+            Fault::ReadOnly => inject::redis::read_only(keeper, &server, max).await,
+            Fault::Loading if node.server.fare(Condition::Loading) => {
+                force.undo.push(Undo::Serving(at, number));
+                return Ok(());
+            }
+            Fault::Loading => {
+                let Cached::Real(redis) = &node.server else {
+                    return Err(impossible());
+                };
+                let long = event.for_.map_or(max, Duration::from);
+                inject::redis::loading(keeper, redis, &server, long).await
+            }
+            Fault::DiskFull => {
+                let disk = node.disk.as_ref().ok_or_else(impossible)?;
+                inject::redis::disk_full(keeper, &server, disk, max).await
+            }
+            _ => return Err(impossible()),
+        };
+        let injection = injection.map_err(|error| NoDrill::Failed(error.to_string()))?;
+        force.hold(injection, fault.is_instant());
         Ok(())
+    }
+
+    /// Whether what is read from a cache is checked before it is an answer.
+    fn checks(&self, cache: usize) -> bool {
+        let scenario = &self.scaled.scenario;
+        let mut users = scenario.services.iter().enumerate();
+        users.any(|(at, service)| {
+            service.caches.contains(&cache) && scenario.policies(Place::Service(at)).integrity
+        })
     }
 
     async fn strike_cache(
@@ -178,63 +294,12 @@ impl System {
             return self.tell_all(force).await;
         }
         for number in nodes_of(event, self.caches[at].len()) {
-            let node = &self.caches[at][number];
-            if let Some(toxic) = toxic_of(fault, usual) {
-                self.add_toxic(force, &node.name, toxic).await?;
-                continue;
-            }
-            match fault {
-                Fault::Kill => {
-                    let redis = node.redis.lock().await;
-                    force.undo.push(Undo::Cache(at, number));
-                    self.close(&node.name).await?;
-                    keeping(|| redis.kill(&self.keeper))?;
-                }
-                Fault::Replace => {
-                    let redis = node.redis.lock().await;
-                    self.close(&node.name).await?;
-                    keeping(|| redis.kill(&self.keeper))?;
-                    redis.restart(&self.keeper).await?;
-                    drop(redis);
-                    self.open(&node.name).await?;
-                    self.bound_cache(at, self.scaled.scenario.caches[at].entries_max()).await?;
-                }
-                Fault::Hang | Fault::Pause => {
-                    let pid = node.redis.lock().await.pid();
-                    self.stop(force, pid, event.for_)?;
-                }
-                Fault::Refuse => {
-                    force.undo.push(Undo::Open(node.name.clone()));
-                    self.close(&node.name).await?;
-                }
-                Fault::Flush => asking::command::<()>(node.address, &["FLUSHALL"]).await?,
-                Fault::OutOfMemory | Fault::DiskFull => {
-                    self.configure(force, node.address, "maxmemory-policy", "noeviction").await?;
-                    self.configure(force, node.address, "maxmemory", "1").await?;
-                }
-                Fault::TooManyClients => {
-                    self.configure(force, node.address, "maxclients", "1").await?;
-                    // Whoever is connected stays so, unless he has to come again.
-                    asking::command::<i64>(node.address, &["CLIENT", "KILL", "TYPE", "normal"]).await?;
-                }
-                _ => {}
+            match toxic_of(fault, usual) {
+                Some(toxic) => self.add_toxic(force, &self.caches[at][number].name, toxic).await?,
+                None => self.strike_node(force, event, (at, number), fault).await?,
             }
         }
         Ok(())
-    }
-
-    async fn configure(
-        &self,
-        force: &mut InForce,
-        address: std::net::SocketAddr,
-        key: &'static str,
-        value: &str,
-    ) -> Result<(), NoDrill> {
-        let old: Vec<String> = asking::command(address, &["CONFIG", "GET", key]).await?;
-        if let [_, old] = old.as_slice() {
-            force.undo.push(Undo::Setting(address, key, old.clone()));
-        }
-        asking::configure(address, key, value).await
     }
 
     async fn strike_database(
@@ -244,7 +309,8 @@ impl System {
         at: usize,
         fault: &Fault,
     ) -> Result<(), NoDrill> {
-        let all = event.nodes.is_none();
+        // What is done to the one server that there is would be done to all nodes of all databases.
+        let locks = event.nodes.is_none() && self.databases.len() == 1 && self.postgres.is_some();
         for number in nodes_of(event, self.databases[at].len()) {
             let node = &self.databases[at][number];
             let slows = matches!(fault, Fault::Slow { .. } | Fault::Starve { .. });
@@ -257,7 +323,8 @@ impl System {
             let pace = match fault {
                 Fault::Slow { factor } | Fault::SlowQuery { factor } => Some(1.0 / factor.max(1e-6)),
                 Fault::Starve { share } => Some(1.0 - share),
-                Fault::Hang | Fault::Pause | Fault::Lock => Some(0.0),
+                Fault::Hang | Fault::Pause => Some(0.0),
+                Fault::Lock if !locks => Some(0.0),
                 _ => None,
             };
             if let Some(pace) = pace {
@@ -277,20 +344,27 @@ impl System {
                 _ => {}
             }
         }
-        if let (Some(postgres), true) = (&self.postgres, all && self.databases.len() == 1) {
-            match fault {
-                Fault::Kill => {
-                    let postgres = postgres.lock().await;
-                    force.undo.push(Undo::Postgres);
-                    keeping(|| self.keeper.end(postgres.pid(), Duration::ZERO))?;
-                }
-                Fault::Hang | Fault::Pause => {
-                    let pid = postgres.lock().await.pid();
-                    self.stop(force, pid, event.for_)?;
-                }
-                _ => {}
+        let Some(postgres) = self.postgres.as_ref().filter(|_| locks) else {
+            return Ok(());
+        };
+        let (server, max) = (inject::postgres::Server::at(postgres.address(), "drill", "postgres"), lease_of(event));
+        let injection = match fault {
+            Fault::Kill => {
+                force.undo.push(Undo::Postgres);
+                keeping(|| postgres.kill(&self.keeper))?;
+                return Ok(());
             }
-        }
+            Fault::Hang | Fault::Pause => {
+                let victim = Victim {
+                    pid: postgres.pid(),
+                    door: Door::postgres(postgres.address()),
+                };
+                process::stop(&self.keeper, &[victim], max).await
+            }
+            Fault::Lock => inject::postgres::lock(&server, &["things"], max).await,
+            _ => return Ok(()),
+        };
+        force.hold(injection.map_err(|error| NoDrill::Failed(error.to_string()))?, false);
         Ok(())
     }
 
@@ -332,7 +406,14 @@ impl System {
                     force.undo.push(Undo::Instance(copy.clone()));
                     self.kill_instance(copy).await?;
                 }
-                Fault::Hang | Fault::Pause => self.stop(force, copy.pid(), event.for_)?,
+                Fault::Hang | Fault::Pause => {
+                    let victim = Victim {
+                        pid: copy.pid(),
+                        door: Door::http(copy.control),
+                    };
+                    let stopped = process::stop(&self.keeper, &[victim], lease_of(event)).await;
+                    force.hold(stopped.map_err(|error| NoDrill::Failed(error.to_string()))?, false);
+                }
                 Fault::Refuse => {
                     force.undo.push(Undo::Open(copy.name.clone()));
                     self.close(&copy.name).await?;
@@ -376,12 +457,14 @@ impl System {
                 self.proxies.remove_toxic(&proxy, &name).await.map_err(NoDrill::proxy)?;
             }
             Undo::Open(proxy) => self.open(&proxy).await?,
-            Undo::Lease(lease) => keeping(|| self.keeper.mend(lease))?,
             Undo::Cache(at, number) => {
                 let node = &self.caches[at][number];
-                node.redis.lock().await.restart(&self.keeper).await?;
-                self.bound_cache(at, self.scaled.scenario.caches[at].entries_max()).await?;
+                node.server.restart(&self.keeper).await?;
+                self.bound_node(at, number, self.scaled.scenario.caches[at].entries_max()).await?;
                 self.open(&node.name).await?;
+            }
+            Undo::Serving(at, number) => {
+                self.caches[at][number].server.fare(Condition::Serving);
             }
             Undo::Instance(copy) => self.revive(&copy).await?,
             Undo::Pace(at, number) => self.databases[at][number].node.set_pace(1.0),
@@ -390,7 +473,10 @@ impl System {
                 let node = &self.databases[at][number].node;
                 node.set_connections(database.connections, database.queue);
             }
-            Undo::Setting(address, key, old) => asking::configure(address, key, &old).await?,
+            Undo::Injection(probed) => {
+                let (injection, _) = probed.await.map_err(|error| NoDrill::Failed(error.to_string()))?;
+                injection.undo().await.map_err(|error| NoDrill::Failed(error.to_string()))?;
+            }
             Undo::Told => self.tell(event, false).await?,
             Undo::Spike(at) => loads.get(at).into_iter().for_each(|load| load.set_factor(1.0)),
             Undo::HotKey(at) => loads.get(at).into_iter().for_each(|load| load.hot_key(0.0)),
@@ -400,7 +486,7 @@ impl System {
             }
             Undo::Postgres => {
                 if let Some(postgres) = &self.postgres {
-                    postgres.lock().await.restart(&self.keeper).await?;
+                    postgres.restart(&self.keeper).await?;
                 }
             }
         }

@@ -14,8 +14,11 @@ use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{ConnectOptions, Executor};
 use tokio::time::Instant;
 
+use super::cached::Cached;
+use super::table::{Rows, Table};
 use super::{NoDrill, Order, gateway};
 use crate::app::{Duty, TABLE};
+use crate::inject::disk::Small;
 use crate::keeper::{Keeper, Pid, Program};
 use crate::load::Truth;
 use crate::paced::{Node, Paced, Speed};
@@ -28,6 +31,8 @@ const VALUE_MAX: u64 = 4_096;
 const ENTRY_OVERHEAD: u64 = 260;
 /// What the buffers of clients take in a Redis, more or less.
 const SLACK: u64 = 128 << 10;
+/// The size of a disk that will be full.
+const DISK: u64 = 8 << 20;
 /// With so many entries there it is known what one takes.
 const KNOWN: u64 = 200;
 /// Rows that are written in one statement.
@@ -42,10 +47,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// One node of a shared cache.
 pub(crate) struct CacheNode {
     pub(crate) name: String,
-    pub(crate) redis: tokio::sync::Mutex<Redis>,
+    pub(crate) server: Cached,
     pub(crate) address: SocketAddr,
     /// Where its proxy listens.
     pub(crate) door: SocketAddr,
+    /// Its disk, when that is a small one.
+    pub(crate) disk: Option<Small>,
     /// The bytes that it uses when it holds nothing.
     empty: AtomicU64,
 }
@@ -56,7 +63,14 @@ pub(crate) struct DatabaseNode {
     pub(crate) node: Node,
     /// Where its proxy listens.
     pub(crate) door: SocketAddr,
-    _paced: Paced,
+    _front: Front,
+}
+
+/// What stands at the door of a node, for as long as it is held.
+#[expect(dead_code, reason = "they are there to be dropped")]
+enum Front {
+    Paced(Paced),
+    Table(Table),
 }
 
 /// One instance of a service.
@@ -90,7 +104,7 @@ pub(crate) struct System {
     /// By the cache's place; empty for local ones.
     pub(crate) caches: Vec<Vec<CacheNode>>,
     pub(crate) databases: Vec<Vec<DatabaseNode>>,
-    pub(crate) postgres: Option<tokio::sync::Mutex<Postgres>>,
+    pub(crate) postgres: Option<Postgres>,
     pub(crate) services: Vec<Vec<Arc<Instance>>>,
     pub(crate) gateways: Vec<Gate>,
     /// The parts, in words.
@@ -131,8 +145,8 @@ impl System {
             keeper,
             scaled: scaled.clone(),
         };
-        system.start_caches().await?;
-        system.start_databases().await?;
+        system.start_caches(order).await?;
+        system.start_databases(order).await?;
         for at in callees_first(&scaled) {
             let instances = system.start_service(order, at, value_size).await?;
             system.services[at] = instances;
@@ -171,9 +185,9 @@ impl System {
             .map_err(|_| NoDrill::Failed(format!("the proxy `{name}` listens at `{}`", view.listen)))
     }
 
-    async fn start_caches(&mut self) -> Result<(), NoDrill> {
+    async fn start_caches(&mut self, order: &Order) -> Result<(), NoDrill> {
         let scenario = self.scaled.scenario.clone();
-        for cache in &scenario.caches {
+        for (index, cache) in scenario.caches.iter().enumerate() {
             let mut nodes = Vec::new();
             if cache.kind == CacheKind::Shared {
                 for at in 0..cache.nodes {
@@ -183,19 +197,37 @@ impl System {
                     if let Some(most) = &most {
                         settings.push(("maxclients", most));
                     }
-                    let redis = Redis::start(&self.keeper, &name, &settings).await?;
-                    let address = redis.address();
+                    let full = |event: &seawall_scenario::Event| {
+                        let fault = seawall_scenario::What::Fault(seawall_scenario::Fault::DiskFull);
+                        event.on == Some(Place::Cache(index)) && event.what == fault
+                    };
+                    let mut disk = None;
+                    let server = if order.embedded {
+                        Cached::embedded(&settings)?
+                    } else {
+                        // A disk that will be full has to be a small one, and snapshots have to be written to it.
+                        if scenario.timeline.iter().any(full) {
+                            settings.push(("save", "3600 1"));
+                            let folder = self.keeper.folder().join(&name);
+                            let small = Small::mount(&self.keeper, &folder, DISK, &[]).await;
+                            disk = Some(small.map_err(|error| NoDrill::Refused(error.to_string()))?);
+                        }
+                        Cached::Real(Redis::start(&self.keeper, &name, &settings).await?)
+                    };
+                    let address = server.address();
                     let door = self.link(&name, address, &cache.latency).await?;
                     let empty = super::asking::standing(address).await?.memory;
                     nodes.push(CacheNode {
+                        disk,
                         empty: AtomicU64::new(empty),
                         name,
-                        redis: tokio::sync::Mutex::new(redis),
+                        server,
                         address,
                         door,
                     });
                 }
-                self.parts.push(format!("{}: {} real Redis", cache.name, cache.nodes));
+                let kind = if order.embedded { "embedded cache server" } else { "real Redis" };
+                self.parts.push(format!("{}: {} {kind}", cache.name, cache.nodes));
             }
             self.caches.push(nodes);
         }
@@ -207,37 +239,49 @@ impl System {
 
     /// Lets each node of a cache hold so many entries.
     pub(crate) async fn bound_cache(&self, at: usize, entries: Option<u64>) -> Result<(), NoDrill> {
-        for node in &self.caches[at] {
-            let bytes = match entries {
-                Some(entries) => {
-                    let now = super::asking::standing(node.address).await?;
-                    let empty = node.empty.load(Ordering::Relaxed);
-                    // With some entries there it is known what one takes; otherwise it is what it usually does.
-                    let entry = if now.entries >= KNOWN {
-                        now.memory.saturating_sub(empty) / now.entries
-                    } else {
-                        self.truth.value(0, 0).len() as u64 + ENTRY_OVERHEAD
-                    };
-                    empty + entries * entry + SLACK
-                }
-                None => 0,
-            };
-            super::asking::configure(node.address, "maxmemory", &bytes.to_string()).await?;
+        for number in 0..self.caches[at].len() {
+            self.bound_node(at, number, entries).await?;
         }
         Ok(())
     }
 
-    async fn start_databases(&mut self) -> Result<(), NoDrill> {
+    /// Lets a node of a cache hold so many entries.
+    pub(crate) async fn bound_node(&self, at: usize, number: usize, entries: Option<u64>) -> Result<(), NoDrill> {
+        let node = &self.caches[at][number];
+        let bytes = match entries {
+            Some(entries) => {
+                let now = super::asking::standing(node.address).await?;
+                let empty = node.empty.load(Ordering::Relaxed);
+                // With some entries there it is known what one takes; otherwise it is what it usually does.
+                let entry = if now.entries >= KNOWN {
+                    now.memory.saturating_sub(empty) / now.entries
+                } else {
+                    self.truth.value(0, 0).len() as u64 + ENTRY_OVERHEAD
+                };
+                empty + entries * entry + SLACK
+            }
+            None => 0,
+        };
+        super::asking::configure(node.address, "maxmemory", &bytes.to_string()).await
+    }
+
+    async fn start_databases(&mut self, order: &Order) -> Result<(), NoDrill> {
         let scenario = self.scaled.scenario.clone();
         if scenario.databases.is_empty() {
             return Ok(());
         }
-        let postgres = Postgres::start(&self.keeper, "postgres", &[]).await?;
-        let address = postgres.address();
-        self.postgres = Some(tokio::sync::Mutex::new(postgres));
-        self.fill(address).await?;
+        let mut real = None;
+        if !order.embedded {
+            let postgres = Postgres::start(&self.keeper, "postgres", &[]).await?;
+            real = Some(postgres.address());
+            self.postgres = Some(postgres);
+        }
+        if let Some(address) = real {
+            self.fill(address).await?;
+        }
         for (index, database) in scenario.databases.iter().enumerate() {
             let mut nodes = Vec::new();
+            let rows = Rows::default();
             for at in 0..database.nodes() {
                 let name = format!("{}-{at}", database.name);
                 let curve = database.curve(self.scaled.nodes[index]);
@@ -248,19 +292,26 @@ impl System {
                     timeout: database.timeout,
                 };
                 let seed = Seed(scenario.run.seed.wrapping_add(u64::from(at) + 1));
-                let paced = Paced::start(address, node.clone(), speed, seed);
-                let paced = paced.await.map_err(|error| NoDrill::Failed(error.to_string()))?;
-                let door = self.link(&name, paced.address(), &database.latency).await?;
+                let (address, front) = if let Some(real) = real {
+                    let paced = Paced::start(real, node.clone(), speed, seed).await;
+                    let paced = paced.map_err(|error| NoDrill::Failed(error.to_string()))?;
+                    (paced.address(), Front::Paced(paced))
+                } else {
+                    let table = Table::start(node.clone(), speed, rows.clone(), self.truth.clone(), seed).await?;
+                    (table.address, Front::Table(table))
+                };
+                let door = self.link(&name, address, &database.latency).await?;
                 nodes.push(DatabaseNode {
                     name,
                     node,
                     door,
-                    _paced: paced,
+                    _front: front,
                 });
             }
             self.parts.push(format!(
-                "{}: real PostgreSQL, paced as {} node{}",
+                "{}: {}, paced as {} node{}",
                 database.name,
+                if real.is_some() { "real PostgreSQL" } else { "embedded table" },
                 nodes.len(),
                 if nodes.len() == 1 { "" } else { "s" }
             ));
@@ -334,6 +385,7 @@ impl System {
                 caches: caches.clone(),
                 databases: databases.clone(),
                 services: services.clone(),
+                embedded: order.embedded,
                 value_size,
             };
             let instance = self.start_instance(order, &name, duty, &service.latency).await?;

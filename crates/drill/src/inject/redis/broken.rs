@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use seawall::envelope::{DIGEST_AT, Envelope};
 use seawall_core::rng::Seed;
 use sha1_smol::Sha1;
 
@@ -86,10 +87,27 @@ pub async fn corrupt(
     broken.finish(seed).await
 }
 
+/// The same with the values of the library, whose checksums are made right again: what a faulty program writes. Nothing but
+/// a look at the value itself tells that it is wrong.
+///
+/// # Errors
+/// As [`corrupt`].
+pub async fn forge(
+    keeper: &Arc<Keeper>,
+    server: &Server,
+    share: f64,
+    seed: Seed,
+    max: Duration,
+) -> Result<Injection, Refused> {
+    let broken = Broken::begin(keeper, server, share, How::Values, max).await?;
+    broken.finish(seed).await
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum How {
     Type,
     Bytes,
+    Values,
 }
 
 struct Broken {
@@ -152,7 +170,7 @@ impl Broken {
             }
             self.count += match self.how {
                 How::Type => self.retype(chosen).await?,
-                How::Bytes => self.flip(chosen, seed).await?,
+                How::Bytes | How::Values => self.flip(chosen, seed).await?,
             };
         }
         Ok(())
@@ -179,7 +197,10 @@ impl Broken {
             if value.is_empty() || value.len() > VALUE_MAX || self.is_noted(&key).await? {
                 continue;
             }
-            let value = flipped(seed, &key, &value);
+            let value = match self.how {
+                How::Values => forged(seed, &key, &value),
+                _ => flipped(seed, &key, &value),
+            };
             let digest = Sha1::from(&value).digest().to_string();
             let word = Bytes::from_static;
             notes.push(vec![
@@ -244,6 +265,7 @@ impl Broken {
         let how = match self.how {
             How::Type => "made lists of",
             How::Bytes => "flipped bits in",
+            How::Values => "flipped bits in the values, not in the checksums, of",
         };
         format!("{how} {} of {} strings", self.count, self.all)
     }
@@ -265,6 +287,16 @@ fn flipped(seed: Seed, key: &[u8], value: &[u8]) -> Vec<u8> {
         part[at] ^= 1 << draws.below(8);
     }
     value
+}
+
+/// The same for the value in an envelope of the library; what is none is flipped as it is.
+fn forged(seed: Seed, key: &[u8], bytes: &Bytes) -> Vec<u8> {
+    let digest = bytes.get(DIGEST_AT).and_then(|digest| digest.try_into().ok());
+    let digest = digest.map_or(0, u128::from_be_bytes);
+    match Envelope::open(bytes, digest) {
+        Ok((envelope, value)) => envelope.seal(&flipped(seed, key, &value)).to_vec(),
+        Err(_) => flipped(seed, key, bytes),
+    }
 }
 
 /// A name for the list that this server keeps: in a cluster, most names are another server's.
@@ -294,7 +326,7 @@ impl Fault for Broken {
             let (felt, looked) = (self.felt(&some).await?, some.len());
             let how = match self.how {
                 How::Type => "answer GET with WRONGTYPE",
-                How::Bytes => "are read with other bytes",
+                How::Bytes | How::Values => "are read with other bytes",
             };
             let seen = format!("{felt} of {looked} that were looked at {how}");
             if felt == 0 {
