@@ -34,7 +34,7 @@ use single::Single;
 use origin::{Behind, Database, Kind, Loader, Reach, Rule, Tables};
 use work::Work;
 
-pub use control::Took;
+pub use control::{Rewritten, Took};
 pub use origin::TABLE;
 
 /// What an instance is to be.

@@ -23,7 +23,8 @@ pub struct Copies(Arc<Inside>);
 
 #[derive(Debug)]
 struct Inside {
-    name: String,
+    /// What is asked for, with `{key}` in the place of the key.
+    path: String,
     choice: Mutex<Choice>,
 }
 
@@ -63,8 +64,16 @@ impl Copies {
     /// # Errors
     /// When an address cannot be called.
     pub fn new(client: &str, addresses: &[SocketAddr], strategy: Strategy) -> Result<Copies, AddressError> {
+        Copies::at(&format!("/{client}/{{key}}"), addresses, strategy)
+    }
+
+    /// Copies at these addresses that are asked for this path, with the key in the place of `{key}`.
+    ///
+    /// # Errors
+    /// When an address cannot be called.
+    pub fn at(path: &str, addresses: &[SocketAddr], strategy: Strategy) -> Result<Copies, AddressError> {
         let copies = Copies(Arc::new(Inside {
-            name: client.to_owned(),
+            path: path.to_owned(),
             choice: Mutex::new(Choice {
                 copies: Vec::new(),
                 balancer: Balancer::new(strategy, 0),
@@ -81,7 +90,7 @@ impl Copies {
     /// When an address cannot be called.
     pub fn set(&self, addresses: &[SocketAddr], strategy: Strategy) -> Result<(), AddressError> {
         let copy = |address: &SocketAddr| {
-            let web = Web::new(&format!("http://{address}/{}/{{key}}", self.0.name))?;
+            let web = Web::new(&format!("http://{address}{}", self.0.path))?;
             Ok(Arc::new(Copy {
                 web,
                 in_flight: AtomicU32::new(0),

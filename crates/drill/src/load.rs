@@ -247,10 +247,16 @@ impl Load {
     }
 
     /// Waits until everything has been sent and answered, or given up.
-    pub async fn finish(mut self) -> Report {
+    pub async fn finish(self) -> Report {
+        self.finish_within(Duration::MAX).await
+    }
+
+    /// The same, without those calls that are still under way so long after the last one was sent.
+    pub async fn finish_within(mut self, patience: Duration) -> Report {
         // The thread ends when the time is over, and says so even when it panics: the channel closes.
         let _ = (&mut self.ended).await;
-        while self.run.in_flight.load(Ordering::Relaxed) > 0 {
+        let sent = Instant::now();
+        while self.run.in_flight.load(Ordering::Relaxed) > 0 && sent.elapsed() < patience {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         self.run

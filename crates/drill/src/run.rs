@@ -27,6 +27,7 @@ use seawall_core::record::Record;
 use seawall_core::time::Span;
 use seawall_scenario::{Action, Arrival, CacheKind, Event, Fault, Place, Scaled, What as Doing};
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::app::What;
@@ -120,6 +121,8 @@ pub struct Ran {
     pub ending: Ending,
     /// What could not be taken back; nothing when all is as it was.
     pub left: Vec<String>,
+    /// Why it is not well after all was taken back, if it is not. A failure may outlive its cause.
+    pub after: Option<String>,
     /// What could not be done of the timeline, or was done and not felt.
     pub troubles: Vec<String>,
     /// What was done to servers, and what was seen of it from outside.
@@ -130,9 +133,11 @@ pub struct Ran {
 
 /// Calls that are tried before the clients begin, and how patiently.
 const TRIES: u64 = 20;
-const TRY: Duration = Duration::from_secs(3);
+const TRY: Duration = Duration::from_secs(2);
 /// The last part of the warm-up, in which it has to be well.
 const CALM: Duration = Duration::from_secs(2);
+/// Calls that are under way at the end are waited for so long: what comes later is in no period.
+const FAREWELL: Duration = Duration::from_millis(500);
 /// It is well with this share of good answers.
 const WELL: f64 = 0.9;
 /// It is looked this often whether a guard has to end it, and whether an instance has crashed.
@@ -155,6 +160,20 @@ pub fn refusals(scaled: &Scaled, embedded: bool) -> Vec<String> {
         }
     }
     refusals.extend(system::too_many_rows(scaled));
+    let environment = &scenario.environment;
+    for (at, service) in scenario.services.iter().enumerate() {
+        let runs = environment.run.iter().map(|(place, _)| *place);
+        let mut own = runs.chain(environment.at.iter().map(|(place, _)| *place));
+        let users = own.any(|place| place == Place::Service(at));
+        let origin = environment.at.iter().find(|(place, _)| Some(*place) == service.origin);
+        if let (false, Some((Place::Database(_), address))) = (users, origin) {
+            refusals.push(format!(
+                "`service.{}` would read its own table from the database at `{address}`, which is not the drill's: \
+                 give the service a program of your own in `[environment.run]`",
+                service.name
+            ));
+        }
+    }
     for service in &scenario.services {
         let shared = |at: &&usize| scenario.caches[**at].kind == CacheKind::Shared;
         if service.caches.iter().filter(shared).count() > 1 {
@@ -246,6 +265,7 @@ fn nothing(system: &System, ending: Ending) -> Ran {
         clients: Vec::new(),
         ending,
         left: Vec::new(),
+        after: None,
         troubles: Vec::new(),
         evidence: Vec::new(),
         parts: system.parts.clone(),
@@ -254,7 +274,8 @@ fn nothing(system: &System, ending: Ending) -> Ran {
 
 async fn prefill(system: &System) -> Result<(), NoDrill> {
     let copies = system.services.iter().flatten();
-    let asked: Vec<_> = copies.map(|copy| tokio::spawn(asking::prefill(copy.control))).collect();
+    let asked = copies.filter_map(|copy| copy.control);
+    let asked: Vec<_> = asked.map(|control| tokio::spawn(asking::prefill(control))).collect();
     for asked in asked {
         asked.await.map_err(|error| NoDrill::Failed(error.to_string()))??;
     }
@@ -271,7 +292,11 @@ fn targets(system: &System) -> Result<Vec<Copies>, NoDrill> {
                 Place::Service(at) => scenario.policies(Place::Service(at)).balance.unwrap_or_default(),
                 _ => Default::default(),
             };
-            let copies = Copies::new(&client.name, &system.door_of(client.calls), strategy);
+            let doors = system.door_of(client.calls);
+            let copies = match system.path_of(client.calls) {
+                Some(path) => Copies::at(path, &doors, strategy),
+                None => Copies::new(&client.name, &doors, strategy),
+            };
             copies.map_err(|error| NoDrill::Failed(error.to_string()))
         })
         .collect()
@@ -282,17 +307,23 @@ async fn probe(system: &System) -> Result<(), String> {
     let scenario = &system.scaled.scenario;
     let targets = targets(system).map_err(|error| error.to_string())?;
     for (client, target) in scenario.clients.iter().zip(targets) {
-        let mut good = 0;
-        let mut last = String::new();
+        let mut calls = JoinSet::new();
         for number in 0..TRIES {
             let call = Call {
                 key: mix(number) % system::rows_of(&system.scaled).max(1),
                 write: None,
             };
-            match tokio::time::timeout(TRY, target.call(call)).await {
-                Ok(Reply::Value(_)) => good += 1,
-                Ok(reply) => last = format!("{reply:?}"),
-                Err(_) => "no answer in time".clone_into(&mut last),
+            let target = target.clone();
+            calls.spawn(async move { tokio::time::timeout(TRY, target.call(call)).await });
+            tokio::time::sleep(TRY / 200).await;
+        }
+        let mut good = 0;
+        let mut last = String::new();
+        while let Some(answer) = calls.join_next().await {
+            match answer {
+                Ok(Ok(Reply::Value(_))) => good += 1,
+                Ok(Ok(reply)) => last = format!("{reply:?}"),
+                _ => "no answer in time".clone_into(&mut last),
             }
         }
         // A service whose own availability is low fails now and then.
@@ -376,12 +407,12 @@ async fn drive(system: &Arc<System>, tell: &impl Fn(News)) -> Result<Ran, NoDril
     if ending != Ending::Whole {
         loads.iter().for_each(Load::stop);
     }
-    let mut left = stage.roll_back().await;
+    let left = stage.roll_back().await;
     let troubles = std::mem::take(&mut stage.troubles);
     let evidence = std::mem::take(&mut stage.evidence);
     let mut clients = Vec::new();
     for load in loads {
-        clients.push(load.finish().await);
+        clients.push(load.finish_within(FAREWELL).await);
     }
     let gathered = sampler.end();
     let mut troubles = troubles;
@@ -395,11 +426,7 @@ async fn drive(system: &Arc<System>, tell: &impl Fn(News)) -> Result<Ran, NoDril
             ));
         }
     }
-    if ending == Ending::Whole
-        && let Err(why) = probe(system).await
-    {
-        left.push(format!("it is not well again: {why}"));
-    }
+    let after = probe(system).await.err();
     let of_clients: Vec<Record> = clients.iter().map(|report| report.record.clone()).collect();
     let whole = (run.warmup + run.duration).as_nanos().div_ceil(run.every.as_nanos()) as usize;
     let record = gathered.record(&of_clients, run.every, run.warmup, whole, system.scaled.scale);
@@ -410,6 +437,7 @@ async fn drive(system: &Arc<System>, tell: &impl Fn(News)) -> Result<Ran, NoDril
         clients,
         ending,
         left,
+        after,
         troubles,
         evidence,
         parts: system.parts.clone(),
@@ -563,8 +591,9 @@ impl<T: Fn(News)> Stage<'_, T> {
                 continue;
             }
             // It knows nothing of what was told to the one before it.
+            let Some(control) = copy.control else { continue };
             for (event, _) in &self.in_force {
-                let _ = asking::tell(copy.control, *event, true).await;
+                let _ = asking::tell(control, *event, true).await;
             }
         }
     }

@@ -9,7 +9,7 @@ use seawall_core::guard::OriginFault;
 use seawall_core::time::Span;
 
 use crate::body::Body;
-use crate::upstream::Failure;
+use crate::failure::Failure;
 
 /// When to come back, where nobody knows.
 const RETRY_S: u64 = 1;

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::error::Error as StdError;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
@@ -12,7 +12,9 @@ use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::line::Line;
 use crate::pace::Pace;
+use crate::upstream::Server;
 
 /// Any error of a body.
 pub(crate) type BodyError = Box<dyn StdError + Send + Sync>;
@@ -31,22 +33,55 @@ pub(crate) struct Stalled;
 pub(crate) struct Timed {
     inner: Incoming,
     pace: Pace,
+    /// On what it comes, when it comes from a server; given back when it has all come.
+    lease: Option<Lease>,
 }
 
 impl Timed {
-    /// Each part comes in so much time; with a rate, so do all of them together.
+    /// A client's: each part comes in so much time; with a rate, so do all of them together.
     pub(crate) fn new(inner: Incoming, pause_max: Duration, rate: Option<u64>) -> Timed {
         Timed {
             inner,
             pace: Pace::new(pause_max, rate),
+            lease: None,
         }
     }
 
+    /// A server's.
+    pub(crate) fn leased(inner: Incoming, pause_max: Duration, lease: Option<Lease>) -> Timed {
+        Timed {
+            inner,
+            pace: Pace::new(pause_max, None),
+            lease,
+        }
+    }
+
+    fn frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let mut inner = Pin::new(&mut self.inner);
+        let line = self.lease.as_mut().and_then(|lease| lease.line.as_mut());
+        let Some(line) = line.filter(|line| !line.is_closed()) else {
+            return http_body::Body::poll_frame(inner, context);
+        };
+        // What was read already goes first. Nobody has to be woken when more comes: it is brought here.
+        let quiet = &mut Context::from_waker(Waker::noop());
+        let frame = http_body::Body::poll_frame(inner.as_mut(), quiet);
+        if frame.is_ready() {
+            return frame;
+        }
+        line.drive(context);
+        let closed = line.is_closed();
+        http_body::Body::poll_frame(inner, if closed { context } else { quiet })
+    }
+
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if let Poll::Ready(frame) = http_body::Body::poll_frame(Pin::new(&mut self.inner), context) {
+        if let Poll::Ready(frame) = self.frame(context) {
             let length = match &frame {
                 Some(Ok(frame)) => frame.data_ref().map_or(0, Bytes::len),
-                _ => 0,
+                Some(Err(_)) => 0,
+                None => {
+                    drop(self.lease.take());
+                    0
+                }
             };
             self.pace.moved(length);
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
@@ -76,14 +111,16 @@ pub(crate) enum Upload {
     /// None.
     Empty,
     /// From a client.
-    Stream {
-        /// What comes.
-        body: Timed,
-        /// How much of it may still come.
-        left: u64,
-        /// How much it may be in all.
-        max: u64,
-    },
+    Stream(Box<Coming>),
+}
+
+/// A body that comes from a client.
+pub(crate) struct Coming {
+    body: Timed,
+    /// How much of it may still come.
+    left: u64,
+    /// How much it may be in all.
+    max: u64,
 }
 
 impl Upload {
@@ -91,11 +128,11 @@ impl Upload {
         if http_body::Body::is_end_stream(&body) {
             return Upload::Empty;
         }
-        Upload::Stream {
+        Upload::Stream(Box::new(Coming {
             body: Timed::new(body, pause_max, Some(rate)),
             left: max,
             max,
-        }
+        }))
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -111,16 +148,16 @@ impl http_body::Body for Upload {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let Upload::Stream { body, left, max } = &mut *self else {
+        let Upload::Stream(coming) = &mut *self else {
             return Poll::Ready(None);
         };
-        let frame = std::task::ready!(body.poll(context));
+        let frame = std::task::ready!(coming.body.poll(context));
         if let Some(Ok(frame)) = &frame
             && let Some(data) = frame.data_ref()
         {
-            match left.checked_sub(data.remaining() as u64) {
-                Some(rest) => *left = rest,
-                None => return Poll::Ready(Some(Err(TooLarge(*max).into()))),
+            match coming.left.checked_sub(data.remaining() as u64) {
+                Some(rest) => coming.left = rest,
+                None => return Poll::Ready(Some(Err(TooLarge(coming.max).into()))),
             }
         }
         Poll::Ready(frame)
@@ -129,14 +166,14 @@ impl http_body::Body for Upload {
     fn is_end_stream(&self) -> bool {
         match self {
             Upload::Empty => true,
-            Upload::Stream { body, .. } => body.inner.is_end_stream(),
+            Upload::Stream(coming) => coming.body.inner.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Upload::Empty => SizeHint::with_exact(0),
-            Upload::Stream { body, .. } => body.inner.size_hint(),
+            Upload::Stream(coming) => coming.body.inner.size_hint(),
         }
     }
 }
@@ -152,42 +189,27 @@ pub(crate) enum Body {
 /// A body that comes from an upstream while it goes to a client.
 pub(crate) struct Stream {
     /// What came already.
-    pub(crate) first: VecDeque<Bytes>,
+    pub(crate) first: VecDeque<Result<Bytes, BodyError>>,
     /// What still comes.
     pub(crate) rest: Timed,
-    /// Given back when it has all come: the connection, and the place at the door.
-    pub(crate) held: Held,
+    /// A place at the door, given back when it has all been handed over.
+    pub(crate) place: Option<crate::door::Place>,
 }
 
-/// What is given back when a response has been handed over.
-#[derive(Default)]
-pub(crate) struct Held {
-    connection: Option<Connection>,
-    place: Option<crate::door::Place>,
+/// A connection to a server that is in use, or the right to one.
+pub(crate) struct Lease {
+    pub(crate) server: Arc<Server>,
+    /// Absent while there is none yet, and where requests share connections.
+    pub(crate) line: Option<Line>,
+    pub(crate) _place: OwnedSemaphorePermit,
 }
 
-impl Held {
-    pub(crate) fn connection(connection: Connection) -> Held {
-        Held {
-            connection: Some(connection),
-            place: None,
-        }
-    }
-
-    fn give_back(&mut self) {
-        drop(self.connection.take());
-        drop(self.place.take());
-    }
-}
-
-/// A connection to an upstream that is in use.
-pub(crate) struct Connection {
-    pub(crate) server: Arc<crate::upstream::Server>,
-    pub(crate) _permit: OwnedSemaphorePermit,
-}
-
-impl Drop for Connection {
+impl Drop for Lease {
     fn drop(&mut self) {
+        // What has not come to its end is of no use to others.
+        if let Some(line) = self.line.take().filter(Line::is_free) {
+            self.server.pool.put(line);
+        }
         self.server.leave();
     }
 }
@@ -198,10 +220,40 @@ impl Body {
         Body::Whole(Bytes::new())
     }
 
+    /// What comes from a server, in as few parts as it can.
+    pub(crate) fn coming(mut body: Incoming, pause_max: Duration, lease: Option<Lease>) -> Body {
+        if http_body::Body::is_end_stream(&body) {
+            return Body::empty();
+        }
+        let mut first = VecDeque::new();
+        // The connection is not held any more when all has come with the head.
+        if lease.is_none()
+            && let Some(length) = http_body::Body::size_hint(&body).exact()
+        {
+            let quiet = &mut Context::from_waker(Waker::noop());
+            let frame = http_body::Body::poll_frame(Pin::new(&mut body), quiet);
+            match frame {
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) if data.len() as u64 == length => return Body::Whole(data),
+                    Ok(data) => first.push_back(Ok(data)),
+                    // There are no trailers where the length is known.
+                    Err(_) => {}
+                },
+                Poll::Ready(Some(Err(error))) => first.push_back(Err(error.into())),
+                Poll::Ready(None) | Poll::Pending => {}
+            }
+        }
+        Body::Stream(Box::new(Stream {
+            first,
+            rest: Timed::leased(body, pause_max, lease),
+            place: None,
+        }))
+    }
+
     /// Gives a place back when the body has been handed over.
     pub(crate) fn holding(mut self, place: Option<crate::door::Place>) -> Body {
         if let Body::Stream(stream) = &mut self {
-            stream.held.place = place;
+            stream.place = place;
         }
         self
     }
@@ -219,12 +271,12 @@ impl http_body::Body for Body {
             Body::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Body::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Body::Stream(stream) => {
-                if let Some(bytes) = stream.first.pop_front() {
-                    return Poll::Ready(Some(Ok(Frame::data(bytes))));
+                if let Some(part) = stream.first.pop_front() {
+                    return Poll::Ready(Some(part.map(Frame::data)));
                 }
                 let frame = std::task::ready!(stream.rest.poll(context));
                 if frame.is_none() {
-                    stream.held.give_back();
+                    drop(stream.place.take());
                 }
                 Poll::Ready(frame)
             }
@@ -242,7 +294,8 @@ impl http_body::Body for Body {
         match self {
             Body::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Body::Stream(stream) => {
-                let first: u64 = stream.first.iter().map(|bytes| bytes.len() as u64).sum();
+                let first = stream.first.iter().flatten();
+                let first: u64 = first.map(|bytes| bytes.len() as u64).sum();
                 let rest = stream.rest.inner.size_hint();
                 match rest.exact() {
                     Some(rest) => SizeHint::with_exact(first + rest),

@@ -56,7 +56,7 @@ pub(crate) async fn serve(exchange: &Arc<Exchange>, asked: &Asked) -> Response<B
         };
         if asked.only_if_cached {
             let mut response = answers::text(StatusCode::GATEWAY_TIMEOUT, "nothing is kept that fits");
-            exchange.mark(&mut response, "detail=only-if-cached");
+            exchange.mark(&mut response, format_args!("detail=only-if-cached"));
             return exchange.ended(How::Miss, response);
         }
         let why = why(asked, previous.is_some(), &key, exchange);
@@ -200,7 +200,7 @@ async fn load(
         // It came with this request's own load, and is for nobody else.
         (Ok(answer), Some(mut response)) if is_pass(&answer) => {
             let status = response.status().as_u16();
-            exchange.mark(&mut response, &format!("fwd={why}; fwd-status={status}"));
+            exchange.mark(&mut response, format_args!("fwd={why}; fwd-status={status}"));
             let response = response.map(|body| body.holding(Some(place)));
             return Loaded::Response(exchange.ended(How::Miss, response));
         }
@@ -217,7 +217,7 @@ async fn load(
             } else {
                 How::Miss
             };
-            exchange.mark(&mut response, &format!("fwd={why}; detail=failed"));
+            exchange.mark(&mut response, format_args!("fwd={why}; detail=failed"));
             return Loaded::Response(exchange.ended(how, response));
         }
     };
@@ -243,7 +243,7 @@ fn judge(exchange: &Arc<Exchange>, asked: &Asked, given: &Answer<Stored>, why: &
     let (how, what) = match (given.freshness, given.source) {
         (Freshness::Stale, _) if response.told.forbids_stale() => {
             let mut response = answers::text(StatusCode::GATEWAY_TIMEOUT, "it could not be asked for anew");
-            exchange.mark(&mut response, &format!("fwd={why}; detail=must-revalidate"));
+            exchange.mark(&mut response, format_args!("fwd={why}; detail=must-revalidate"));
             return Loaded::Response(exchange.ended(How::Miss, response));
         }
         (Freshness::Stale, _) => (How::Stale, "hit; fwd=stale; detail=stale-if-error".to_owned()),

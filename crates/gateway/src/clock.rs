@@ -17,6 +17,11 @@ impl Clock {
     pub(crate) fn now(self) -> Time {
         Time::ZERO + Span::from(self.0.elapsed())
     }
+
+    /// What tokio's clock says at a time.
+    pub(crate) fn instant(self, at: Time) -> Instant {
+        self.0 + std::time::Duration::from(at.since(Time::ZERO))
+    }
 }
 
 /// Milliseconds since 1970.

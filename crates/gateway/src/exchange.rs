@@ -101,7 +101,8 @@ pub(crate) async fn serve(
     } else {
         let why = if is_read { "bypass" } else { "method" };
         let headers = std::mem::take(&mut exchange.headers);
-        passing::pass(&Arc::new(exchange), headers, upload, why).await
+        // Boxed, so that an answer from memory does not have to move the room for it.
+        Box::pin(passing::pass(&Arc::new(exchange), headers, upload, why)).await
     }
 }
 
@@ -171,7 +172,7 @@ impl Exchange {
         headers.remove(EXPECT);
         fields::onward(
             headers,
-            self.client,
+            &self.client,
             self.live.listener.trust_forwarded,
             &self.live.via,
         );
@@ -194,8 +195,8 @@ impl Exchange {
     }
 
     /// Says what was done for it (RFC 9211). What caches nearer to the origin said comes first.
-    pub(crate) fn mark(&self, response: &mut Response<Body>, what: &str) {
-        let value = self.status(format_args!("{what}"));
+    pub(crate) fn mark(&self, response: &mut Response<Body>, what: std::fmt::Arguments<'_>) {
+        let value = self.status(what);
         response.headers_mut().append(CACHE_STATUS, value);
         response
             .headers_mut()

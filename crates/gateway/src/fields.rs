@@ -2,33 +2,44 @@
 
 use std::net::IpAddr;
 
-use http::header::{
-    CONNECTION, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE, VIA,
-};
+use http::header::{CONNECTION, HOST, HeaderName, HeaderValue, VIA};
 use http::{HeaderMap, Uri, Version};
 
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const PROXY_AUTHENTICATION_INFO: HeaderName = HeaderName::from_static("proxy-authentication-info");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 
 /// What is for one connection, whoever says so.
-const HOP_BY_HOP: [HeaderName; 10] = [
-    CONNECTION,
-    KEEP_ALIVE,
-    PROXY_CONNECTION,
-    PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION,
-    PROXY_AUTHENTICATION_INFO,
-    TE,
-    TRAILER,
-    TRANSFER_ENCODING,
-    UPGRADE,
-];
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "proxy-authentication-info"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
+
+/// What those before say of themselves.
+fn is_forwarded(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "x-forwarded-for" | "x-forwarded-host" | "x-forwarded-proto" | "forwarded"
+    )
+}
+
+/// Takes out all that is one of these. Mostly there are none, and to find that out takes less than to look for each.
+fn remove(headers: &mut HeaderMap, is: fn(&HeaderName) -> bool) {
+    while let Some(name) = headers.keys().find(|name| is(name)).cloned() {
+        headers.remove(name);
+    }
+}
 
 /// Takes out what is for this connection alone, and what `Connection` says is.
 pub(crate) fn strip(headers: &mut HeaderMap) {
@@ -38,42 +49,48 @@ pub(crate) fn strip(headers: &mut HeaderMap) {
             .iter()
             .filter_map(|value| value.to_str().ok())
             .flat_map(|value| value.split(','))
-            .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
+            .map(str::trim)
+            // What most say, and is taken out anyway.
+            .filter(|name| !name.eq_ignore_ascii_case("keep-alive"))
+            .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
             .filter(|name| *name != HOST && *name != http::header::CONTENT_LENGTH)
             .collect();
         for name in named {
             headers.remove(name);
         }
     }
-    for name in &HOP_BY_HOP {
-        headers.remove(name);
-    }
+    remove(headers, is_hop_by_hop);
 }
 
 /// Who asks, and how, as the next hop is told.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Client {
     pub(crate) ip: IpAddr,
     pub(crate) https: bool,
+    /// The address, spelled once for all requests of a connection.
+    spelled: HeaderValue,
+}
+
+impl Client {
+    pub(crate) fn new(ip: IpAddr, https: bool) -> Client {
+        // An address has no letter that cannot stand in a field.
+        let spelled = HeaderValue::from_str(&ip.to_string());
+        Client {
+            ip,
+            https,
+            spelled: spelled.unwrap_or_else(|_| HeaderValue::from_static("unknown")),
+        }
+    }
 }
 
 /// A request's fields as they go to an upstream.
-pub(crate) fn onward(headers: &mut HeaderMap, client: Client, trusted: bool, via: &HeaderValue) {
+pub(crate) fn onward(headers: &mut HeaderMap, client: &Client, trusted: bool, via: &HeaderValue) {
     strip(headers);
     headers.append(VIA, via.clone());
     if !trusted {
-        for name in [
-            &X_FORWARDED_FOR,
-            &X_FORWARDED_HOST,
-            &X_FORWARDED_PROTO,
-            &FORWARDED,
-        ] {
-            headers.remove(name);
-        }
+        remove(headers, is_forwarded);
     }
-    if let Ok(ip) = HeaderValue::from_str(&client.ip.to_string()) {
-        headers.append(X_FORWARDED_FOR, ip);
-    }
+    headers.append(X_FORWARDED_FOR, client.spelled.clone());
     if !headers.contains_key(X_FORWARDED_PROTO) {
         let scheme = if client.https { "https" } else { "http" };
         headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
@@ -126,13 +143,10 @@ mod tests {
         ] {
             headers.append(HeaderName::from_static(name), value.parse().unwrap());
         }
-        let client = Client {
-            ip: IpAddr::from([10, 0, 0, 1]),
-            https: false,
-        };
+        let client = Client::new(IpAddr::from([10, 0, 0, 1]), false);
         onward(
             &mut headers,
-            client,
+            &client,
             false,
             &HeaderValue::from_static("1.1 seawall"),
         );

@@ -126,6 +126,7 @@ impl Live {
                         upstream.hold(site.upstream.held());
                     }
                     tokio::spawn(Upstream::check(Arc::downgrade(&upstream)));
+                    tokio::spawn(Upstream::sweep(Arc::downgrade(&upstream)));
                     upstream
                 }
             };
@@ -332,11 +333,24 @@ fn raise_descriptors() {
     }
 }
 
+/// What is kept takes new memory all the time. Where that comes in pages of 2 MB, the kernel clears one of them while
+/// all who are served by this thread wait, for a millisecond and more.
+#[cfg(target_os = "linux")]
+fn small_pages() {
+    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
+        tracing::debug!("memory may come in large pages: {error}");
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn small_pages() {}
+
 /// Serves until the process is told to stop (SIGTERM, SIGINT), and drains. Whether all that was under way ended in time.
 ///
 /// # Errors
 /// Why it does not start.
 pub async fn run(config: Config) -> Result<bool, StartError> {
+    small_pages();
     let gateway = Gateway::start(config).await?;
     stopped().await;
     Ok(gateway.drain().await)
@@ -363,5 +377,14 @@ async fn stopped() {
 async fn stopped() {
     if tokio::signal::ctrl_c().await.is_err() {
         std::future::pending::<()>().await;
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    #[test]
+    fn pages_are_small() {
+        super::small_pages();
+        assert!(rustix::thread::transparent_huge_pages_are_disabled().expect("it can be asked"));
     }
 }

@@ -14,14 +14,14 @@ use hyper::body::Incoming;
 use seawall::{LoadError, Loaded};
 use seawall_core::guard::OriginFault;
 
-use crate::body::{Body, Connection, Held, Stream, Timed, Upload};
+use crate::body::{Body, Lease, Stream, Timed, Upload};
 use crate::clock::unix_ms;
 use crate::control::{Told, seconds};
 use crate::exchange::Exchange;
+use crate::failure::Failure;
 use crate::judgement::{self, Keeping, Unsaid};
 use crate::passing::{is_outage, stream};
 use crate::stored::{self, Stored};
-use crate::upstream::Failure;
 use crate::{fields, site, vary};
 
 /// The upstream answered with an error.
@@ -89,7 +89,7 @@ impl Errand {
         let asked_ms = unix_ms();
         let upstream = &exchange.site.upstream;
         let sent = upstream.send(request).await;
-        let (response, connection) = sent.map_err(|failure| LoadError::new(failure.fault(), failure))?;
+        let (response, lease) = sent.map_err(|failure| LoadError::new(failure.fault(), failure))?;
         let times = (asked_ms / 1_000, unix_ms() / 1_000);
         let status = response.status();
         if let Some(previous) = self.previous.as_ref().and_then(Stored::get)
@@ -98,7 +98,7 @@ impl Errand {
             return Ok(self.confirmed(times, previous, response.headers()));
         }
         if is_outage(status) {
-            return Err(self.outage(response, connection));
+            return Err(self.outage(response, lease));
         }
         let (mut parts, body) = response.into_parts();
         fields::strip(&mut parts.headers);
@@ -109,9 +109,9 @@ impl Errand {
         let length = http_body::Body::size_hint(&body).lower();
         match keeping {
             Some((keeping, fields)) if length <= exchange.live.cache.body_max => {
-                self.collect(keeping, &fields, parts, body, connection).await
+                self.collect(keeping, &fields, parts, body, lease).await
             }
-            _ => Ok(self.alone(Response::from_parts(parts, body), connection)),
+            _ => Ok(self.alone(Response::from_parts(parts, body), lease)),
         }
     }
 
@@ -173,7 +173,7 @@ impl Errand {
         }
     }
 
-    fn outage(&self, response: Response<Incoming>, connection: Connection) -> LoadError {
+    fn outage(&self, response: Response<Incoming>, lease: Option<Lease>) -> LoadError {
         let status = response.status();
         let after = response.headers().get(RETRY_AFTER);
         let after = after.and_then(|after| seconds(after.to_str().ok()));
@@ -186,7 +186,7 @@ impl Errand {
             &self.exchange.pause(),
             &self.exchange.site.upstream,
             response,
-            connection,
+            lease,
         ));
         let error = LoadError::new(fault, Outage(status));
         match after {
@@ -196,12 +196,12 @@ impl Errand {
     }
 
     /// A response that is for the client alone whose load this is.
-    fn alone(&self, response: Response<Incoming>, connection: Connection) -> Loaded<Stored> {
+    fn alone(&self, response: Response<Incoming>, lease: Option<Lease>) -> Loaded<Stored> {
         self.give(stream(
             &self.exchange.pause(),
             &self.exchange.site.upstream,
             response,
-            connection,
+            lease,
         ));
         self.nobody_else()
     }
@@ -222,10 +222,10 @@ impl Errand {
         fields: &vary::Fields,
         parts: Parts,
         body: Incoming,
-        connection: Connection,
+        lease: Option<Lease>,
     ) -> Result<Loaded<Stored>, LoadError> {
         let max = self.exchange.live.cache.body_max as usize;
-        let mut rest = Timed::new(body, self.exchange.pause(), None);
+        let mut rest = Timed::leased(body, self.exchange.pause(), lease);
         let mut first: Vec<Bytes> = Vec::new();
         let mut length = 0;
         while let Some(part) = rest.next().await {
@@ -233,26 +233,21 @@ impl Errand {
             length += part.len();
             first.push(part);
             if length > max {
-                let held = Held::connection(connection);
-                let first = first.into();
-                self.give(Response::from_parts(
-                    parts,
-                    Body::Stream(Box::new(Stream { first, rest, held })),
-                ));
+                let stream = Stream {
+                    first: first.into_iter().map(Ok).collect(),
+                    rest,
+                    place: None,
+                };
+                self.give(Response::from_parts(parts, Body::Stream(Box::new(stream))));
                 return Ok(self.nobody_else());
             }
         }
-        let body = match first.len() {
-            0 => Bytes::new(),
-            1 => first.swap_remove(0),
-            _ => {
-                let mut whole = BytesMut::with_capacity(length);
-                for part in &first {
-                    whole.extend_from_slice(part);
-                }
-                whole.freeze()
-            }
-        };
+        // Copied, even when it is one part: that is a part of a larger buffer, which would be kept with it.
+        let mut whole = BytesMut::with_capacity(length);
+        for part in &first {
+            whole.extend_from_slice(part);
+        }
+        let body = whole.freeze();
         Ok(self.keep(keeping, fields, parts.status, parts.headers, body))
     }
 
@@ -276,13 +271,15 @@ impl Errand {
             }
         }
         let modified = judgement::date(&headers, &LAST_MODIFIED);
+        let mut chosen_by: Vec<_> = fields
+            .iter()
+            .map(|name| (name.clone(), vary::normal(&exchange.headers, name)))
+            .collect();
+        stored::own(chosen_by.iter_mut().filter_map(|(_, value)| value.as_mut()));
         let stored = Stored::response(stored::Response {
             told: Told::of(&headers),
             modified: modified.or_else(|| judgement::date(&headers, &http::header::DATE)),
-            chosen_by: fields
-                .iter()
-                .map(|name| (name.clone(), vary::normal(&exchange.headers, name)))
-                .collect(),
+            chosen_by,
             status,
             head: stored::Head::new(headers, &exchange.live.via),
             body,

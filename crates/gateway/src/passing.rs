@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use seawall::{Error, Options};
 
 use crate::answers;
-use crate::body::{Body, Connection, Held, Stream, Timed, Upload};
+use crate::body::{Body, Lease, Upload};
 use crate::door::Place;
 use crate::exchange::Exchange;
 use crate::fields;
@@ -44,14 +44,14 @@ pub(crate) async fn pass(
     *request.headers_mut() = headers;
     exchange.onward(request.headers_mut());
     match site.upstream.send(request).await {
-        Ok((response, connection)) => {
+        Ok((response, lease)) => {
             let status = response.status();
             visit.end(!is_outage(status));
             exchange.gateway.door.record(!status.is_server_error());
             if is_write && !status.is_client_error() && !status.is_server_error() {
                 invalidate(exchange, response.headers()).await;
             }
-            let response = stream(&exchange.pause(), &site.upstream, response, connection);
+            let response = stream(&exchange.pause(), &site.upstream, response, lease);
             passed(exchange, response, place, why)
         }
         Err(failure) => {
@@ -61,7 +61,7 @@ pub(crate) async fn pass(
             }
             exchange.gateway.door.record(false);
             let mut response = answers::failed(&failure);
-            exchange.mark(&mut response, &format!("fwd={why}; detail=failed"));
+            exchange.mark(&mut response, format_args!("fwd={why}; detail=failed"));
             exchange.ended(How::Pass, response)
         }
     }
@@ -94,7 +94,7 @@ async fn wait(exchange: &Arc<Exchange>, headers: HeaderMap, place: Place, why: &
 /// A response on its way through.
 fn passed(exchange: &Exchange, mut response: Response<Body>, place: Place, why: &str) -> Response<Body> {
     let status = response.status().as_u16();
-    exchange.mark(&mut response, &format!("fwd={why}; fwd-status={status}"));
+    exchange.mark(&mut response, format_args!("fwd={why}; fwd-status={status}"));
     let response = response.map(|body| body.holding(Some(place)));
     exchange.ended(How::Pass, response)
 }
@@ -108,7 +108,7 @@ fn failed(exchange: &Exchange, error: &Error, why: &str) -> Response<Body> {
     } else {
         How::Pass
     };
-    exchange.mark(&mut response, &format!("fwd={why}; detail=failed"));
+    exchange.mark(&mut response, format_args!("fwd={why}; detail=failed"));
     exchange.ended(how, response)
 }
 
@@ -117,27 +117,14 @@ pub(crate) fn stream(
     pause_max: &std::time::Duration,
     upstream: &Arc<Upstream>,
     response: Response<Incoming>,
-    connection: Connection,
+    lease: Option<Lease>,
 ) -> Response<Body> {
-    debug_assert!(
-        upstream
-            .servers
-            .iter()
-            .any(|server| Arc::ptr_eq(server, &connection.server))
-    );
+    debug_assert!(lease.as_ref().is_none_or(|lease| upstream.has(&lease.server)));
     let (mut parts, body) = response.into_parts();
     fields::strip(&mut parts.headers);
     parts.version = http::Version::HTTP_11;
     parts.extensions = http::Extensions::new();
-    let body = if http_body::Body::is_end_stream(&body) {
-        Body::empty()
-    } else {
-        Body::Stream(Box::new(Stream {
-            first: std::collections::VecDeque::new(),
-            rest: Timed::new(body, *pause_max, None),
-            held: Held::connection(connection),
-        }))
-    };
+    let body = Body::coming(body, *pause_max, lease);
     Response::from_parts(parts, body)
 }
 

@@ -23,6 +23,7 @@ use crate::body::{BodyError, Stalled};
 use crate::fields::Client;
 use crate::framing::Framing;
 use crate::life::{Life, Standing, Streamed};
+use crate::timer::Heads;
 use crate::tls::Certificate;
 use crate::wire::Wire;
 
@@ -121,10 +122,7 @@ pub(crate) async fn listen<H: Handler>(
         let (stop, over) = (stop.clone(), over.clone());
         let certificate = certificate.clone();
         tokio::spawn(async move {
-            let client = Client {
-                ip: address.ip(),
-                https: certificate.is_some(),
-            };
+            let client = Client::new(address.ip(), certificate.is_some());
             let served = match certificate {
                 None => connection(stream, client, &limits, &handler, stop).await,
                 Some(certificate) => {
@@ -224,9 +222,9 @@ where
 {
     let framing = Framing::new(limits.head);
     let wire = Wire::new(stream, Some(framing), limits);
-    let service = service_fn(|request| answer(handler, client, request));
+    let service = service_fn(|request| answer(handler, client.clone(), request));
     let served = http1::Builder::new()
-        .timer(TokioTimer::new())
+        .timer(Heads::default())
         .header_read_timeout(limits.idle_timeout)
         .max_headers(limits.headers)
         .max_buf_size(limits.head)
@@ -255,7 +253,7 @@ where
     let life = Arc::new(Life::new());
     let service = service_fn(|request| {
         let mut busy = life.begin();
-        let answer = answer(handler, client, request);
+        let answer = answer(handler, client.clone(), request);
         async move {
             let response = answer.await?;
             busy.answered();

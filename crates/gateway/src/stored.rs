@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{AGE, Entry, VIA};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
@@ -83,6 +83,7 @@ pub(crate) struct Head(HeaderMap);
 impl Head {
     /// Takes in the end-to-end fields, and what this gateway is called in `Via`.
     pub(crate) fn new(mut fields: HeaderMap, via: &HeaderValue) -> Head {
+        own(fields.values_mut());
         fields.insert(AGE, HeaderValue::from_static("0"));
         // What caches nearer to the origin said comes first.
         fields.append(CACHE_STATUS, HeaderValue::from_static(""));
@@ -123,6 +124,25 @@ impl Head {
     }
 }
 
+/// Copies values to memory of their own, all in one piece. As they came, each is a part of what was read from a
+/// connection at once, and would keep all of that: some 8 KB for a response of 1 KB.
+pub(crate) fn own<'v>(values: impl Iterator<Item = &'v mut HeaderValue>) {
+    let mut values: Vec<&mut HeaderValue> = values.collect();
+    let length = values.iter().map(|value| value.len()).sum();
+    let mut all = BytesMut::with_capacity(length);
+    for value in &values {
+        all.extend_from_slice(value.as_bytes());
+    }
+    let mut all = all.freeze();
+    for value in &mut values {
+        let one = all.split_to(value.len());
+        if let Ok(mut own) = HeaderValue::from_maybe_shared(one) {
+            own.set_sensitive(value.is_sensitive());
+            **value = own;
+        }
+    }
+}
+
 impl Response {
     /// How old it is, in seconds.
     pub(crate) fn age_at(&self, now_ms: u64) -> u64 {
@@ -134,5 +154,28 @@ impl Response {
         self.chosen_by
             .iter()
             .all(|(name, value)| crate::vary::normal(headers, name) == *value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_keeps_nothing_else() {
+        let read = Bytes::from(vec![b'x'; 8_192]);
+        let mut fields = HeaderMap::new();
+        for (name, length) in [("x-a", 0), ("x-b", 10), ("x-c", 300)] {
+            let value = HeaderValue::from_maybe_shared(read.slice(..length)).expect("it is sound");
+            fields.append(HeaderName::from_static(name), value.clone());
+            fields.append(HeaderName::from_static(name), value);
+        }
+        fields.get_mut("x-b").expect("it is there").set_sensitive(true);
+        assert!(!read.is_unique());
+        let head = Head::new(fields.clone(), &HeaderValue::from_static("1.1 seawall"));
+        assert_eq!(head.plain(), fields, "what they say is the same");
+        assert!(head.fields()["x-b"].is_sensitive());
+        drop(fields);
+        assert!(read.is_unique(), "nobody holds what was read");
     }
 }

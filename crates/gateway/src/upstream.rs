@@ -1,29 +1,35 @@
 //! An upstream: servers that can all answer the same requests, and how one of them is chosen, asked and judged.
 //!
-//! Which server is asked, and which is left out for a while, is the core's decision; connections are pooled and
-//! bounded here. It knows nothing of caching.
+//! Which server is asked, and which is left out for a while, is the core's decision; what is asked again is this one's.
+//! Connections are [`crate::pool`]'s; those that speak HTTP/2 are shared, and hyper's. It knows nothing of caching.
 
-use std::error::Error as StdError;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Request, Response, Uri};
+use http::header::HOST;
+use http::uri::{Authority, PathAndQuery};
+use http::{HeaderValue, Request, Response, Uri, Version};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use seawall_core::balance::{Balancer, Ejector, Strategy};
-use seawall_core::guard::OriginFault;
 use seawall_core::histogram::Histogram;
 use seawall_core::rng::{Seed, Stream};
-use seawall_core::time::Span;
+use seawall_core::time::{Span, Time};
 use seawall_scenario::Upstream as Settings;
-use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use tower_service::Service as _;
 
-use crate::body::{Connection, Stalled, TooLarge, Upload};
+use crate::body::{Lease, Upload};
 use crate::clock::Clock;
+use crate::failure::{Failure, failure};
+use crate::line::{Line, Lost};
+use crate::pool::Pool;
 use crate::tls::Connector;
+
+/// How often connections are looked at that nobody uses.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// How an upstream is held by an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +45,7 @@ pub(crate) enum Hold {
 /// One server.
 pub(crate) struct Server {
     pub(crate) authority: Authority,
-    slots: Arc<Semaphore>,
+    pub(crate) pool: Pool,
     in_flight: AtomicU32,
     /// What the active check says.
     pub(crate) well: AtomicBool,
@@ -56,51 +62,14 @@ impl Server {
     }
 }
 
-/// Why there is no response.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Failure {
-    #[error("the upstream is held open by an operator")]
-    Held,
-    #[error("no connection to the upstream is free")]
-    Busy,
-    #[error("the upstream cannot be reached: {0}")]
-    Refused(Box<dyn StdError + Send + Sync>),
-    #[error("the upstream did not answer in time")]
-    TimedOut,
-    #[error("the upstream broke off: {0}")]
-    Broken(Box<dyn StdError + Send + Sync>),
-    #[error("the request's body is longer than {0} bytes")]
-    TooLarge(u64),
-    #[error("the request's body did not come in time")]
-    Stalled,
-    #[error("the request's body cannot be read")]
-    Client,
-}
-
-impl Failure {
-    /// What it means to the protections.
-    pub(crate) fn fault(&self) -> OriginFault {
-        match self {
-            Failure::Held | Failure::Refused(_) => OriginFault::Refused,
-            Failure::Busy => OriginFault::Overloaded,
-            Failure::TimedOut => OriginFault::TimedOut,
-            _ => OriginFault::Error,
-        }
-    }
-
-    /// Whether the client is at fault.
-    pub(crate) fn is_clients(&self) -> bool {
-        matches!(self, Failure::TooLarge(_) | Failure::Stalled | Failure::Client)
-    }
-}
-
 /// Servers that can all answer the same requests.
 pub(crate) struct Upstream {
     pub(crate) name: Arc<str>,
     pub(crate) settings: Settings,
     pub(crate) servers: Vec<Arc<Server>>,
-    client: Client<Connector, Upload>,
-    scheme: Scheme,
+    connector: Connector,
+    /// Where HTTP/2 is spoken.
+    http2: Option<Client<Connector, Upload>>,
     clock: Clock,
     choice: Mutex<Choice>,
     hold: AtomicU32,
@@ -120,14 +89,13 @@ struct Choice {
 impl Upstream {
     pub(crate) fn new(clock: Clock, settings: &Settings, strategy: Strategy) -> Arc<Upstream> {
         let connector = Connector::new(settings);
-        let scheme = connector.scheme();
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(Duration::from_secs(30))
-            .pool_max_idle_per_host(settings.pool as usize)
-            .http2_only(settings.http2)
-            .http1_max_headers(256)
-            .build(connector);
+        let http2 = settings.http2.then(|| {
+            Client::builder(TokioExecutor::new())
+                .pool_timer(TokioTimer::new())
+                .pool_idle_timeout(Duration::from_secs(30))
+                .http2_only(true)
+                .build(connector.clone())
+        });
         let count = settings.addresses.len();
         // The document's reader lets nothing through that is no authority.
         let servers = settings
@@ -138,7 +106,7 @@ impl Upstream {
             .map(|authority| {
                 Arc::new(Server {
                     authority,
-                    slots: Arc::new(Semaphore::new(settings.pool as usize)),
+                    pool: Pool::new(settings.pool),
                     in_flight: AtomicU32::new(0),
                     well: AtomicBool::new(true),
                 })
@@ -147,8 +115,8 @@ impl Upstream {
         Arc::new(Upstream {
             name: settings.name.as_str().into(),
             servers,
-            client,
-            scheme,
+            connector,
+            http2,
             choice: Mutex::new(Choice {
                 balancer: Balancer::new(strategy, count),
                 ejector: Ejector::new(&settings.eject, count),
@@ -200,58 +168,86 @@ impl Upstream {
         !self.choice().ejector.is_in(now, server)
     }
 
-    /// Asks one of the servers, and returns when the head of the response has come. A server that cannot be reached is
-    /// not the last word when the request has no body: another is asked.
+    /// Whether this is one of its servers.
+    pub(crate) fn has(&self, server: &Arc<Server>) -> bool {
+        self.servers.iter().any(|one| Arc::ptr_eq(one, server))
+    }
+
+    /// Asks one of the servers, and returns when the head of the response has come, with the connection on which the
+    /// rest of it comes, if there is any. A server that cannot be reached is not the last word when the request has no
+    /// body: another is asked.
     pub(crate) async fn send(
         &self,
         request: Request<Upload>,
-    ) -> Result<(Response<Incoming>, Connection), Failure> {
+    ) -> Result<(Response<Incoming>, Option<Lease>), Failure> {
         if self.held() == Hold::Open {
             return Err(Failure::Held);
         }
-        let (mut parts, body) = request.into_parts();
-        let again = body.is_empty();
-        let mut body = Some(body);
-        let mut tries = if again { self.servers.len().min(3) } else { 1 };
-        let path = parts.uri.path_and_query().cloned();
+        let mut tries = if request.body().is_empty() {
+            self.servers.len().min(3)
+        } else {
+            1
+        };
+        let mut request = Some(request);
         let mut asked = Vec::new();
         loop {
-            let (place, connection) = self.connection(&asked).await?;
-            let mut request = Request::new(body.take().unwrap_or(Upload::Empty));
-            *request.method_mut() = parts.method.clone();
-            *request.headers_mut() = if tries > 1 {
-                parts.headers.clone()
-            } else {
-                std::mem::take(&mut parts.headers)
-            };
-            *request.uri_mut() = uri(&self.scheme, &connection.server.authority, path.clone());
-            if self.settings.http2 {
-                *request.version_mut() = http::Version::HTTP_2;
-            }
             tries -= 1;
-            match self.ask(place, request).await {
-                Ok(response) => return Ok((response, connection)),
-                Err(Failure::Refused(_)) if tries > 0 => asked.push(place),
-                Err(failure) => return Err(failure),
+            let (place, lease) = self.lease(&asked).await?;
+            let again = request.as_ref().filter(|_| tries > 0).map(copy);
+            let Some(first) = request.take() else {
+                return Err(Failure::Busy);
+            };
+            match self.ask(place, lease, first).await {
+                Err(Failure::Refused(_)) if again.is_some() => {
+                    request = again;
+                    asked.push(place);
+                }
+                result => return result,
             }
         }
     }
 
-    async fn ask(&self, place: usize, request: Request<Upload>) -> Result<Response<Incoming>, Failure> {
+    async fn ask(
+        &self,
+        place: usize,
+        mut lease: Lease,
+        mut request: Request<Upload>,
+    ) -> Result<(Response<Incoming>, Option<Lease>), Failure> {
         let began = self.clock.now();
         self.requests.fetch_add(1, Ordering::Relaxed);
-        let limit = Duration::from(self.settings.timeout);
-        let result = match tokio::time::timeout(limit, self.client.request(request)).await {
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(failure(error)),
-            Err(_) => Err(Failure::TimedOut),
+        let due = self.clock.instant(began) + Duration::from(self.settings.timeout);
+        let result = match &self.http2 {
+            None => {
+                to_http1(&lease.server, &mut request);
+                self.over_line(&mut lease, request, due).await
+            }
+            Some(client) => {
+                self.to_http2(&lease.server, &mut request);
+                match tokio::time::timeout_at(due, client.request(request)).await {
+                    Ok(Ok(response)) => Ok(response),
+                    Ok(Err(error)) if error.is_connect() => Err(Failure::Refused(error.into())),
+                    Ok(Err(error)) => Err(failure(error)),
+                    Err(_) => Err(Failure::TimedOut),
+                }
+            }
         };
-        let now = self.clock.now();
         let ok = match &result {
             Ok(response) => !matches!(response.status().as_u16(), 500 | 502..=504),
-            Err(failure) if failure.is_clients() => return result,
+            Err(failure) if failure.is_clients() => return result.map(|response| (response, None)),
             Err(_) => false,
         };
+        self.record(place, began, ok);
+        // What was small enough has come with the head, and the connection is free for others.
+        let held = match &lease.line {
+            Some(line) => !line.is_free(),
+            None => self.http2.is_some(),
+        };
+        result.map(|response| (response, held.then_some(lease)))
+    }
+
+    /// Learns how it went.
+    fn record(&self, place: usize, began: Time, ok: bool) {
+        let now = self.clock.now();
         if !ok {
             self.errors.fetch_add(1, Ordering::Relaxed);
         }
@@ -263,11 +259,65 @@ impl Upstream {
             let server = &self.servers[place].authority;
             tracing::warn!(upstream = &*self.name, %server, "left out: it keeps failing");
         }
-        result
     }
 
-    /// A free connection to the server whose turn it is.
-    async fn connection(&self, asked: &[usize]) -> Result<(usize, Connection), Failure> {
+    /// Asks on a connection that is open already, or on a new one. The server may close one just when it is used again:
+    /// then the request is sent once more, when nothing of it was sent, or when it does no harm twice and nothing came.
+    async fn over_line(
+        &self,
+        lease: &mut Lease,
+        mut request: Request<Upload>,
+        due: Instant,
+    ) -> Result<Response<Incoming>, Failure> {
+        if let Some(line) = lease.server.pool.take() {
+            let again = request.method().is_idempotent() && request.body().is_empty();
+            let again = again.then(|| copy(&request));
+            match line.send(request, due).await {
+                Ok((response, line)) => {
+                    lease.line = Some(line);
+                    return Ok(response);
+                }
+                Err(Lost::Late) => return Err(Failure::TimedOut),
+                Err(Lost::Broken { error, unsent, heard }) => {
+                    match unsent.map(|unsent| *unsent).or(again.filter(|_| !heard)) {
+                        Some(again) => request = again,
+                        None => return Err(failure(error)),
+                    }
+                }
+            }
+            self.requests.fetch_add(1, Ordering::Relaxed);
+        }
+        let line = match tokio::time::timeout_at(due, self.open(&lease.server)).await {
+            Ok(line) => line?,
+            Err(_) => return Err(Failure::TimedOut),
+        };
+        match line.send(request, due).await {
+            Ok((response, line)) => {
+                lease.line = Some(line);
+                Ok(response)
+            }
+            Err(Lost::Late) => Err(Failure::TimedOut),
+            Err(Lost::Broken { error, .. }) => Err(failure(error)),
+        }
+    }
+
+    /// A new connection.
+    async fn open(&self, server: &Server) -> Result<Line, Failure> {
+        let link = self.connector.clone().call(uri(&self.connector, server, None));
+        let link = link.await.map_err(Failure::Refused)?;
+        Line::new(link)
+            .await
+            .map_err(|error| Failure::Refused(error.into()))
+    }
+
+    fn to_http2(&self, server: &Server, request: &mut Request<Upload>) {
+        let path = request.uri().path_and_query().cloned();
+        *request.uri_mut() = uri(&self.connector, server, path);
+        *request.version_mut() = Version::HTTP_2;
+    }
+
+    /// The right to use a connection to the server whose turn it is.
+    async fn lease(&self, asked: &[usize]) -> Result<(usize, Lease), Failure> {
         let place = {
             let now = self.clock.now();
             let mut choice = self.choice();
@@ -292,36 +342,49 @@ impl Upstream {
                 .ok_or(Failure::Busy)?
         };
         let server = Arc::clone(&self.servers[place]);
-        let slots = Arc::clone(&server.slots);
         server.in_flight.fetch_add(1, Ordering::Relaxed);
         let leaving = Leaving(&server);
-        let wait = Duration::from(self.settings.connect_timeout);
-        let permit = match slots.clone().try_acquire_owned() {
-            Ok(permit) => permit,
-            Err(_) => match tokio::time::timeout(wait, slots.acquire_owned()).await {
-                Ok(Ok(permit)) => permit,
-                _ => return Err(Failure::Busy),
-            },
-        };
+        let wait_max = Duration::from(self.settings.connect_timeout);
+        let right = server.pool.place(wait_max).await.ok_or(Failure::Busy)?;
         std::mem::forget(leaving);
-        Ok((
-            place,
-            Connection {
-                server,
-                _permit: permit,
-            },
-        ))
+        let lease = Lease {
+            server,
+            line: None,
+            _place: right,
+        };
+        Ok((place, lease))
     }
 
-    /// Asks one server whether it is well.
+    /// Asks one server whether it is well, on a connection of its own: whether one can be opened belongs to that.
     async fn is_well(&self, server: &Server, path: &PathAndQuery, timeout: Duration) -> bool {
         let mut request = Request::new(Upload::Empty);
-        *request.uri_mut() = uri(&self.scheme, &server.authority, Some(path.clone()));
-        if self.settings.http2 {
-            *request.version_mut() = http::Version::HTTP_2;
+        *request.uri_mut() = path.clone().into();
+        let due = Instant::now() + timeout;
+        let status = async {
+            if let Some(client) = &self.http2 {
+                self.to_http2(server, &mut request);
+                return Some(client.request(request).await.ok()?.status());
+            }
+            let line = self.open(server).await.ok()?;
+            to_http1(server, &mut request);
+            let (response, _) = line.send(request, due).await.ok()?;
+            Some(response.status())
+        };
+        let status = tokio::time::timeout_at(due, status).await.ok().flatten();
+        status.is_some_and(|status| status.as_u16() < 400)
+    }
+
+    /// Closes connections that are of no use any more, until it is dropped.
+    pub(crate) async fn sweep(upstream: std::sync::Weak<Upstream>) {
+        loop {
+            tokio::time::sleep(SWEEP_EVERY).await;
+            let Some(upstream) = upstream.upgrade() else {
+                return;
+            };
+            for server in &upstream.servers {
+                server.pool.sweep(Instant::now());
+            }
         }
-        let answer = tokio::time::timeout(timeout, self.client.request(request)).await;
-        matches!(answer, Ok(Ok(response)) if response.status().as_u16() < 400)
     }
 
     /// Checks its servers until it is dropped.
@@ -371,40 +434,33 @@ impl Drop for Leaving<'_> {
     }
 }
 
-fn uri(scheme: &Scheme, authority: &Authority, path: Option<PathAndQuery>) -> Uri {
+fn uri(connector: &Connector, server: &Server, path: Option<PathAndQuery>) -> Uri {
     let mut parts = http::uri::Parts::default();
-    parts.scheme = Some(scheme.clone());
-    parts.authority = Some(authority.clone());
+    parts.scheme = Some(connector.scheme());
+    parts.authority = Some(server.authority.clone());
     parts.path_and_query = Some(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
     Uri::from_parts(parts).unwrap_or_default()
 }
 
-/// What a client's error is.
-fn failure(error: hyper_util::client::legacy::Error) -> Failure {
-    if error.is_connect() {
-        return Failure::Refused(error.into());
+/// The target without the host, which has a field of its own (RFC 9112, 3.2.1).
+fn to_http1(server: &Server, request: &mut Request<Upload>) {
+    if request.uri().authority().is_some() {
+        let path = request.uri().path_and_query().cloned();
+        *request.uri_mut() = path.unwrap_or_else(|| PathAndQuery::from_static("/")).into();
     }
-    let mut cause: Option<&(dyn StdError + 'static)> = Some(&error);
-    while let Some(error) = cause {
-        if let Some(TooLarge(max)) = error.downcast_ref() {
-            return Failure::TooLarge(*max);
-        }
-        if error.is::<Stalled>() {
-            return Failure::Stalled;
-        }
-        if let Some(error) = error.downcast_ref::<hyper::Error>()
-            && error.is_user()
-        {
-            let inner = error.source();
-            if let Some(TooLarge(max)) = inner.and_then(|inner| inner.downcast_ref()) {
-                return Failure::TooLarge(*max);
-            }
-            if matches!(inner, Some(inner) if inner.is::<Stalled>()) {
-                return Failure::Stalled;
-            }
-            return Failure::Client;
-        }
-        cause = error.source();
+    // HTTP/1.0 may do without.
+    if !request.headers().contains_key(HOST)
+        && let Ok(host) = HeaderValue::from_str(server.authority.as_str())
+    {
+        request.headers_mut().insert(HOST, host);
     }
-    Failure::Broken(error.into())
+}
+
+/// The same request, without a body.
+fn copy(request: &Request<Upload>) -> Request<Upload> {
+    let mut copy = Request::new(Upload::Empty);
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    copy
 }

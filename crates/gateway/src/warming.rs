@@ -93,10 +93,7 @@ fn exchange(inside: &Arc<Inside>, address: &str) -> Option<Exchange> {
         headers,
         host: host.into(),
         resource: address.into(),
-        client: Client {
-            ip: std::net::Ipv4Addr::LOCALHOST.into(),
-            https: false,
-        },
+        client: Client::new(std::net::Ipv4Addr::LOCALHOST.into(), false),
         came_ms: crate::clock::unix_ms(),
         live,
     })

@@ -58,11 +58,7 @@ pub(crate) fn scenario(cx: &mut Reader, root: &Node, variant: &str, variants: &[
     };
     let environment = match root.field("environment") {
         Some(node) => Environment::read(cx, node),
-        None => Some(Environment {
-            test: false,
-            name: None,
-            rate_max: None,
-        }),
+        None => Some(Environment::default()),
     };
     let drill = match root.field("drill") {
         Some(node) => drill(cx, node, variants),

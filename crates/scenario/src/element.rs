@@ -61,6 +61,7 @@ pub(crate) const fn key(field: &'static str) -> &'static str {
 macro_rules! element {
     (
         $(#[doc = $about:literal])+
+        $(#[derive($derive:ident)])?
         $vis:vis struct $name:ident, $what:literal $(, check = $check:path)? {
             $(
                 $(#[doc = $doc:literal])+
@@ -69,7 +70,7 @@ macro_rules! element {
         }
     ) => {
         $(#[doc = $about])+
-        #[derive(Clone, Debug, PartialEq)]
+        #[derive(Clone, Debug, PartialEq $(, $derive)?)]
         $vis struct $name {
             $($(#[doc = $doc])+ pub $field: $type,)+
         }

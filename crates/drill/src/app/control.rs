@@ -34,6 +34,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/begin/{event}", post(begin))
         .route("/end/{event}", post(end))
         .route("/prefill", post(prefill))
+        .route("/rewrite", post(rewrite))
         .with_state(app)
 }
 
@@ -92,6 +93,19 @@ async fn end(State(app): State<Arc<App>>, Path(index): Path<usize>) -> Told {
 
 async fn prefill(State(app): State<Arc<App>>) -> Json<u64> {
     Json(app.prefill().await)
+}
+
+/// Entries that are to be written again, with a time of life in common.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rewritten {
+    /// Their keys.
+    pub keys: Vec<u64>,
+    /// How long all of them live from now on, in milliseconds.
+    pub ttl_ms: u64,
+}
+
+async fn rewrite(State(app): State<Arc<App>>, Json(order): Json<Rewritten>) -> Json<u64> {
+    Json(app.rewrite(&order).await)
 }
 
 fn told(app: &App, index: usize, begins: bool) -> Told {

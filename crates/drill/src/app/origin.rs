@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The server's own timeout comes first.
 const GRACE: Duration = Duration::from_secs(2);
 /// So many connections all instances together open to a database.
-const CONNECTIONS_MAX: usize = 240;
+const CONNECTIONS_MAX: usize = 560;
 /// So many calls of one instance wait for a connection of their pool.
 const WAITING_MAX: usize = 100_000;
 /// At most so many durations are kept until somebody asks for them.
@@ -67,7 +67,7 @@ impl Database {
         // More than the node works on, so that its line is at the node and not here, and no more than a server bears.
         let wanted = reach
             .connections
-            .map_or(usize::MAX, |most| (most as usize).div_ceil(instances) * 2);
+            .map_or(usize::MAX, |most| (most as usize + most as usize / 4).div_ceil(instances) + 2);
         let connections = wanted.clamp(4, (CONNECTIONS_MAX / nodes / instances).max(4));
         let settings = PoolSettings {
             connections,

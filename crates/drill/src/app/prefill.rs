@@ -12,7 +12,10 @@ use seawall_core::rng::Seed;
 use seawall_scenario::{CacheKind, Client, Place};
 use seawall_core::ttl::Class;
 
+use tokio::time::Instant;
+
 use super::App;
+use super::control::Rewritten;
 
 /// So many entries are put in before the writes are waited for.
 const BATCH: u64 = 128;
@@ -83,18 +86,42 @@ impl App {
         mine
     }
 
+    /// Writes these entries again, as a bulk job does that gives them all the same end; how many there still were.
+    pub(super) async fn rewrite(&self, order: &Rewritten) -> u64 {
+        let Some(cache) = &self.cache else { return 0 };
+        let begun = Instant::now();
+        let before = far(&cache.stats());
+        let mut count = 0;
+        for key in &order.keys {
+            let Some(value) = cache.get(key).await else {
+                continue;
+            };
+            // They end at one instant, however long this takes.
+            let left = Duration::from_millis(order.ttl_ms).saturating_sub(begun.elapsed());
+            cache.insert(key, &Options::new(), Loaded::new(value).ttl(left));
+            count += 1;
+            if count % BATCH == 0 {
+                self.written(before + count).await;
+            }
+        }
+        self.written(before + count).await;
+        count
+    }
+
     /// Waits until so many entries are in the store.
     async fn written(&self, count: u64) {
         let Some(cache) = &self.cache else { return };
-        let begun = tokio::time::Instant::now();
-        let far = |stats: &seawall::Stats| {
-            let tiers = stats.tiers.iter().filter(|tier| tier.name != "memory");
-            tiers.map(|tier| tier.sets + tier.errors).min().unwrap_or(u64::MAX)
-        };
+        let begun = Instant::now();
         while begun.elapsed() < PATIENCE && far(&cache.stats()) < count {
             tokio::time::sleep(GLANCE).await;
         }
     }
+}
+
+/// How many writes to the store there were, failed ones included.
+fn far(stats: &seawall::Stats) -> u64 {
+    let tiers = stats.tiers.iter().filter(|tier| tier.name != "memory");
+    tiers.map(|tier| tier.sets + tier.errors).min().unwrap_or(u64::MAX)
 }
 
 /// The service that a client's calls come to.

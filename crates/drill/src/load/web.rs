@@ -98,6 +98,8 @@ impl Web {
             .map_err(|error| word(&error).to_owned())?;
         let status = response.status();
         let says_when = response.headers().contains_key(http::header::RETRY_AFTER);
+        let leads = response.headers().get(http::header::LOCATION);
+        let leads = leads.map(|leads| Bytes::copy_from_slice(leads.as_bytes()));
         let body = Limited::new(response.into_body(), ANSWER_MAX).collect().await;
         let body = body.map_err(|_| "a broken answer".to_owned())?.to_bytes();
         Ok(match status {
@@ -105,6 +107,10 @@ impl Web {
             StatusCode::SERVICE_UNAVAILABLE if says_when => Reply::Shed,
             status if status.is_success() && writes => Reply::Done,
             status if status.is_success() => Reply::Value(body),
+            // Where it leads is what was asked for.
+            status if status.is_redirection() && !writes && leads.is_some() => {
+                Reply::Value(leads.unwrap_or_default())
+            }
             StatusCode::NOT_FOUND | StatusCode::GONE if !writes => Reply::Absent,
             status => Reply::Failed(format!("status {}", status.as_u16())),
         })

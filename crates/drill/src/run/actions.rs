@@ -124,7 +124,7 @@ impl System {
                     }
                     Knob::MaxClients(most) => {
                         for node in &self.caches[at] {
-                            asking::configure(node.address, "maxclients", &most.to_string()).await?;
+                            asking::configure(node.address, "maxclients", &(most + most / 4 + 3).to_string()).await?;
                         }
                         return Ok(());
                     }

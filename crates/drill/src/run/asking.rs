@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::NoDrill;
 use super::page::Page;
-use crate::app::Took;
+use crate::app::{Rewritten, Took};
 
 /// A page of metrics, and other questions to what answers at once or not at all.
 const SOON: Duration = Duration::from_millis(400);
@@ -60,6 +60,11 @@ async fn asked(
         .unwrap_or_else(|_| Err(failed(&"no answer in time")))
 }
 
+/// Whether something answers well what it is asked.
+pub(crate) async fn answers(address: SocketAddr, path: &str) -> bool {
+    asked(Method::GET, address, path, None, SOON).await.is_ok()
+}
+
 /// A page of metrics.
 pub(crate) async fn page(address: SocketAddr) -> Result<Page, NoDrill> {
     let body = asked(Method::GET, address, "/metrics", None, SOON).await?;
@@ -83,6 +88,30 @@ pub(crate) async fn tell(address: SocketAddr, event: usize, begins: bool) -> Res
 pub(crate) async fn prefill(address: SocketAddr) -> Result<u64, NoDrill> {
     let body = asked(Method::POST, address, "/prefill", None, LATER).await?;
     serde_json::from_slice(&body).map_err(|error| NoDrill::Failed(error.to_string()))
+}
+
+/// Lets an instance write entries again; how many there were.
+pub(crate) async fn rewrite(address: SocketAddr, order: &Rewritten) -> Result<u64, NoDrill> {
+    let order = serde_json::to_string(order).map_err(|error| NoDrill::Failed(error.to_string()))?;
+    let body = asked(Method::POST, address, "/rewrite", Some(order), LATER).await?;
+    serde_json::from_slice(&body).map_err(|error| NoDrill::Failed(error.to_string()))
+}
+
+/// The keys of the entries that a Redis holds for instances, of those that are there the whole time.
+pub(crate) async fn keys(address: SocketAddr) -> Result<Vec<u64>, NoDrill> {
+    let (mut cursor, mut keys) = ("0".to_owned(), Vec::new());
+    loop {
+        let (next, names): (String, Vec<String>) =
+            command(address, &["SCAN", &cursor, "COUNT", "500"]).await?;
+        let known = names.iter().filter_map(|name| name.rsplit_once(':')?.1.parse::<u64>().ok());
+        keys.extend(known);
+        if next == "0" {
+            keys.sort_unstable();
+            keys.dedup();
+            return Ok(keys);
+        }
+        cursor = next;
+    }
 }
 
 /// Changes protections of a gateway, as its admin API has them.

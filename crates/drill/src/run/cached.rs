@@ -16,6 +16,12 @@ pub(crate) enum Cached {
     Real(Redis),
     /// In this process.
     Embedded(Server),
+    /// Of the user's own test environment: it is not ours to start or to end.
+    Elsewhere(SocketAddr),
+}
+
+fn not_ours(address: SocketAddr) -> NoDrill {
+    NoDrill::Failed(format!("the server at {address} is not the drill's own, and cannot be ended or stopped"))
 }
 
 impl Cached {
@@ -35,6 +41,7 @@ impl Cached {
         match self {
             Cached::Real(redis) => redis.address(),
             Cached::Embedded(server) => server.address(),
+            Cached::Elsewhere(address) => *address,
         }
     }
 
@@ -47,6 +54,7 @@ impl Cached {
                 server.flush();
                 Ok(())
             }
+            Cached::Elsewhere(address) => Err(not_ours(*address)),
         }
     }
 
@@ -58,6 +66,7 @@ impl Cached {
                 server.set_condition(Condition::Serving);
                 Ok(())
             }
+            Cached::Elsewhere(address) => Err(not_ours(*address)),
         }
     }
 
@@ -68,7 +77,7 @@ impl Cached {
                 pid: redis.pid(),
                 door: Door::redis(redis.address()),
             }),
-            Cached::Embedded(_) => None,
+            Cached::Embedded(_) | Cached::Elsewhere(_) => None,
         }
     }
 

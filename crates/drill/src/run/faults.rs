@@ -7,10 +7,12 @@ use seawall_core::rng::Seed;
 use seawall_core::time::Span;
 use seawall_scenario::{Event, Fault, Place};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::cached::Cached;
 use super::system::{Instance, System, keeping};
 use super::{NoDrill, asking};
+use crate::app::Rewritten;
 use crate::inject::process::{self, Victim};
 use crate::inject::redis::Server;
 use crate::inject::{self, Door, Evidence, Injection, NoEffect};
@@ -239,10 +241,6 @@ impl System {
             }
             Fault::Flush => inject::redis::flush(&server).await,
             Fault::Expire { share } => inject::redis::expire(&server, *share, seed).await,
-            Fault::ExpireAt { instant } => {
-                let later = instant.saturating_sub(event.at);
-                inject::redis::expire_at(&server, 1.0, seed, later.into()).await
-            }
             Fault::Corrupt { share } if self.checks(at) => {
                 inject::redis::corrupt(keeper, &server, *share, seed, max).await
             }
@@ -273,6 +271,38 @@ impl System {
         Ok(())
     }
 
+    /// Gives all entries of a cache the same end, as a bulk job does: by writing them again.
+    async fn rewrite(
+        self: &Arc<Self>,
+        force: &mut InForce,
+        event: &Event,
+        at: usize,
+        instant: Span,
+    ) -> Result<(), NoDrill> {
+        let begun = Instant::now();
+        let mut keys = Vec::new();
+        for number in nodes_of(event, self.caches[at].len()) {
+            keys.extend(asking::keys(self.caches[at][number].address).await?);
+        }
+        let users = self.scaled.scenario.services.iter().zip(&self.services);
+        let mut users = users.filter(|(service, _)| service.caches.contains(&at));
+        let control = users.find_map(|(_, copies)| copies.first()?.control);
+        let control = control.ok_or_else(|| NoDrill::Failed("nobody uses this cache".to_owned()))?;
+        let left = Duration::from(instant.saturating_sub(event.at)).saturating_sub(begun.elapsed());
+        let all = keys.len();
+        let order = Rewritten {
+            keys,
+            ttl_ms: left.as_millis() as u64,
+        };
+        let count = asking::rewrite(control, &order).await?;
+        if count == 0 {
+            return Err(NoDrill::Failed(format!("none of {all} entries was there to be written again")));
+        }
+        let seen = format!("wrote {count} of {all} entries again, all of them to end {left:.1?} from then");
+        force.seen.lock().unwrap_or_else(PoisonError::into_inner).push(Ok(seen));
+        Ok(())
+    }
+
     /// Whether what is read from a cache is checked before it is an answer.
     fn checks(&self, cache: usize) -> bool {
         let scenario = &self.scaled.scenario;
@@ -292,6 +322,9 @@ impl System {
         let usual = self.scaled.scenario.caches[at].latency.mean();
         if matches!(fault, Fault::NeverStored | Fault::TtlIgnored) {
             return self.tell_all(force).await;
+        }
+        if let Fault::ExpireAt { instant } = fault {
+            return self.rewrite(force, event, at, *instant).await;
         }
         for number in nodes_of(event, self.caches[at].len()) {
             match toxic_of(fault, usual) {
@@ -407,9 +440,10 @@ impl System {
                     self.kill_instance(copy).await?;
                 }
                 Fault::Hang | Fault::Pause => {
+                    let door = copy.control.unwrap_or(copy.door);
                     let victim = Victim {
                         pid: copy.pid(),
-                        door: Door::http(copy.control),
+                        door: Door::http(door),
                     };
                     let stopped = process::stop(&self.keeper, &[victim], lease_of(event)).await;
                     force.hold(stopped.map_err(|error| NoDrill::Failed(error.to_string()))?, false);
@@ -433,8 +467,8 @@ impl System {
     /// Tells all instances that run.
     pub(crate) async fn tell(&self, event: usize, begins: bool) -> Result<(), NoDrill> {
         for copy in self.services.iter().flatten() {
-            if copy.up.load(std::sync::atomic::Ordering::Acquire) {
-                asking::tell(copy.control, event, begins).await?;
+            if let (Some(control), true) = (copy.control, copy.up.load(std::sync::atomic::Ordering::Acquire)) {
+                asking::tell(control, event, begins).await?;
             }
         }
         Ok(())

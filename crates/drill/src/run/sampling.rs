@@ -213,7 +213,9 @@ fn note_nodes(
 async fn look(system: &System, before: &mut BTreeMap<String, Before>) -> BTreeMap<String, Said> {
     let mut asked = JoinSet::new();
     for copy in system.services.iter().flatten() {
-        let (name, control) = (copy.name.clone(), copy.control);
+        let (name, Some(control)) = (copy.name.clone(), copy.control) else {
+            continue;
+        };
         let life = copy.life.load(Ordering::Acquire);
         asked.spawn(async move {
             let (page, took) = tokio::join!(asking::page(control), asking::took(control));

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use seawall_core::dist::Dist;
 use seawall_core::rng::Seed;
-use seawall_scenario::{CacheKind, Place, Scaled};
+use seawall_scenario::{CacheKind, Command, Place, Scaled};
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{ConnectOptions, Executor};
 use tokio::time::Instant;
@@ -71,15 +71,20 @@ pub(crate) struct DatabaseNode {
 enum Front {
     Paced(Paced),
     Table(Table),
+    Elsewhere,
 }
 
 /// One instance of a service.
 pub(crate) struct Instance {
     pub(crate) name: String,
-    pub(crate) control: SocketAddr,
+    /// Where it is told of events and asked for its counters, when it is our own.
+    pub(crate) control: Option<SocketAddr>,
     /// Where its proxy listens.
     pub(crate) door: SocketAddr,
-    program: Program,
+    /// What starts it, where the drill does.
+    program: Option<Program>,
+    /// What is asked of it until it is ready.
+    ready: Option<(SocketAddr, String)>,
     pid: Mutex<Pid>,
     /// Whether its process is meant to run.
     pub(crate) up: AtomicBool,
@@ -112,6 +117,21 @@ pub(crate) struct System {
 }
 
 impl Instance {
+    /// A program of the user's, or a service of his that runs already.
+    fn of_the_user(name: &str, program: Option<Program>, ready: Option<(SocketAddr, String)>) -> Instance {
+        Instance {
+            name: name.to_owned(),
+            control: None,
+            door: SocketAddr::from(([127, 0, 0, 1], 0)),
+            program,
+            ready,
+            pid: Mutex::new(Pid(0)),
+            up: AtomicBool::new(true),
+            life: AtomicU32::new(1),
+            turn: tokio::sync::Mutex::new(()),
+        }
+    }
+
     pub(crate) fn pid(&self) -> Pid {
         *self.pid.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -135,7 +155,11 @@ impl System {
             .clamp(64, VALUE_MAX) as usize;
         let mut system = System {
             proxies: Proxies::new(Seed(scenario.run.seed)),
-            truth: Arc::new(Truth::new(value_size)),
+            truth: Arc::new(if is_checked(&scaled) {
+                Truth::new(value_size)
+            } else {
+                Truth::unknown()
+            }),
             caches: Vec::new(),
             databases: Vec::new(),
             postgres: None,
@@ -156,6 +180,23 @@ impl System {
             system.gateways.push(gate);
         }
         Ok(system)
+    }
+
+    /// Where a component is that runs already, if it does.
+    async fn elsewhere(&self, place: Place) -> Result<Option<SocketAddr>, NoDrill> {
+        let environment = &self.scaled.scenario.environment;
+        let Some((_, address)) = environment.at.iter().find(|(known, _)| *known == place) else {
+            return Ok(None);
+        };
+        // The document was checked, and the name may mean something else by now.
+        let mut found = tokio::net::lookup_host(address.as_str())
+            .await
+            .map_err(|error| NoDrill::Refused(format!("failed to look up `{address}`: {error}")))?;
+        let found = found.next().ok_or_else(|| NoDrill::Refused(format!("`{address}` is nowhere")))?;
+        if !environment.allows(&found.to_string()) && !environment.allows(address) {
+            return Err(NoDrill::Refused(format!("`{address}` is {found}, which `[environment] allow` does not name")));
+        }
+        Ok(Some(found))
     }
 
     /// A proxy in front of this address.
@@ -192,7 +233,8 @@ impl System {
             if cache.kind == CacheKind::Shared {
                 for at in 0..cache.nodes {
                     let name = format!("{}-{at}", cache.name);
-                    let most = cache.max_clients.map(|most| most.to_string());
+                    // A connection lasts longer than the look-up that it is for, and we ask too.
+                    let most = cache.max_clients.map(|most| (most + most / 4 + 3).to_string());
                     let mut settings = vec![("maxmemory-policy", policy_of(cache.eviction))];
                     if let Some(most) = &most {
                         settings.push(("maxclients", most));
@@ -202,7 +244,9 @@ impl System {
                         event.on == Some(Place::Cache(index)) && event.what == fault
                     };
                     let mut disk = None;
-                    let server = if order.embedded {
+                    let server = if let Some(address) = self.elsewhere(Place::Cache(index)).await? {
+                        Cached::Elsewhere(address)
+                    } else if order.embedded {
                         Cached::embedded(&settings)?
                     } else {
                         // A disk that will be full has to be a small one, and snapshots have to be written to it.
@@ -248,6 +292,10 @@ impl System {
     /// Lets a node of a cache hold so many entries.
     pub(crate) async fn bound_node(&self, at: usize, number: usize, entries: Option<u64>) -> Result<(), NoDrill> {
         let node = &self.caches[at][number];
+        if matches!(node.server, Cached::Elsewhere(_)) {
+            // How much it may hold is its owner's business.
+            return Ok(());
+        }
         let bytes = match entries {
             Some(entries) => {
                 let now = super::asking::standing(node.address).await?;
@@ -271,7 +319,9 @@ impl System {
             return Ok(());
         }
         let mut real = None;
-        if !order.embedded {
+        let needed = (0..scenario.databases.len()).map(Place::Database);
+        let mut needed = needed.filter(|place| scenario.environment.at.iter().all(|(known, _)| known != place));
+        if !order.embedded && needed.next().is_some() {
             let postgres = Postgres::start(&self.keeper, "postgres", &[]).await?;
             real = Some(postgres.address());
             self.postgres = Some(postgres);
@@ -282,6 +332,15 @@ impl System {
         for (index, database) in scenario.databases.iter().enumerate() {
             let mut nodes = Vec::new();
             let rows = Rows::default();
+            if let Some(address) = self.elsewhere(Place::Database(index)).await? {
+                let name = format!("{}-0", database.name);
+                let node = Node::new(None, None, database.curve(1.0));
+                let door = self.link(&name, address, &database.latency).await?;
+                self.parts.push(format!("{}: at {address}", database.name));
+                let _front = Front::Elsewhere;
+                self.databases.push(vec![DatabaseNode { name, node, door, _front }]);
+                continue;
+            }
             for at in 0..database.nodes() {
                 let name = format!("{}-{at}", database.name);
                 let curve = database.curve(self.scaled.nodes[index]);
@@ -373,9 +432,21 @@ impl System {
         let services: BTreeMap<_, _> = services
             .map(|(service, copies)| doors(copies.iter().map(|copy| copy.door).collect(), &service.name))
             .collect();
+        if let Some(address) = self.elsewhere(Place::Service(at)).await? {
+            let mut instance = Instance::of_the_user(&format!("{}-0", service.name), None, None);
+            instance.door = self.link(&instance.name, address, &service.latency).await?;
+            self.parts.push(format!("{}: at {address}", service.name));
+            return Ok(vec![Arc::new(instance)]);
+        }
+        let own = scenario.environment.run.iter().find(|(place, _)| *place == Place::Service(at));
         let mut instances = Vec::new();
         for number in 0..service.instances {
             let name = format!("{}-{number}", service.name);
+            if let Some((_, command)) = own {
+                let instance = self.start_own(&name, command, &service.latency).await?;
+                instances.push(Arc::new(instance));
+                continue;
+            }
             let duty = |listen, control| Duty {
                 what: order.what.clone(),
                 service: service.name.clone(),
@@ -393,7 +464,10 @@ impl System {
         }
         let of = if instances.len() == 1 { "process" } else { "processes" };
         self.parts
-            .push(format!("{}: {} {of} on the library", service.name, instances.len()));
+            .push(match own {
+                Some((_, command)) => format!("{}: {} {of} of `{}`", service.name, instances.len(), command.command[0]),
+                None => format!("{}: {} {of} on the library", service.name, instances.len()),
+            });
         Ok(instances)
     }
 
@@ -441,9 +515,10 @@ impl System {
         let pid = keeping(|| self.keeper.run(&program))?;
         let mut instance = Instance {
             name: name.to_owned(),
-            control: duty.control,
+            control: Some(duty.control),
             door: duty.listen,
-            program,
+            program: Some(program),
+            ready: None,
             pid: Mutex::new(pid),
             up: AtomicBool::new(true),
             life: AtomicU32::new(1),
@@ -454,10 +529,81 @@ impl System {
         Ok(instance)
     }
 
+    /// Starts an instance of the user's own program.
+    async fn start_own(&self, name: &str, command: &Command, latency: &Dist) -> Result<Instance, NoDrill> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let port = free_port().map_err(|error| NoDrill::Failed(format!("no free port: {error}")))?;
+            let listen = SocketAddr::from(([127, 0, 0, 1], port));
+            let filled = |text: &str| self.filled(text, port);
+            let mut words = command.command.iter().map(|word| filled(word));
+            let program = Program {
+                name: name.to_owned(),
+                file: words.next().unwrap_or_default().into(),
+                args: words.collect(),
+                env: command.env.iter().map(|(key, value)| (key.clone(), filled(value))).collect(),
+                folder: std::env::current_dir().ok(),
+                address: Some(listen),
+                ..Program::default()
+            };
+            let pid = keeping(|| self.keeper.run(&program))?;
+            let mut instance = Instance::of_the_user(name, Some(program), Some((listen, command.ready.clone())));
+            instance.pid = Mutex::new(pid);
+            match self.wait_for(&instance).await {
+                Err(NoDrill::Failed(why)) if why.to_lowercase().contains("in use") && tries < TRIES => {}
+                Err(error) => return Err(error),
+                Ok(()) => {
+                    instance.door = self.link(name, listen, latency).await?;
+                    return Ok(instance);
+                }
+            }
+        }
+    }
+
+    /// A word with the addresses of other components in it.
+    fn filled(&self, text: &str, port: u16) -> String {
+        let scenario = &self.scaled.scenario;
+        let mut text = text.replace("{port}", &port.to_string());
+        let joined = |doors: &mut dyn Iterator<Item = SocketAddr>| {
+            doors.map(|door| door.to_string()).collect::<Vec<_>>().join(",")
+        };
+        for (cache, nodes) in scenario.caches.iter().zip(&self.caches) {
+            text = text.replace(&format!("{{{}}}", cache.name), &joined(&mut nodes.iter().map(|node| node.door)));
+        }
+        for (database, nodes) in scenario.databases.iter().zip(&self.databases) {
+            text = text.replace(&format!("{{{}}}", database.name), &joined(&mut nodes.iter().map(|node| node.door)));
+        }
+        for (service, copies) in scenario.services.iter().zip(&self.services) {
+            text = text.replace(&format!("{{{}}}", service.name), &joined(&mut copies.iter().map(|copy| copy.door)));
+        }
+        text
+    }
+
+    /// What clients ask of a service, when it is the user's own.
+    pub(crate) fn path_of(&self, place: Place) -> Option<&str> {
+        let scenario = &self.scaled.scenario;
+        let place = match place {
+            Place::Gateway(at) => scenario.gateways[at].calls,
+            other => other,
+        };
+        let own = scenario.environment.run.iter().find(|(known, _)| *known == place);
+        let at = scenario.environment.at.iter().find(|(known, _)| *known == place);
+        own.map(|(_, command)| command.path.as_str()).or(at.map(|_| "/{key}"))
+    }
+
     /// Waits until an instance answers.
     async fn wait_for(&self, instance: &Instance) -> Result<(), NoDrill> {
         let begun = Instant::now();
-        while super::asking::page(instance.control).await.is_err() {
+        loop {
+            let answers = match (instance.control, &instance.ready) {
+                (Some(control), _) => super::asking::page(control).await.is_ok(),
+                (None, Some((address, path))) => super::asking::answers(*address, path).await,
+                (None, None) => true,
+            };
+            if answers {
+                return Ok(());
+            }
             if let Some(how) = keeping(|| self.keeper.ended(instance.pid()))? {
                 let log: PathBuf = self.keeper.folder().join(format!("{}.log", instance.name));
                 let said = std::fs::read_to_string(log).unwrap_or_default();
@@ -472,12 +618,15 @@ impl System {
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        Ok(())
     }
 
     /// Kills an instance, if it has not ended by itself. Nobody listens where it was.
     pub(crate) async fn kill_instance(&self, instance: &Instance) -> Result<(), NoDrill> {
         let _turn = instance.turn.lock().await;
+        if instance.program.is_none() {
+            let name = &instance.name;
+            return Err(NoDrill::Failed(format!("`{name}` is not the drill's own, and cannot be ended")));
+        }
         instance.up.store(false, Ordering::Release);
         self.close(&instance.name).await?;
         let pid = instance.pid();
@@ -491,7 +640,7 @@ impl System {
         let Ok(_turn) = instance.turn.try_lock() else {
             return Ok(false);
         };
-        if !instance.up.load(Ordering::Acquire) || keeping(|| self.keeper.ended(instance.pid()))?.is_none() {
+        if instance.program.is_none() || !instance.up.load(Ordering::Acquire) || keeping(|| self.keeper.ended(instance.pid()))?.is_none() {
             return Ok(false);
         }
         instance.up.store(false, Ordering::Release);
@@ -505,7 +654,10 @@ impl System {
         if instance.up.load(Ordering::Acquire) {
             return Ok(());
         }
-        let pid = keeping(|| self.keeper.run(&instance.program))?;
+        let Some(program) = &instance.program else {
+            return Ok(());
+        };
+        let pid = keeping(|| self.keeper.run(program))?;
         *instance.pid.lock().unwrap_or_else(PoisonError::into_inner) = pid;
         self.wait_for(instance).await?;
         instance.life.fetch_add(1, Ordering::AcqRel);
@@ -552,6 +704,13 @@ pub(crate) fn rows_of(scaled: &Scaled) -> u64 {
         })
         .max()
         .unwrap_or(0)
+}
+
+/// Whether what services answer is what the table `things` holds.
+fn is_checked(scaled: &Scaled) -> bool {
+    let environment = &scaled.scenario.environment;
+    let elsewhere = environment.at.iter().any(|(place, _)| matches!(place, Place::Service(_)));
+    !elsewhere && environment.run.iter().all(|(_, command)| command.checked)
 }
 
 /// Why there would be too many rows.

@@ -54,7 +54,7 @@ impl Postgres {
                 ("autovacuum", "off"),
                 ("shared_buffers", "16MB"),
                 ("dynamic_shared_memory_type", "mmap"),
-                ("max_connections", "300"),
+                ("max_connections", "700"),
             ];
             let mut args = vec!["-D".to_owned(), data.display().to_string()];
             for (key, value) in own.iter().chain(settings) {

@@ -8,6 +8,7 @@ mod door;
 mod drain;
 mod kit;
 mod passing;
+mod pool;
 mod routing;
 mod tier;
 mod tls;

@@ -4,7 +4,7 @@ use seawall_core::time::Span;
 
 use crate::element::element;
 use super::expect::{Instants, Window};
-use crate::form::{Count, Duration, Flag, List, Natural, Period, Ratio, Text};
+use crate::form::{Duration, Flag, List, Natural, Period, Ratio, Text};
 use crate::node::Node;
 use crate::reader::Reader;
 
@@ -23,18 +23,6 @@ element! {
         every: Span, default Period = Span::secs(1);
         /// Whether caches begin in their stationary state instead of empty.
         prefilled: bool, default Flag = false;
-    }
-}
-
-element! {
-    /// Where the scenario may be drilled: on real servers, nothing is touched that is not declared a test environment.
-    pub struct Environment, "[environment]" {
-        /// Whether everything named here may be broken on purpose.
-        test: bool, default Flag = false;
-        /// What people call the environment.
-        name: Option<String>, optional Text;
-        /// The most requests a second that a drill may send.
-        rate_max: Option<u32>, optional Count;
     }
 }
 
