@@ -86,19 +86,22 @@ def main():
         environment = {**os.environ, MARK: mark, "TMPDIR": folder, "XDG_STATE_HOME": "/nonexistent"}
         log = tempfile.TemporaryFile()
         drill = subprocess.Popen(
-            [str(seawall), "drill", scenario, "--variant", variant], env=environment, stdout=log, stderr=log
+            [str(seawall), "drill", scenario, "--variant", variant, "--scale", "1/5"],
+            env=environment, stdout=log, stderr=log
         )
         # From the first breath to well into the fault.
         time.sleep(draw.uniform(0.0, 18.0))
-        if drill.poll() is not None:
+        if drill.poll() not in (None, 3, 4):
             log.seek(0)
             print(f"failed: the drill of {scenario} ended by itself: {log.read().decode(errors='replace')[-600:]}")
             return 1
         log.seek(0)
         said = log.read().decode(errors="replace")
-        moment = "in force" if " s  " in said else "running" if "ready" in said else "starting"
+        # A busy machine may have ended it already; nothing may be left then, either.
+        moment = "ended before" if drill.poll() is not None else "in force" if " s  " in said else "running" if "ready" in said else "starting"
         moments[moment] += 1
-        drill.send_signal(signal.SIGKILL)
+        if drill.poll() is None:
+            drill.send_signal(signal.SIGKILL)
         drill.wait()
         killed = time.monotonic()
         while things := left(mark, folder, before):

@@ -279,7 +279,7 @@ const ENTRY: u64 = 160;
 /// No instance keeps more in its own memory.
 const ENTRIES_MAX: u64 = 1 << 20;
 /// A cache without a TTL keeps what it has for as long as any drill lasts.
-const FOR_EVER: Duration = Duration::from_secs(24 * 3_600);
+const FOR_EVER: Duration = Duration::from_hours(24);
 
 fn cache(
     duty: &Duty,

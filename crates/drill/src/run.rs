@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use seawall_core::arrivals::Spacing;
+use seawall_core::balance::Strategy;
 use seawall_core::record::Record;
 use seawall_core::rng::mix;
 use seawall_core::time::Span;
@@ -76,6 +77,7 @@ pub enum NoDrill {
 }
 
 impl NoDrill {
+    #[expect(clippy::needless_pass_by_value, reason = "it stands where errors are mapped")]
     fn proxy(error: ProxyError) -> NoDrill {
         NoDrill::Failed(error.to_string())
     }
@@ -340,7 +342,7 @@ fn targets(system: &System) -> Result<Vec<Copies>, NoDrill> {
         .map(|client| {
             let strategy = match client.calls {
                 Place::Service(at) => scenario.policies(Place::Service(at)).balance.unwrap_or_default(),
-                _ => Default::default(),
+                _ => Strategy::default(),
             };
             let doors = system.door_of(client.calls);
             let copies = match system.path_of(client.calls) {
@@ -677,11 +679,11 @@ impl<T: Fn(News)> Stage<'_, T> {
         let leak = scenario.services[service].leak.as_ref().map(|leak| leak.restart);
         let timeline = scenario.timeline.iter();
         let told = timeline.filter(|event| event.on == Some(Place::Service(service)));
-        let told = told.filter_map(|event| match &event.what {
+        let mut told = told.filter_map(|event| match &event.what {
             Doing::Fault(Fault::Leak { restart, .. }) => Some(*restart),
             _ => None,
         });
-        told.last().or(leak).unwrap_or(Span::secs(1)).into()
+        told.next_back().or(leak).unwrap_or(Span::secs(1)).into()
     }
 
     fn trouble(&mut self, why: String) {

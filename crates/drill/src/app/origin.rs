@@ -20,7 +20,7 @@ use crate::copies::Copies;
 use crate::load::{AddressError, Call, Reply, Target};
 
 /// A call to an origin without a timeout is given up after this.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// The server's own timeout comes first.
 const GRACE: Duration = Duration::from_secs(2);
 /// So many connections all instances together open to a database.
@@ -300,7 +300,7 @@ fn heard(reply: Reply) -> Result<Option<Bytes>, LoadError> {
 pub(super) struct Rule(Arc<(AtomicBool, AtomicBool)>);
 
 /// As good as for ever.
-const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3_600);
+const FOR_EVER: Duration = Duration::from_hours(365 * 24);
 
 impl Rule {
     /// Whether nothing is stored.

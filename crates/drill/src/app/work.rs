@@ -259,21 +259,17 @@ impl App {
     async fn through(&self, cache: &seawall::Cache<u64, Bytes>, asked: Asked) -> Done {
         let options = Options::new().class(asked.class).priority(asked.priority);
         let key = asked.call.key;
-        let done = match asked.call.write {
-            None => cache.read_full(&key, &options).await.map(|answer| answer.value),
-            Some(_) => {
-                let Some(origin) = self.behind.first() else {
-                    return Done::Failed("nothing is written to");
-                };
-                let write = || async { origin.call(asked.call).await };
-                let written = cache.write(&key, &options, write).await;
-                return match written {
-                    Ok(_) => Done::Written,
-                    Err(error) => refused(&error),
-                };
-            }
-        };
-        match done {
+        if asked.call.write.is_some() {
+            let Some(origin) = self.behind.first() else {
+                return Done::Failed("nothing is written to");
+            };
+            let write = || async { origin.call(asked.call).await };
+            return match cache.write(&key, &options, write).await {
+                Ok(_) => Done::Written,
+                Err(error) => refused(&error),
+            };
+        }
+        match cache.read_full(&key, &options).await.map(|answer| answer.value) {
             Ok(Some(value)) => Done::Value(value),
             Ok(None) => Done::Absent,
             Err(error) => refused(&error),

@@ -24,8 +24,15 @@ pub(crate) fn impossible(scaled: &Scaled, event: &Event) -> Option<String> {
         Action::Balance(_) => "copies are chosen as they were when it began",
         Action::Warm { .. } => "a drill does not warm by hand",
         Action::Set(knob) => match (event.on, knob) {
-            (Some(Place::Service(_)), _) | (_, Knob::Connections(_) | Knob::Maxmemory(_)) => return None,
-            (_, Knob::Capacity(_) | Knob::Eviction(_) | Knob::MaxClients(_)) => return None,
+            (Some(Place::Service(_)), _)
+            | (
+                _,
+                Knob::Connections(_)
+                | Knob::Maxmemory(_)
+                | Knob::Capacity(_)
+                | Knob::Eviction(_)
+                | Knob::MaxClients(_),
+            ) => return None,
             _ => "a drill cannot change this setting while it runs",
         },
         Action::Restart { .. }
@@ -85,7 +92,9 @@ impl System {
                     }
                 }
                 What::Action(Action::Unprotect(names)) => {
-                    names.iter().for_each(|name| name.remove(&mut policies));
+                    for name in names {
+                        name.remove(&mut policies);
+                    }
                 }
                 _ => {}
             }

@@ -143,9 +143,9 @@ pub(crate) async fn command<T: redis::FromRedisValue>(
 ) -> Result<T, NoDrill> {
     let (name, rest) = words.split_first().unwrap_or((&"PING", &[]));
     let mut command = redis::cmd(name);
-    rest.iter().for_each(|word| {
+    for word in rest {
         command.arg(*word);
-    });
+    }
     let asked = async {
         let mut connection = redis(address).await?;
         let answer = command.query_async(&mut connection).await;

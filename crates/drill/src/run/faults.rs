@@ -105,7 +105,7 @@ pub(crate) fn nodes_of(event: &Event, count: usize) -> Vec<usize> {
 
 /// The toxic that a fault of a link is, if it is one.
 fn toxic_of(fault: &Fault, usual: Span) -> Option<Toxic> {
-    let millis = |span: Span| (span.as_nanos() / 1_000_000) as i64;
+    let millis = |span: Span| (span.as_nanos() / 1_000_000).cast_signed();
     let kind = match fault {
         Fault::Latency { add, jitter } => Kind::Latency(Latency {
             latency: millis(*add),
@@ -347,7 +347,7 @@ impl System {
             match toxic_of(fault, usual) {
                 Some(toxic) => {
                     self.add_toxic(force, &self.caches[at][number].name, toxic)
-                        .await?
+                        .await?;
                 }
                 None => self.strike_node(force, event, (at, number), fault).await?,
             }

@@ -49,15 +49,12 @@ impl Page {
 }
 
 fn sample(line: &str) -> Option<Sample> {
-    let (name, labels, rest) = match line.find('{') {
-        Some(open) => {
-            let (labels, rest) = labels(&line[open + 1..])?;
-            (&line[..open], labels, rest)
-        }
-        None => {
-            let (name, rest) = line.split_once(char::is_whitespace)?;
-            (name, BTreeMap::new(), rest)
-        }
+    let (name, labels, rest) = if let Some(open) = line.find('{') {
+        let (labels, rest) = labels(&line[open + 1..])?;
+        (&line[..open], labels, rest)
+    } else {
+        let (name, rest) = line.split_once(char::is_whitespace)?;
+        (name, BTreeMap::new(), rest)
     };
     // A timestamp may follow.
     let value = rest.split_whitespace().next()?;
@@ -105,12 +102,16 @@ mod tests {
                     a_total{component=\"x\",reason=\"one\"} 3\na_total{component=\"x\",reason=\"t\\\"w}o\"} 4 1700000000\n\
                     a_total{component=\"y\",reason=\"one\"} 5\nb 1.5e3\nc{} +Inf\nbroken{a=\"1\nnothing\n";
         let page = Page::read(text);
-        assert_eq!(page.sum("a_total", &[]), 12.0);
-        assert_eq!(page.sum("a_total", &[("component", "x")]), 7.0);
+        for (name, labels, sum) in [
+            ("a_total", &[][..], 12.0),
+            ("a_total", &[("component", "x")], 7.0),
+            ("b", &[], 1_500.0),
+            ("broken", &[], 0.0),
+        ] {
+            assert!((page.sum(name, labels) - sum).abs() < 1e-9, "{name} {labels:?}");
+        }
+        assert!(page.sum("c", &[]).is_infinite());
         let by = page.by("a_total", &[("component", "x")], "reason");
         assert_eq!(by, BTreeMap::from([("one".into(), 3.0), ("t\"w}o".into(), 4.0)]));
-        assert_eq!(page.sum("b", &[]), 1_500.0);
-        assert_eq!(page.sum("c", &[]), f64::INFINITY);
-        assert_eq!(page.sum("broken", &[]), 0.0);
     }
 }

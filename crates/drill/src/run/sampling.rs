@@ -67,9 +67,9 @@ impl Gathered {
 
     fn durations(&mut self, metric: Metric, component: &str, times: &[u64]) {
         let mut histogram = Histogram::default();
-        times
-            .iter()
-            .for_each(|micros| histogram.record(Span::micros(*micros)));
+        for micros in times {
+            histogram.record(Span::micros(*micros));
+        }
         for (q, label) in QUANTILES {
             let value = if histogram.count() > 0 {
                 histogram.quantile(q).as_secs_f64()

@@ -221,7 +221,7 @@ impl System {
         let latency = latency.mean().as_nanos() / 1_000_000;
         if latency > 0 {
             let kind = Kind::Latency(Latency {
-                latency: latency as i64,
+                latency: latency.cast_signed(),
                 ..Latency::default()
             });
             let toxic = Toxic {
@@ -359,12 +359,11 @@ impl System {
                 let node = Node::new(None, None, database.curve(1.0));
                 let door = self.link(&name, address, &database.latency).await?;
                 self.parts.push(format!("{}: at {address}", database.name));
-                let _front = Front::Elsewhere;
                 self.databases.push(vec![DatabaseNode {
                     name,
                     node,
                     door,
-                    _front,
+                    _front: Front::Elsewhere,
                 }]);
                 continue;
             }
@@ -377,14 +376,14 @@ impl System {
                     write: database.write_law(),
                     timeout: database.timeout,
                 };
-                let seed = Seed(scenario.run.seed.wrapping_add(u64::from(at) + 1));
+                let draws = Seed(scenario.run.seed.wrapping_add(u64::from(at) + 1));
                 let (address, front) = if let Some(real) = real {
-                    let paced = Paced::start(real, node.clone(), speed, seed).await;
+                    let paced = Paced::start(real, node.clone(), speed, draws).await;
                     let paced = paced.map_err(|error| NoDrill::Failed(error.to_string()))?;
                     (paced.address(), Front::Paced(paced))
                 } else {
                     let table =
-                        Table::start(node.clone(), speed, rows.clone(), self.truth.clone(), seed).await?;
+                        Table::start(node.clone(), speed, rows.clone(), self.truth.clone(), draws).await?;
                     (table.address, Front::Table(table))
                 };
                 let door = self.link(&name, address, &database.latency).await?;

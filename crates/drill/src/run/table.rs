@@ -43,7 +43,7 @@ impl Table {
         speed: Speed,
         rows: Rows,
         truth: Arc<Truth>,
-        seed: Seed,
+        draws: Seed,
     ) -> Result<Table, NoDrill> {
         let failed = |error: std::io::Error| NoDrill::Failed(format!("failed to listen: {error}"));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
@@ -55,7 +55,7 @@ impl Table {
             speed,
             rows,
             truth,
-            rng: Mutex::new(seed.stream("paced", 0)),
+            rng: Mutex::new(draws.stream("paced", 0)),
         });
         let router = Router::new()
             .route("/{client}/{key}", any(answer))
