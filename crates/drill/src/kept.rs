@@ -229,7 +229,11 @@ impl Told {
     /// A record of the same time in which nothing was measured.
     pub fn empty(&self) -> Record {
         let span = |seconds: f64| Span::from_secs_f64(seconds.clamp(0.0, 1e9));
-        Record::new(span(self.period).max(Span::millis(1)), span(self.origin), self.periods.min(PERIODS_MAX))
+        Record::new(
+            span(self.period).max(Span::millis(1)),
+            span(self.origin),
+            self.periods.min(PERIODS_MAX),
+        )
     }
 
     /// The record again. Series that this version does not know, or that are not whole, are left out.

@@ -1,5 +1,7 @@
 //! From what is kept of a drill to what a report tells of it.
 
+use std::fmt::Write;
+
 use seawall_core::record::Record;
 use seawall_drill::journal::utc;
 use seawall_drill::kept::{Drilled, Happened, Kept};
@@ -185,12 +187,12 @@ fn notes(drilled: &Drilled) -> Vec<String> {
             client.lag_p99 * 1e3
         );
         if client.overruns > 0 {
-            note += &format!("; {} were due and not sent", client.overruns);
+            let _ = write!(note, "; {} were due and not sent", client.overruns);
         }
         let mut failures: Vec<(&String, &u64)> = client.failures.iter().collect();
         failures.sort_by(|a, b| b.1.cmp(a.1));
         for (why, count) in failures.into_iter().take(3) {
-            note += &format!("; {count} failed: {why}");
+            let _ = write!(note, "; {count} failed: {why}");
         }
         notes.push(note);
     }

@@ -159,14 +159,13 @@ fn sort(measure: Measure, before: &[f64], after: &[f64]) -> Sort {
     if larger <= 0.0 || (two - one).abs() < CHANGE_MIN * larger || rank_sum(before, after).abs() < Z {
         return Sort::Noise;
     }
-    match measure {
-        Measure::Goodput if two > one => Sort::Better,
-        Measure::Goodput => Sort::Worse,
-        Measure::P50 | Measure::P99 if two < one => Sort::Better,
-        Measure::P50 | Measure::P99 => Sort::Worse,
+    let better = match measure {
+        Measure::Goodput => two > one,
+        Measure::P50 | Measure::P99 => two < one,
         // A database that is asked more may be one that is down no more.
-        Measure::OriginLoad => Sort::Other,
-    }
+        Measure::OriginLoad => return Sort::Other,
+    };
+    if better { Sort::Better } else { Sort::Worse }
 }
 
 /// How many standard deviations the sum of the ranks of `two` is from where it would be if both were of one kind; ties share
@@ -181,14 +180,14 @@ fn rank_sum(one: &[f64], two: &[f64]) -> f64 {
             .iter()
             .take_while(|(value, _)| value.total_cmp(&all[start].0).is_eq())
             .count();
-        let rank = start as f64 + (length as f64 + 1.0) / 2.0;
+        let rank = start as f64 + f64::midpoint(length as f64, 1.0);
         sum += rank
             * all[start..start + length]
                 .iter()
                 .filter(|(_, second)| *second)
                 .count() as f64;
-        let tied = length as f64;
-        ties += tied * tied * tied - tied;
+        let alike = length as f64;
+        ties += alike * alike * alike - alike;
         start += length;
     }
     let (m, n) = (one.len() as f64, two.len() as f64);

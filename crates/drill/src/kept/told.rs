@@ -123,7 +123,10 @@ fn heals(scenario: &Scenario, predicted: &Record) -> bool {
     let end = scenario.run.duration.as_secs_f64();
     let window = predicted.window(end - LAST_S, end);
     let share = |name: &str| predicted.ratio(Metric::GoodputRatio, name, window.clone());
-    scenario.clients.iter().all(|client| share(&client.name).is_nan() || share(&client.name) >= WELL)
+    scenario
+        .clients
+        .iter()
+        .all(|client| share(&client.name).is_nan() || share(&client.name) >= WELL)
 }
 
 /// What had to hold, by both records. What the simulator itself does not meet is not held against the system.
