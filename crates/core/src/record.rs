@@ -307,7 +307,11 @@ impl Record {
     /// The record of a system that is this many times as large: what grows with its size is multiplied.
     #[must_use]
     pub fn enlarged(mut self, factor: f64) -> Record {
-        for series in self.series.iter_mut().filter(|series| series.metric.is_extensive()) {
+        for series in self
+            .series
+            .iter_mut()
+            .filter(|series| series.metric.is_extensive())
+        {
             series.values.iter_mut().for_each(|value| *value *= factor);
         }
         self

@@ -30,8 +30,8 @@ use seawall_scenario::{CacheKind, Document, Place, Scaled, Scenario};
 use serde::{Deserialize, Serialize};
 
 use crate::copies::Copies;
-use single::Single;
 use origin::{Behind, Database, Kind, Loader, Reach, Rule, Tables};
+use single::Single;
 use work::Work;
 
 pub use control::{Rewritten, Took};
@@ -153,7 +153,9 @@ pub async fn serve(path: &Path) -> Result<(), NoApp> {
         path: path.display().to_string(),
         why,
     };
-    let duty = tokio::fs::read(path).await.map_err(|error| unread(error.to_string()))?;
+    let duty = tokio::fs::read(path)
+        .await
+        .map_err(|error| unread(error.to_string()))?;
     let duty: Duty = serde_json::from_slice(&duty).map_err(|error| unread(error.to_string()))?;
     let scaled = duty.what.scaled()?;
     let listen = async |address: SocketAddr| {
@@ -242,7 +244,12 @@ fn behind(
     let kind = match place {
         Place::Database(index) if duty.embedded => {
             let nodes = duty.databases.get(name).ok_or_else(missing)?;
-            let tables = Tables::new(&duty.service, nodes, scenario.databases[index].shards as usize, strategy);
+            let tables = Tables::new(
+                &duty.service,
+                nodes,
+                scenario.databases[index].shards as usize,
+                strategy,
+            );
             Kind::Tables(tables.map_err(|error| NoApp::Unfit(error.to_string()))?)
         }
         Place::Database(index) => {

@@ -22,8 +22,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use seawall_core::arrivals::Spacing;
-use seawall_core::rng::mix;
 use seawall_core::record::Record;
+use seawall_core::rng::mix;
 use seawall_core::time::Span;
 use seawall_scenario::{Action, Arrival, CacheKind, Event, Fault, Place, Scaled, What as Doing};
 use tokio::sync::mpsc::UnboundedSender;
@@ -156,12 +156,17 @@ pub fn refusals(scaled: &Scaled, embedded: bool) -> Vec<String> {
     let mut refusals = Vec::new();
     let mut refuse = |why: String| refusals.push(why);
     if !scenario.environment.test {
-        refuse("it does not say that its environment is one for tests: add `[environment]` with `test = true`".into());
+        refuse(
+            "it does not say that its environment is one for tests: add `[environment]` with `test = true`"
+                .into(),
+        );
     }
     if let Some(most) = scenario.environment.rate_max {
         let rate: f64 = scenario.clients.iter().map(|client| client.rate).sum();
         if rate > f64::from(most) {
-            refuse(format!("its clients send {rate:.0} calls a second, and `[environment] rate_max` is {most}; try a smaller --scale"));
+            refuse(format!(
+                "its clients send {rate:.0} calls a second, and `[environment] rate_max` is {most}; try a smaller --scale"
+            ));
         }
     }
     refusals.extend(system::too_many_rows(scaled));
@@ -170,7 +175,10 @@ pub fn refusals(scaled: &Scaled, embedded: bool) -> Vec<String> {
         let runs = environment.run.iter().map(|(place, _)| *place);
         let mut own = runs.chain(environment.at.iter().map(|(place, _)| *place));
         let users = own.any(|place| place == Place::Service(at));
-        let origin = environment.at.iter().find(|(place, _)| Some(*place) == service.origin);
+        let origin = environment
+            .at
+            .iter()
+            .find(|(place, _)| Some(*place) == service.origin);
         if let (false, Some((Place::Database(_), address))) = (users, origin) {
             refusals.push(format!(
                 "`service.{}` would read its own table from the database at `{address}`, which is not the drill's: \
@@ -182,16 +190,25 @@ pub fn refusals(scaled: &Scaled, embedded: bool) -> Vec<String> {
     for service in &scenario.services {
         let shared = |at: &&usize| scenario.caches[**at].kind == CacheKind::Shared;
         if service.caches.iter().filter(shared).count() > 1 {
-            refusals.push(format!("`service.{}` looks into two shared caches, and a drill knows one", service.name));
+            refusals.push(format!(
+                "`service.{}` looks into two shared caches, and a drill knows one",
+                service.name
+            ));
         }
         if !service.caches.is_empty() && service.origin.is_none() {
-            refusals.push(format!("`service.{}` has a cache and nothing behind it", service.name));
+            refusals.push(format!(
+                "`service.{}` has a cache and nothing behind it",
+                service.name
+            ));
         }
     }
     for event in &scenario.timeline {
         if let (true, Doing::Fault(fault @ (Fault::DiskFull | Fault::ReadOnly))) = (embedded, &event.what) {
             let word = fault.word().replace('_', " ");
-            refusals.push(format!("{}: the embedded cache server has no {word}; install redis-server", scenario.describe(event)));
+            refusals.push(format!(
+                "{}: the embedded cache server has no {word}; install redis-server",
+                scenario.describe(event)
+            ));
         }
         if let Some(why) = actions::impossible(scaled, event) {
             refusals.push(format!("{}: {why}", scenario.describe(event)));
@@ -217,7 +234,9 @@ pub async fn run(order: &Order, news: &UnboundedSender<News>) -> Result<Ran, NoD
     tell(News::Stage("starting servers".into()));
     let program = order.program.clone();
     let keeper = tokio::task::spawn_blocking(move || Keeper::start(&program, &["keeper"]));
-    let keeper = keeper.await.map_err(|error| NoDrill::Failed(error.to_string()))??;
+    let keeper = keeper
+        .await
+        .map_err(|error| NoDrill::Failed(error.to_string()))??;
     let keeper = Arc::new(keeper);
     let system = Arc::new(System::start(order, scaled.clone(), keeper.clone()).await?);
     let mut stop = order.stop.clone();
@@ -302,9 +321,13 @@ fn nothing(system: &System, ending: Ending) -> Ran {
 async fn prefill(system: &System) -> Result<(), NoDrill> {
     let copies = system.services.iter().flatten();
     let asked = copies.filter_map(|copy| copy.control);
-    let asked: Vec<_> = asked.map(|control| tokio::spawn(asking::prefill(control))).collect();
+    let asked: Vec<_> = asked
+        .map(|control| tokio::spawn(asking::prefill(control)))
+        .collect();
     for asked in asked {
-        asked.await.map_err(|error| NoDrill::Failed(error.to_string()))??;
+        asked
+            .await
+            .map_err(|error| NoDrill::Failed(error.to_string()))??;
     }
     Ok(())
 }
@@ -398,10 +421,18 @@ fn agenda(system: &System) -> Vec<Due> {
     let mut agenda = Vec::new();
     for (event, happening) in system.scaled.scenario.timeline.iter().enumerate() {
         let at = happening.at;
-        agenda.push(Due { at, begins: true, event });
+        agenda.push(Due {
+            at,
+            begins: true,
+            event,
+        });
         let lasts = matches!(&happening.what, Doing::Fault(fault) if !fault.is_instant());
         if let (true, Some(length)) = (lasts, happening.for_) {
-            agenda.push(Due { at: at + length, begins: false, event });
+            agenda.push(Due {
+                at: at + length,
+                begins: false,
+                event,
+            });
         }
     }
     agenda.sort();
@@ -460,7 +491,9 @@ async fn drive(
     }
     let after = probe(system).await.err();
     let of_clients: Vec<Record> = clients.iter().map(|report| report.record.clone()).collect();
-    let whole = (run.warmup + run.duration).as_nanos().div_ceil(run.every.as_nanos()) as usize;
+    let whole = (run.warmup + run.duration)
+        .as_nanos()
+        .div_ceil(run.every.as_nanos()) as usize;
     let record = gathered.record(&of_clients, run.every, run.warmup, whole, system.scaled.scale);
     Ok(Ran {
         scaled: system.scaled.clone(),
@@ -582,7 +615,9 @@ impl<T: Fn(News)> Stage<'_, T> {
         while self.began + period * (self.told + 1) <= Instant::now() {
             self.told += 1;
             let clients = self.system.scaled.scenario.clients.iter().zip(self.loads);
-            let progress = clients.map(|(client, load)| (client.name.clone(), load.progress())).collect();
+            let progress = clients
+                .map(|(client, load)| (client.name.clone(), load.progress()))
+                .collect();
             (self.tell)(News::Period(self.clock(), progress));
         }
     }
@@ -595,7 +630,9 @@ impl<T: Fn(News)> Stage<'_, T> {
         for load in self.loads {
             let progress = load.progress();
             if progress.overruns > 0 {
-                return Some("more calls are under way than the load generator bears: try a smaller --scale".into());
+                return Some(
+                    "more calls are under way than the load generator bears: try a smaller --scale".into(),
+                );
             }
         }
         None

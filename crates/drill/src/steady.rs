@@ -45,7 +45,9 @@ fn farther(latency: Dist, more: f64) -> Dist {
 fn scaled(law: Dist, by: f64) -> Dist {
     match law {
         Dist::Fixed(span) => Dist::Fixed(span.scaled(by)),
-        Dist::Exponential { mean } => Dist::Exponential { mean: mean.scaled(by) },
+        Dist::Exponential { mean } => Dist::Exponential {
+            mean: mean.scaled(by),
+        },
         Dist::Normal { mean, deviation } => Dist::Normal {
             mean: mean.scaled(by),
             deviation: deviation.scaled(by),
@@ -72,9 +74,8 @@ impl Steady {
                 cache.latency = Dist::Fixed(*took);
             }
         }
-        let more = |metric: Metric, of: &str| {
-            Some(median(measured, metric, of)? - median(predicted, metric, of)?)
-        };
+        let more =
+            |metric: Metric, of: &str| Some(median(measured, metric, of)? - median(predicted, metric, of)?);
         let origins = scenario.services.iter().filter_map(|service| service.origin);
         for origin in origins.collect::<Vec<Place>>() {
             let name = scenario.name(origin).to_owned();

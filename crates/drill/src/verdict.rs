@@ -141,7 +141,10 @@ pub fn compare(scenario: &Scenario, predicted: &Record, measured: &Record) -> Ve
             let (expected, seen) = (of(predicted), of(measured));
             all.push(compared(place, Measure::Goodput, name, expected, seen, asked));
             for (measure, label) in [(Measure::P50, "0.5"), (Measure::P99, "0.99")] {
-                let (expected, seen) = (quantile(predicted, name, label, phase), quantile(measured, name, label, phase));
+                let (expected, seen) = (
+                    quantile(predicted, name, label, phase),
+                    quantile(measured, name, label, phase),
+                );
                 all.push(compared(place, measure, name, expected, seen, expected));
             }
         }
@@ -150,7 +153,14 @@ pub fn compare(scenario: &Scenario, predicted: &Record, measured: &Record) -> Ve
             let usual = phases.first().map_or(0.0, |before| of(predicted, before));
             let (expected, seen) = (of(predicted, phase), of(measured, phase));
             let usual = if usual.is_finite() { usual } else { 0.0 };
-            all.push(compared(place, Measure::OriginLoad, origin, expected, seen, expected.max(usual)));
+            all.push(compared(
+                place,
+                Measure::OriginLoad,
+                origin,
+                expected,
+                seen,
+                expected.max(usual),
+            ));
         }
     }
     all
@@ -163,13 +173,21 @@ fn compared(phase: usize, measure: Measure, of: &str, predicted: f64, measured: 
         of: of.to_owned(),
         predicted,
         measured,
-        error: if stake > 0.0 { (measured - predicted).abs() / stake } else { f64::NAN },
+        error: if stake > 0.0 {
+            (measured - predicted).abs() / stake
+        } else {
+            f64::NAN
+        },
     }
 }
 
 /// What services load from.
 fn origins(scenario: &Scenario) -> impl Iterator<Item = Place> {
-    let mut places: Vec<Place> = scenario.services.iter().filter_map(|service| service.origin).collect();
+    let mut places: Vec<Place> = scenario
+        .services
+        .iter()
+        .filter_map(|service| service.origin)
+        .collect();
     places.sort_unstable();
     places.dedup();
     places.into_iter()
@@ -177,7 +195,9 @@ fn origins(scenario: &Scenario) -> impl Iterator<Item = Place> {
 
 /// The mean error of a measure over all phases and components; `NaN` when there is none.
 pub fn mean_error(compared: &[Compared], measure: Measure) -> f64 {
-    let errors = compared.iter().filter(|one| one.measure == measure && one.error.is_finite());
+    let errors = compared
+        .iter()
+        .filter(|one| one.measure == measure && one.error.is_finite());
     let (sum, count) = errors.fold((0.0, 0.0), |(sum, count), one| (sum + one.error, count + 1.0));
     sum / count
 }

@@ -6,8 +6,8 @@ use crate::consistency;
 use crate::form::{Form, Text, is_name};
 use crate::model::protect::{self, Defaults};
 use crate::model::{
-    Cache, Client, Database, Drill, Environment, Event, Expect, Fault, Gateway, Place, Run, Scenario, Service, What,
-    expect,
+    Cache, Client, Database, Drill, Environment, Event, Expect, Fault, Gateway, Place, Run, Scenario,
+    Service, What, expect,
 };
 use crate::node::{At, Entry, Node, Value};
 use crate::reader::{self, Reader};
@@ -257,21 +257,36 @@ fn check_skip(cx: &mut Reader, node: &Node, run: &Run, drill: &Drill, events: &[
             What::Fault(Fault::ExpireAt { instant }) => Some(*instant),
             _ => None,
         };
-        [Some(event.at), event.for_.map(|length| event.at + length), expires]
+        [
+            Some(event.at),
+            event.for_.map(|length| event.at + length),
+            expires,
+        ]
     });
     let instants: Vec<Span> = instants.flatten().collect();
     for (part, node) in drill.skip.iter().zip(nodes) {
         let inside = |at: &&Span| at.as_secs_f64() > part.from && at.as_secs_f64() < part.to;
         let wrong = if part.from < 0.0 && part.to > 0.0 {
-            Some(("this lies on both sides of T=0".to_owned(), "make two parts of it"))
+            Some((
+                "this lies on both sides of T=0".to_owned(),
+                "make two parts of it",
+            ))
         } else if part.from < -run.warmup.as_secs_f64() || part.to > run.duration.as_secs_f64() {
-            Some(("this lies outside of the run".to_owned(), "end it earlier, or begin it later"))
+            Some((
+                "this lies outside of the run".to_owned(),
+                "end it earlier, or begin it later",
+            ))
         } else if part.from < last {
             let message = "this begins before the one above it has ended".to_owned();
             Some((message, "write them in order"))
         } else {
             let happens = instants.iter().find(inside);
-            happens.map(|at| (format!("something happens at {at} in this part"), "leave out what comes before or after it"))
+            happens.map(|at| {
+                (
+                    format!("something happens at {at} in this part"),
+                    "leave out what comes before or after it",
+                )
+            })
         };
         if let Some((message, help)) = wrong {
             cx.mistake(node.at, message, "cannot be left out", help);

@@ -172,7 +172,9 @@ impl Scaled {
     pub fn alone(&self) -> Scenario {
         let mut scenario = self.scenario.clone();
         let resized = |protections: &[Protection]| -> Vec<Protection> {
-            let each = protections.iter().flat_map(|one| one.at.iter().map(move |place| (one, *place)));
+            let each = protections
+                .iter()
+                .flat_map(|one| one.at.iter().map(move |place| (one, *place)));
             let resized = each.filter_map(|(one, place)| {
                 let mut policies = Policies::default();
                 one.setting.apply(&mut policies);
@@ -289,7 +291,10 @@ mod tests {
         }
         // One instance of half the size is left.
         let (app, limit) = (&alone.services[0], alone.policies(crate::Place::Service(0)).limit);
-        assert_eq!((app.instances, app.threads, limit.map(|limit| limit.max)), (1, Some(20), Some(20)));
+        assert_eq!(
+            (app.instances, app.threads, limit.map(|limit| limit.max)),
+            (1, Some(20), Some(20))
+        );
         assert_ne!(alone.timeline, small.scenario.timeline);
     }
 }

@@ -23,7 +23,11 @@ impl Scenario {
         let run = &mut scenario.run;
         run.duration = cut.span(run.duration);
         run.warmup = Span::from_secs_f64(-cut.at(-run.warmup.as_secs_f64()));
-        for step in scenario.clients.iter_mut().flat_map(|client| &mut client.schedule) {
+        for step in scenario
+            .clients
+            .iter_mut()
+            .flat_map(|client| &mut client.schedule)
+        {
             step.over = cut.length(step.at, step.over);
             step.at = cut.span(step.at);
         }
@@ -157,7 +161,10 @@ mod tests {
         let document = Document::parse("t", TEXT).unwrap_or_else(|wrong| panic!("{:?}", wrong.list()));
         let whole = document.scenario("as-written", &[]).expect("it is in order");
         let left = whole.without(&whole.drill.skip);
-        assert_eq!((left.run.warmup, left.run.duration), (Span::secs(20), Span::secs(600)));
+        assert_eq!(
+            (left.run.warmup, left.run.duration),
+            (Span::secs(20), Span::secs(600))
+        );
         assert_eq!(left.timeline[0].for_, Some(Span::secs(300)));
         let step = &left.clients[0].schedule[0];
         assert_eq!((step.at, step.over), (Span::secs(30), Span::secs(120)));
@@ -165,10 +172,22 @@ mod tests {
             panic!("one of them has nothing left to say");
         };
         assert_eq!(before.over, Window { from: -20.0, to: 0.0 });
-        assert_eq!(many.over, Window { from: 30.0, to: 120.0 });
+        assert_eq!(
+            many.over,
+            Window {
+                from: 30.0,
+                to: 120.0
+            }
+        );
         // Of what is counted, most happens where something happens.
         assert_eq!(many.wanted, Wanted::Is(Statistic::Sum, Bound::Above(690.0)));
-        assert_eq!(after.over, Window { from: 300.0, to: 600.0 });
+        assert_eq!(
+            after.over,
+            Window {
+                from: 300.0,
+                to: 600.0
+            }
+        );
         assert_eq!(whole.without(&[]), whole);
     }
 
@@ -178,7 +197,10 @@ mod tests {
             (r#"[["-5s", "5s"]]"#, "lies on both sides of T=0"),
             (r#"[["14m", "16m"]]"#, "something happens at 15m"),
             (r#"[["19m", "21m"]]"#, "outside of the run"),
-            (r#"[["1m", "3m"], ["2m", "4m"]]"#, "begins before the one above it has ended"),
+            (
+                r#"[["1m", "3m"], ["2m", "4m"]]"#,
+                "begins before the one above it has ended",
+            ),
         ] {
             let text = TEXT.replace(r#"[["-50s", "-10s"], ["1m", "11m"]]"#, skip);
             let wrong = Document::parse("t", &text).expect_err("it is refused");

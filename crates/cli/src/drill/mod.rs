@@ -4,8 +4,10 @@ mod all;
 mod doing;
 mod history;
 mod live;
+mod mend;
 mod plan;
 mod predict;
+mod prove;
 mod told;
 
 use std::path::PathBuf;
@@ -24,6 +26,8 @@ Examples:
   seawall drill redis-down                              the variants that the scenario names, the verdict first
   seawall drill redis-down --variant seawall --report drill.html
   seawall drill --all --report drills/ --table docs/drills.md
+  seawall drill redis-slow --prove breaker              with it and without it, in turns
+  seawall drill retry-storm --variant unprotected --mend
   seawall drill --list                                  what was drilled before
   seawall drill compare 2 1                             the last but one drill beside the last one
 
@@ -81,6 +85,15 @@ pub(crate) struct Doing {
     /// Writes the drill as an experiment of Chaos Toolkit, and runs nothing
     #[arg(long, value_name = "FILE", conflicts_with_all = ["all", "list", "journal", "report"])]
     experiment: Option<PathBuf>,
+    /// Drills it with this protection and without it, in turns, and says whether it made the difference
+    #[arg(long, value_name = "PROTECTION", conflicts_with_all = ["all", "list", "experiment", "journal", "report", "check", "mend"])]
+    prove: Option<String>,
+    /// With --prove: so many pairs; fewer than two have no confidence
+    #[arg(long, value_name = "NUMBER", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pairs: u32,
+    /// Lists what would mend each weakness that is found, by the simulator, and tries it in one more drill
+    #[arg(long, conflicts_with_all = ["all", "list", "experiment", "check"])]
+    mend: bool,
     /// Says whether it can be drilled here, and starts nothing
     #[arg(long, conflicts_with_all = ["all", "list", "experiment"])]
     check: bool,
@@ -135,6 +148,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Stop> {
 
 /// One scenario: the status of its worst variant.
 fn one(doing: &Doing, name: &str) -> Result<u8, Stop> {
+    if let Some(protection) = &doing.prove {
+        return prove::run(doing, name, protection);
+    }
     let plan = plan::Plan::of(doing, name)?;
     if let Some(path) = &doing.experiment {
         return plan.write_experiment(path, doing);
@@ -154,5 +170,8 @@ fn one(doing: &Doing, name: &str) -> Result<u8, Stop> {
     outputs.keep(&kept, &journal);
     outputs.write(&drill, &journal)?;
     crate::output::print(&seawall_report::drill::text(&drill, columns))?;
+    if doing.mend {
+        crate::output::print(&mend::mended(doing, &hands, &plan, &kept.variants)?)?;
+    }
     Ok(kept.verdict().status())
 }

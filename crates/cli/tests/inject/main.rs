@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use seawall_drill::inject::redis::Server;
-use seawall_drill::inject::{Evidence, Injection};
+use seawall_drill::inject::{Evidence, Injection, Means, possible};
 use seawall_drill::keeper::Keeper;
 use seawall_drill::stack::Redis;
 use tokio::time::Instant;
@@ -43,15 +43,29 @@ async fn redis(keeper: &Keeper, settings: &[(&str, &str)]) -> (Redis, Server) {
 }
 
 async fn probed(fault: &mut Injection) -> Evidence {
-    let evidence = fault.probe().await.expect("it is felt");
-    println!("probe: {evidence}");
-    evidence
+    shown(fault.probe().await.expect("it is felt"))
 }
 
 async fn undone(fault: Injection) -> Evidence {
-    let evidence = fault.undo().await.expect("it is undone");
-    println!("undo: {evidence}");
+    shown(fault.undo().await.expect("it is undone"))
+}
+
+#[expect(
+    clippy::print_stdout,
+    reason = "what is said is for people, and they can look at it"
+)]
+fn shown(evidence: Evidence) -> Evidence {
+    println!("{evidence}");
     evidence
+}
+
+/// Whether this machine can do it. For root it has to; anybody else is told why not.
+async fn able(keeper: &Arc<Keeper>, means: Means) -> bool {
+    let can = possible(keeper, means).await;
+    if let Err(why) = &can {
+        assert!(!rustix::process::geteuid().is_root(), "{why}");
+    }
+    can.is_ok()
 }
 
 /// What a Redis answers to a line on a new connection; nothing when it is silent for so long.

@@ -8,7 +8,7 @@ use seawall_drill::stack::Postgres;
 use tokio::time::{Instant, timeout};
 
 use super::psql::{psql, psql_as};
-use super::{LONG, PATIENCE, closed, keeper, probed, undone};
+use super::{LONG, PATIENCE, able, closed, keeper, probed, undone};
 
 #[tokio::test]
 async fn tables_are_locked_and_logins_refused_and_a_stopped_server_hangs() {
@@ -91,6 +91,9 @@ async fn tables_are_locked_and_logins_refused_and_a_stopped_server_hangs() {
 #[tokio::test]
 async fn rows_need_room_on_the_disk() {
     let keeper = keeper();
+    if !able(&keeper, Means::Disk).await {
+        return;
+    }
     let postgres = Postgres::start(&keeper, "postgres", &[])
         .await
         .expect("a PostgreSQL");

@@ -114,7 +114,10 @@ fn told(app: &App, index: usize, begins: bool) -> Told {
     };
     match &event.what {
         What::Fault(_) => {
-            let mut active = app.active.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut active = app
+                .active
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
             if begins {
                 active.insert(index);
             } else {

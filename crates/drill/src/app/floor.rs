@@ -154,7 +154,9 @@ impl Machines {
     /// Gives free threads to those who wait.
     fn seat(&mut self, now: Time) {
         while self.threads.is_none_or(|threads| self.busy < threads) {
-            let Some((id, waited)) = self.line.pop(now) else { break };
+            let Some((id, waited)) = self.line.pop(now) else {
+                break;
+            };
             let Some(sender) = self.waiting.remove(&id) else {
                 continue;
             };

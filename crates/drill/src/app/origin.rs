@@ -65,9 +65,9 @@ impl Database {
         let patience = reach.timeout.map_or(PATIENCE, Duration::from);
         let (nodes, instances) = (reach.nodes.len().max(1), reach.instances.max(1) as usize);
         // More than the node works on, so that its line is at the node and not here, and no more than a server bears.
-        let wanted = reach
-            .connections
-            .map_or(usize::MAX, |most| (most as usize + most as usize / 4).div_ceil(instances) + 2);
+        let wanted = reach.connections.map_or(usize::MAX, |most| {
+            (most as usize + most as usize / 4).div_ceil(instances) + 2
+        });
         let connections = wanted.clamp(4, (CONNECTIONS_MAX / nodes / instances).max(4));
         let settings = PoolSettings {
             connections,
@@ -158,7 +158,10 @@ impl Tables {
         let replicas = (nodes.len() / shards.max(1)).max(1);
         let shards = nodes.chunks(replicas).map(|nodes| {
             let primary = nodes.get(..1).unwrap_or_default();
-            Ok((Copies::new(service, nodes, strategy)?, Copies::new(service, primary, strategy)?))
+            Ok((
+                Copies::new(service, nodes, strategy)?,
+                Copies::new(service, primary, strategy)?,
+            ))
         });
         shards.collect::<Result<_, _>>().map(Tables)
     }

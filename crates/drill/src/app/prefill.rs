@@ -9,8 +9,8 @@ use bytes::Bytes;
 use seawall::{Loaded, Options};
 use seawall_core::keys::Keys;
 use seawall_core::rng::Seed;
-use seawall_scenario::{CacheKind, Client, Place};
 use seawall_core::ttl::Class;
+use seawall_scenario::{CacheKind, Client, Place};
 
 use tokio::time::Instant;
 
@@ -42,7 +42,11 @@ impl App {
         let mut rng = Seed(scenario.run.seed).stream("prefill", 0);
         let truth = self.truth();
         let (mut all, mut mine) = (0, 0);
-        for client in scenario.clients.iter().filter(|client| served_by(scenario, client) == place) {
+        for client in scenario
+            .clients
+            .iter()
+            .filter(|client| served_by(scenario, client) == place)
+        {
             let keys = Keys::new(client.keys.law());
             let rate = client.rate * (1.0 - client.writes);
             let of_class = match client.class {
@@ -121,7 +125,10 @@ impl App {
 /// How many writes to the store there were, failed ones included.
 fn far(stats: &seawall::Stats) -> u64 {
     let tiers = stats.tiers.iter().filter(|tier| tier.name != "memory");
-    tiers.map(|tier| tier.sets + tier.errors).min().unwrap_or(u64::MAX)
+    tiers
+        .map(|tier| tier.sets + tier.errors)
+        .min()
+        .unwrap_or(u64::MAX)
 }
 
 /// The service that a client's calls come to.

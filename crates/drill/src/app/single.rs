@@ -31,7 +31,9 @@ impl Single {
             return Err(CacheFault::Refused);
         };
         let asked = async {
-            let stream = TcpStream::connect(address).await.map_err(|_| CacheFault::Refused)?;
+            let stream = TcpStream::connect(address)
+                .await
+                .map_err(|_| CacheFault::Refused)?;
             let mut stream = BufReader::new(stream);
             let mut command = format!("*{}\r\n", words.len()).into_bytes();
             for word in words {
@@ -41,9 +43,13 @@ impl Single {
             }
             // A server that is full says so before it is asked and closes: what it said is read all the same.
             let sent = stream.get_mut().write_all(&command).await;
-            answer(&mut stream).await.map_err(|fault| if sent.is_err() { CacheFault::Reset } else { fault })
+            answer(&mut stream)
+                .await
+                .map_err(|fault| if sent.is_err() { CacheFault::Reset } else { fault })
         };
-        timeout(patience, asked).await.unwrap_or(Err(CacheFault::TimedOut))
+        timeout(patience, asked)
+            .await
+            .unwrap_or(Err(CacheFault::TimedOut))
     }
 }
 
@@ -63,7 +69,10 @@ async fn answer(stream: &mut BufReader<TcpStream>) -> Result<Option<Bytes>, Cach
                 return Err(CacheFault::Error);
             }
             let mut value = vec![0; length + 2];
-            stream.read_exact(&mut value).await.map_err(|_| CacheFault::Reset)?;
+            stream
+                .read_exact(&mut value)
+                .await
+                .map_err(|_| CacheFault::Reset)?;
             value.truncate(length);
             Ok(Some(value.into()))
         }
@@ -93,9 +102,7 @@ impl Store for Single {
         key: &'a Address,
         timeout: Duration,
     ) -> Boxed<'a, Result<Option<Bytes>, CacheFault>> {
-        Box::pin(async move {
-            self.ask(node, timeout, &[b"GET", key.text.as_bytes()]).await
-        })
+        Box::pin(async move { self.ask(node, timeout, &[b"GET", key.text.as_bytes()]).await })
     }
 
     fn put<'a>(
@@ -122,6 +129,10 @@ impl Store for Single {
         _: u64,
         timeout: Duration,
     ) -> Boxed<'a, Result<(), CacheFault>> {
-        Box::pin(async move { self.ask(node, timeout, &[b"DEL", key.text.as_bytes()]).await.map(drop) })
+        Box::pin(async move {
+            self.ask(node, timeout, &[b"DEL", key.text.as_bytes()])
+                .await
+                .map(drop)
+        })
     }
 }

@@ -203,7 +203,8 @@ impl App {
             _ => return None,
         };
         let known = self.work.clients.iter().find(|(name, ..)| name == client);
-        let (class, priority) = known.map_or_else(Default::default, |(_, class, priority)| (*class, *priority));
+        let (class, priority) =
+            known.map_or_else(Default::default, |(_, class, priority)| (*class, *priority));
         Some(Asked {
             class,
             priority,
@@ -313,7 +314,8 @@ async fn handle(State(app): State<Arc<App>>, request: Request) -> Response {
         app.answer(asked).await
     } else {
         let task = tokio::spawn(async move { app.answer(asked).await });
-        task.await.unwrap_or(Done::Failed("the call has ended in a panic"))
+        task.await
+            .unwrap_or(Done::Failed("the call has ended in a panic"))
     };
     match done {
         Done::Value(value) => Response::new(Body::from(value)),

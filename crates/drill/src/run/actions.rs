@@ -28,7 +28,9 @@ pub(crate) fn impossible(scaled: &Scaled, event: &Event) -> Option<String> {
             (_, Knob::Capacity(_) | Knob::Eviction(_) | Knob::MaxClients(_)) => return None,
             _ => "a drill cannot change this setting while it runs",
         },
-        Action::Restart { .. } if matches!(event.on, Some(Place::Database(_))) && scaled.scenario.databases.len() > 1 => {
+        Action::Restart { .. }
+            if matches!(event.on, Some(Place::Database(_))) && scaled.scenario.databases.len() > 1 =>
+        {
             "the databases of a drill are one server"
         }
         _ => return None,
@@ -124,7 +126,8 @@ impl System {
                     }
                     Knob::MaxClients(most) => {
                         for node in &self.caches[at] {
-                            asking::configure(node.address, "maxclients", &(most + most / 4 + 3).to_string()).await?;
+                            asking::configure(node.address, "maxclients", &(most + most / 4 + 3).to_string())
+                                .await?;
                         }
                         return Ok(());
                     }
@@ -152,7 +155,8 @@ impl System {
                     node.server.restart(&self.keeper).await?;
                     self.open(&node.name).await?;
                 }
-                self.bound_cache(at, self.scaled.scenario.caches[at].entries_max()).await
+                self.bound_cache(at, self.scaled.scenario.caches[at].entries_max())
+                    .await
             }
             Some(Place::Service(at)) => {
                 for number in nodes_of(event, self.services[at].len()) {

@@ -32,12 +32,14 @@ async fn asked(
     body: Option<String>,
     patience: Duration,
 ) -> Result<Bytes, NoDrill> {
-    let failed = |why: &dyn std::fmt::Display| {
-        NoDrill::Failed(format!("failed to ask http://{address}{path}: {why}"))
-    };
-    let client: Client<HttpConnector, Full<Bytes>> =
-        Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build_http();
-    let mut request = Request::builder().method(method).uri(format!("http://{address}{path}"));
+    let failed =
+        |why: &dyn std::fmt::Display| NoDrill::Failed(format!("failed to ask http://{address}{path}: {why}"));
+    let client: Client<HttpConnector, Full<Bytes>> = Client::builder(TokioExecutor::new())
+        .pool_max_idle_per_host(0)
+        .build_http();
+    let mut request = Request::builder()
+        .method(method)
+        .uri(format!("http://{address}{path}"));
     if body.is_some() {
         request = request.header(http::header::CONTENT_TYPE, "application/json");
     }
@@ -103,7 +105,9 @@ pub(crate) async fn keys(address: SocketAddr) -> Result<Vec<u64>, NoDrill> {
     loop {
         let (next, names): (String, Vec<String>) =
             command(address, &["SCAN", &cursor, "COUNT", "500"]).await?;
-        let known = names.iter().filter_map(|name| name.rsplit_once(':')?.1.parse::<u64>().ok());
+        let known = names
+            .iter()
+            .filter_map(|name| name.rsplit_once(':')?.1.parse::<u64>().ok());
         keys.extend(known);
         if next == "0" {
             keys.sort_unstable();
@@ -149,7 +153,9 @@ pub(crate) async fn command<T: redis::FromRedisValue>(
     };
     match timeout(LATER, asked).await {
         Ok(answer) => answer,
-        Err(_) => Err(NoDrill::Failed(format!("{name} at Redis {address}: no answer in time"))),
+        Err(_) => Err(NoDrill::Failed(format!(
+            "{name} at Redis {address}: no answer in time"
+        ))),
     }
 }
 
@@ -178,7 +184,9 @@ pub(crate) async fn standing(address: SocketAddr) -> Result<Standing, NoDrill> {
         Err(_) => return Err(NoDrill::Failed(format!("Redis at {address} does not answer"))),
     };
     let number = |key: &str| {
-        let line = info.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+        let line = info
+            .lines()
+            .find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
         line.and_then(|number| number.trim().parse().ok()).unwrap_or(0)
     };
     let keys = info.lines().find_map(|line| line.strip_prefix("db0:keys="));

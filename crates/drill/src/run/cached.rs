@@ -21,13 +21,17 @@ pub(crate) enum Cached {
 }
 
 fn not_ours(address: SocketAddr) -> NoDrill {
-    NoDrill::Failed(format!("the server at {address} is not the drill's own, and cannot be ended or stopped"))
+    NoDrill::Failed(format!(
+        "the server at {address} is not the drill's own, and cannot be ended or stopped"
+    ))
 }
 
 impl Cached {
     /// One in this process.
     pub(crate) fn embedded(settings: &[(&str, &str)]) -> Result<Cached, NoDrill> {
-        let config = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        let config = settings
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
         let settings = Settings {
             config: config.collect(),
             ..Settings::default()

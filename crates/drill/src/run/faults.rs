@@ -17,8 +17,8 @@ use crate::inject::process::{self, Victim};
 use crate::inject::redis::Server;
 use crate::inject::{self, Door, Evidence, Injection, NoEffect};
 use crate::load::Load;
-use crate::server::Condition;
 use crate::proxy::{Bandwidth, Kind, Latency, Partition, ResetPeer, Side, Stall, Toxic};
+use crate::server::Condition;
 
 /// How a fault is taken back. In the order of doing; taken back in the other one.
 enum Undo {
@@ -94,7 +94,11 @@ impl InForce {
 /// The nodes of an event, of so many that there are.
 pub(crate) fn nodes_of(event: &Event, count: usize) -> Vec<usize> {
     match &event.nodes {
-        Some(nodes) => nodes.iter().map(|node| *node as usize).filter(|node| *node < count).collect(),
+        Some(nodes) => nodes
+            .iter()
+            .map(|node| *node as usize)
+            .filter(|node| *node < count)
+            .collect(),
         None => (0..count).collect(),
     }
 }
@@ -195,8 +199,14 @@ impl System {
 
     async fn add_toxic(&self, force: &mut InForce, proxy: &str, toxic: Toxic) -> Result<(), NoDrill> {
         let name = format!("event-{}", force.event);
-        let toxic = Toxic { name: name.clone(), ..toxic };
-        self.proxies.add_toxic(proxy, toxic).await.map_err(NoDrill::proxy)?;
+        let toxic = Toxic {
+            name: name.clone(),
+            ..toxic
+        };
+        self.proxies
+            .add_toxic(proxy, toxic)
+            .await
+            .map_err(NoDrill::proxy)?;
         force.undo.push(Undo::Toxic(proxy.to_owned(), name));
         Ok(())
     }
@@ -223,7 +233,8 @@ impl System {
                 self.close(&node.name).await?;
                 node.server.kill(keeper)?;
                 node.server.restart(keeper).await?;
-                self.bound_node(at, number, self.scaled.scenario.caches[at].entries_max()).await?;
+                self.bound_node(at, number, self.scaled.scenario.caches[at].entries_max())
+                    .await?;
                 self.open(&node.name).await?;
                 return Ok(());
             }
@@ -296,10 +307,16 @@ impl System {
         };
         let count = asking::rewrite(control, &order).await?;
         if count == 0 {
-            return Err(NoDrill::Failed(format!("none of {all} entries was there to be written again")));
+            return Err(NoDrill::Failed(format!(
+                "none of {all} entries was there to be written again"
+            )));
         }
         let seen = format!("wrote {count} of {all} entries again, all of them to end {left:.1?} from then");
-        force.seen.lock().unwrap_or_else(PoisonError::into_inner).push(Ok(seen));
+        force
+            .seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Ok(seen));
         Ok(())
     }
 
@@ -328,7 +345,10 @@ impl System {
         }
         for number in nodes_of(event, self.caches[at].len()) {
             match toxic_of(fault, usual) {
-                Some(toxic) => self.add_toxic(force, &self.caches[at][number].name, toxic).await?,
+                Some(toxic) => {
+                    self.add_toxic(force, &self.caches[at][number].name, toxic)
+                        .await?
+                }
                 None => self.strike_node(force, event, (at, number), fault).await?,
             }
         }
@@ -380,7 +400,10 @@ impl System {
         let Some(postgres) = self.postgres.as_ref().filter(|_| locks) else {
             return Ok(());
         };
-        let (server, max) = (inject::postgres::Server::at(postgres.address(), "drill", "postgres"), lease_of(event));
+        let (server, max) = (
+            inject::postgres::Server::at(postgres.address(), "drill", "postgres"),
+            lease_of(event),
+        );
         let injection = match fault {
             Fault::Kill => {
                 force.undo.push(Undo::Postgres);
@@ -397,7 +420,10 @@ impl System {
             Fault::Lock => inject::postgres::lock(&server, &["things"], max).await,
             _ => return Ok(()),
         };
-        force.hold(injection.map_err(|error| NoDrill::Failed(error.to_string()))?, false);
+        force.hold(
+            injection.map_err(|error| NoDrill::Failed(error.to_string()))?,
+            false,
+        );
         Ok(())
     }
 
@@ -408,16 +434,25 @@ impl System {
         at: usize,
         fault: &Fault,
     ) -> Result<(), NoDrill> {
-        if matches!(fault, Fault::Starve { .. } | Fault::Slow { .. } | Fault::Leak { .. }) {
+        if matches!(
+            fault,
+            Fault::Starve { .. } | Fault::Slow { .. } | Fault::Leak { .. }
+        ) {
             return self.tell_all(force).await;
         }
         let mut numbers = nodes_of(event, self.services[at].len());
-        if let Fault::Crash { instances: Some(most) } = fault {
+        if let Fault::Crash {
+            instances: Some(most),
+        } = fault
+        {
             numbers.truncate(*most as usize);
         }
         if let Fault::Restart { each } = fault {
             let (system, each) = (self.clone(), Duration::from(*each));
-            let copies: Vec<Arc<Instance>> = numbers.iter().map(|at_| self.services[at][*at_].clone()).collect();
+            let copies: Vec<Arc<Instance>> = numbers
+                .iter()
+                .map(|at_| self.services[at][*at_].clone())
+                .collect();
             tokio::spawn(async move {
                 for copy in copies {
                     // What cannot be started again is seen by what it does not answer.
@@ -446,7 +481,10 @@ impl System {
                         door: Door::http(door),
                     };
                     let stopped = process::stop(&self.keeper, &[victim], lease_of(event)).await;
-                    force.hold(stopped.map_err(|error| NoDrill::Failed(error.to_string()))?, false);
+                    force.hold(
+                        stopped.map_err(|error| NoDrill::Failed(error.to_string()))?,
+                        false,
+                    );
                 }
                 Fault::Refuse => {
                     force.undo.push(Undo::Open(copy.name.clone()));
@@ -467,7 +505,8 @@ impl System {
     /// Tells all instances that run.
     pub(crate) async fn tell(&self, event: usize, begins: bool) -> Result<(), NoDrill> {
         for copy in self.services.iter().flatten() {
-            if let (Some(control), true) = (copy.control, copy.up.load(std::sync::atomic::Ordering::Acquire)) {
+            if let (Some(control), true) = (copy.control, copy.up.load(std::sync::atomic::Ordering::Acquire))
+            {
                 asking::tell(control, event, begins).await?;
             }
         }
@@ -488,13 +527,17 @@ impl System {
     async fn take_back(self: &Arc<Self>, event: usize, undo: Undo, loads: &[Load]) -> Result<(), NoDrill> {
         match undo {
             Undo::Toxic(proxy, name) => {
-                self.proxies.remove_toxic(&proxy, &name).await.map_err(NoDrill::proxy)?;
+                self.proxies
+                    .remove_toxic(&proxy, &name)
+                    .await
+                    .map_err(NoDrill::proxy)?;
             }
             Undo::Open(proxy) => self.open(&proxy).await?,
             Undo::Cache(at, number) => {
                 let node = &self.caches[at][number];
                 node.server.restart(&self.keeper).await?;
-                self.bound_node(at, number, self.scaled.scenario.caches[at].entries_max()).await?;
+                self.bound_node(at, number, self.scaled.scenario.caches[at].entries_max())
+                    .await?;
                 self.open(&node.name).await?;
             }
             Undo::Serving(at, number) => {
@@ -509,7 +552,10 @@ impl System {
             }
             Undo::Injection(probed) => {
                 let (injection, _) = probed.await.map_err(|error| NoDrill::Failed(error.to_string()))?;
-                injection.undo().await.map_err(|error| NoDrill::Failed(error.to_string()))?;
+                injection
+                    .undo()
+                    .await
+                    .map_err(|error| NoDrill::Failed(error.to_string()))?;
             }
             Undo::Told => self.tell(event, false).await?,
             Undo::Spike(at) => loads.get(at).into_iter().for_each(|load| load.set_factor(1.0)),

@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use seawall_scenario::{Place, ProtectionName};
 use seawall_core::policies::Policies;
 use seawall_core::shed::Priority;
+use seawall_scenario::{Place, ProtectionName};
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -54,7 +54,9 @@ pub(super) async fn start(order: &Order, system: &System, at: usize) -> Result<G
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    let address = system.link(name, listen, &system.scaled.scenario.gateways[at].latency).await?;
+    let address = system
+        .link(name, listen, &system.scaled.scenario.gateways[at].latency)
+        .await?;
     Ok(Gate { address, admin })
 }
 
@@ -68,13 +70,21 @@ fn document(system: &System, at: usize, listen: SocketAddr, admin: SocketAddr) -
         "[gateway]\nlisten = \"{listen}\"\nadmin = \"{admin}\"\nconcurrency = {}\nconnections = {CONCURRENCY}\n",
         gateway.concurrency.unwrap_or(CONCURRENCY),
     );
-    let doors: Vec<String> = system.door_of(gateway.calls).iter().map(|door| format!("\"{door}\"")).collect();
+    let doors: Vec<String> = system
+        .door_of(gateway.calls)
+        .iter()
+        .map(|door| format!("\"{door}\""))
+        .collect();
     let _ = write!(
         text,
         "\n[upstream.service]\naddresses = [{}]\npool = {POOL}\ntimeout = \"60s\"\neject = {{ failures = {NEVER}, time = \"1s\", share_max = \"1%\" }}\n",
         doors.join(", ")
     );
-    for client in scenario.clients.iter().filter(|client| client.calls == Place::Gateway(at)) {
+    for client in scenario
+        .clients
+        .iter()
+        .filter(|client| client.calls == Place::Gateway(at))
+    {
         let _ = write!(
             text,
             "\n[[route]]\nupstream = \"service\"\npath = \"/{}\"\npriority = {}\ncache = false\n",
@@ -82,7 +92,9 @@ fn document(system: &System, at: usize, listen: SocketAddr, admin: SocketAddr) -
             word(client.priority),
         );
     }
-    let policies = system.scaled.resized(&scenario.policies(Place::Gateway(at)), Place::Gateway(at));
+    let policies = system
+        .scaled
+        .resized(&scenario.policies(Place::Gateway(at)), Place::Gateway(at));
     for (key, value) in spelled(&policies) {
         let _ = write!(text, "\n[protect.{key}]\n");
         if let Value::Object(settings) = value {

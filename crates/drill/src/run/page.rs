@@ -41,7 +41,8 @@ impl Page {
 
     fn of(&self, name: &str, labels: &[(&str, &str)]) -> impl Iterator<Item = &Sample> {
         self.0.iter().filter(move |sample| {
-            let fits = |(key, value): &(&str, &str)| sample.labels.get(*key).is_some_and(|have| have == value);
+            let fits =
+                |(key, value): &(&str, &str)| sample.labels.get(*key).is_some_and(|have| have == value);
             sample.name == name && labels.iter().all(fits)
         })
     }

@@ -41,11 +41,18 @@ pub(crate) struct Gathered {
 
 impl Gathered {
     fn set(&mut self, metric: Metric, component: &str, label: Option<&str>, value: f64) {
-        self.put((metric, component.to_owned(), None, label.map(str::to_owned)), value);
+        self.put(
+            (metric, component.to_owned(), None, label.map(str::to_owned)),
+            value,
+        );
     }
 
     fn put(&mut self, name: Name, value: f64) {
-        let nothing = if name.0.kind() == Kind::Duration { f64::NAN } else { 0.0 };
+        let nothing = if name.0.kind() == Kind::Duration {
+            f64::NAN
+        } else {
+            0.0
+        };
         let values = self.series.entry(name).or_default();
         if values.len() > self.periods {
             // Two services with one cache.
@@ -60,7 +67,9 @@ impl Gathered {
 
     fn durations(&mut self, metric: Metric, component: &str, times: &[u64]) {
         let mut histogram = Histogram::default();
-        times.iter().for_each(|micros| histogram.record(Span::micros(*micros)));
+        times
+            .iter()
+            .for_each(|micros| histogram.record(Span::micros(*micros)));
         for (q, label) in QUANTILES {
             let value = if histogram.count() > 0 {
                 histogram.quantile(q).as_secs_f64()
@@ -73,23 +82,40 @@ impl Gathered {
 
     /// What was measured before anything was injected.
     pub(crate) fn steady(&self) -> Steady {
-        let medians = self.calls.iter().filter_map(|(cache, counts)| Some((cache.clone(), median(counts)?)));
+        let medians = self
+            .calls
+            .iter()
+            .filter_map(|(cache, counts)| Some((cache.clone(), median(counts)?)));
         Steady {
             caches: medians.collect(),
         }
     }
 
     /// The record of so many periods, with what clients have measured, as it would be at full size.
-    pub(crate) fn record(&self, of_clients: &[Record], period: Span, origin: Span, periods: usize, scale: f64) -> Record {
+    pub(crate) fn record(
+        &self,
+        of_clients: &[Record],
+        period: Span,
+        origin: Span,
+        periods: usize,
+        scale: f64,
+    ) -> Record {
         let mut record = Record::new(period, origin, periods);
         let sized = |metric: Metric, mut values: Vec<f64>| {
-            let nothing = if metric.kind() == Kind::Duration { f64::NAN } else { 0.0 };
+            let nothing = if metric.kind() == Kind::Duration {
+                f64::NAN
+            } else {
+                0.0
+            };
             values.resize(periods, nothing);
             values
         };
         for one in of_clients.iter().flat_map(Record::series) {
             let values = sized(one.metric, one.values.clone());
-            record.push(Series { values, ..one.clone() });
+            record.push(Series {
+                values,
+                ..one.clone()
+            });
         }
         for ((metric, component, instance, label), values) in &self.series {
             let mut series = Series::new(*metric, component, sized(*metric, values.clone()));
@@ -196,9 +222,14 @@ fn note_nodes(
         let cache = &system.scaled.scenario.caches[*at].name;
         let entries = now.entries as f64;
         into.set(Metric::CacheEntries, cache, None, entries);
-        into.put((Metric::CacheEntries, cache.clone(), Some(*node as u32), None), entries);
+        into.put(
+            (Metric::CacheEntries, cache.clone(), Some(*node as u32), None),
+            entries,
+        );
         // The first time, and after a restart, nobody knows since when.
-        let old = before.insert((*at, *node), *now).filter(|old| old.uptime <= now.uptime);
+        let old = before
+            .insert((*at, *node), *now)
+            .filter(|old| old.uptime <= now.uptime);
         let evicted = old.map_or(0, |old| now.evicted.saturating_sub(old.evicted));
         into.set(Metric::CacheEvictions, cache, None, evicted as f64);
     }
@@ -228,9 +259,23 @@ async fn look(system: &System, before: &mut BTreeMap<String, Before>) -> BTreeMa
         };
         let old = before.entry(name.clone()).or_default();
         // Another process has counted from nothing.
-        let page = if old.life == life { std::mem::take(&mut old.page) } else { Page::default() };
-        *old = Before { life, page: now.clone() };
-        seen.insert(name, Said { now, before: page, took });
+        let page = if old.life == life {
+            std::mem::take(&mut old.page)
+        } else {
+            Page::default()
+        };
+        *old = Before {
+            life,
+            page: now.clone(),
+        };
+        seen.insert(
+            name,
+            Said {
+                now,
+                before: page,
+                took,
+            },
+        );
     }
     seen
 }
@@ -272,9 +317,15 @@ fn note(system: &System, into: &mut Gathered, seen: &BTreeMap<String, Said>) {
         }
     }
     for gateway in &scenario.gateways {
-        let Some(said) = seen.get(&gateway.name) else { continue };
+        let Some(said) = seen.get(&gateway.name) else {
+            continue;
+        };
         let name = &gateway.name;
-        for metric in [Metric::QueueDepth, Metric::ThrottleRatio, Metric::DegradationLevel] {
+        for metric in [
+            Metric::QueueDepth,
+            Metric::ThrottleRatio,
+            Metric::DegradationLevel,
+        ] {
             into.set(metric, name, None, said.gauge(metric, DOOR));
         }
         for (reason, count) in said.added_by(Metric::Shed, &[], "reason") {
@@ -295,13 +346,33 @@ fn note_service(system: &System, into: &mut Gathered, at: usize, said: &[&Said])
         let all = said.iter().map(|said| said.gauge(metric, name));
         all.fold(best, of)
     };
-    into.set(Metric::ThrottleRatio, name, None, worst(Metric::ThrottleRatio, 1.0, f64::min));
-    into.set(Metric::DegradationLevel, name, None, worst(Metric::DegradationLevel, 0.0, f64::max));
-    into.set(Metric::Instances, name, None, said.len() as f64 * system.scaled.copies[at]);
+    into.set(
+        Metric::ThrottleRatio,
+        name,
+        None,
+        worst(Metric::ThrottleRatio, 1.0, f64::min),
+    );
+    into.set(
+        Metric::DegradationLevel,
+        name,
+        None,
+        worst(Metric::DegradationLevel, 0.0, f64::max),
+    );
+    into.set(
+        Metric::Instances,
+        name,
+        None,
+        said.len() as f64 * system.scaled.copies[at],
+    );
     let breaker = sum(&|said| said.gauge(Metric::BreakerState, THINGS)) / count;
     into.set(Metric::BreakerState, name, None, breaker);
     let limit = sum(&|said| said.gauge(Metric::LimiterLimit, THINGS));
-    into.set(Metric::LimiterLimit, name, None, if limit.is_finite() { limit } else { 0.0 });
+    into.set(
+        Metric::LimiterLimit,
+        name,
+        None,
+        if limit.is_finite() { limit } else { 0.0 },
+    );
     let things = [("component", THINGS)];
     for metric in [
         Metric::Loads,
@@ -321,7 +392,10 @@ fn note_service(system: &System, into: &mut Gathered, at: usize, said: &[&Said])
     for (reason, count) in shed {
         into.set(Metric::Shed, name, Some(&reason), count);
     }
-    let waits: Vec<u64> = said.iter().flat_map(|said| said.took.waits.iter().copied()).collect();
+    let waits: Vec<u64> = said
+        .iter()
+        .flat_map(|said| said.took.waits.iter().copied())
+        .collect();
     into.durations(Metric::QueueWait, name, &waits);
 }
 
@@ -357,11 +431,7 @@ fn note_tier(into: &mut Gathered, cache: &str, tier: &str, calm: bool, said: &[&
             }
         }
     }
-    for metric in [
-        Metric::CacheHits,
-        Metric::CacheMisses,
-        Metric::CacheSets,
-    ] {
+    for metric in [Metric::CacheHits, Metric::CacheMisses, Metric::CacheSets] {
         let added = said.iter().map(|said| said.added(metric, &labels)).sum();
         into.set(metric, cache, None, added);
     }

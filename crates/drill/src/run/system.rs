@@ -192,15 +192,24 @@ impl System {
         let mut found = tokio::net::lookup_host(address.as_str())
             .await
             .map_err(|error| NoDrill::Refused(format!("failed to look up `{address}`: {error}")))?;
-        let found = found.next().ok_or_else(|| NoDrill::Refused(format!("`{address}` is nowhere")))?;
+        let found = found
+            .next()
+            .ok_or_else(|| NoDrill::Refused(format!("`{address}` is nowhere")))?;
         if !environment.allows(&found.to_string()) && !environment.allows(address) {
-            return Err(NoDrill::Refused(format!("`{address}` is {found}, which `[environment] allow` does not name")));
+            return Err(NoDrill::Refused(format!(
+                "`{address}` is {found}, which `[environment] allow` does not name"
+            )));
         }
         Ok(Some(found))
     }
 
     /// A proxy in front of this address.
-    pub(crate) async fn link(&self, name: &str, upstream: SocketAddr, latency: &Dist) -> Result<SocketAddr, NoDrill> {
+    pub(crate) async fn link(
+        &self,
+        name: &str,
+        upstream: SocketAddr,
+        latency: &Dist,
+    ) -> Result<SocketAddr, NoDrill> {
         let draft = Draft {
             name: name.to_owned(),
             listen: "127.0.0.1:0".to_owned(),
@@ -219,7 +228,10 @@ impl System {
                 name: "distance".to_owned(),
                 ..Toxic::new(Side::Downstream, kind)
             };
-            self.proxies.add_toxic(name, toxic).await.map_err(NoDrill::proxy)?;
+            self.proxies
+                .add_toxic(name, toxic)
+                .await
+                .map_err(NoDrill::proxy)?;
         }
         view.listen
             .parse()
@@ -270,7 +282,11 @@ impl System {
                         door,
                     });
                 }
-                let kind = if order.embedded { "embedded cache server" } else { "real Redis" };
+                let kind = if order.embedded {
+                    "embedded cache server"
+                } else {
+                    "real Redis"
+                };
                 self.parts.push(format!("{}: {} {kind}", cache.name, cache.nodes));
             }
             self.caches.push(nodes);
@@ -290,7 +306,12 @@ impl System {
     }
 
     /// Lets a node of a cache hold so many entries.
-    pub(crate) async fn bound_node(&self, at: usize, number: usize, entries: Option<u64>) -> Result<(), NoDrill> {
+    pub(crate) async fn bound_node(
+        &self,
+        at: usize,
+        number: usize,
+        entries: Option<u64>,
+    ) -> Result<(), NoDrill> {
         let node = &self.caches[at][number];
         if matches!(node.server, Cached::Elsewhere(_)) {
             // How much it may hold is its owner's business.
@@ -320,7 +341,8 @@ impl System {
         }
         let mut real = None;
         let needed = (0..scenario.databases.len()).map(Place::Database);
-        let mut needed = needed.filter(|place| scenario.environment.at.iter().all(|(known, _)| known != place));
+        let mut needed =
+            needed.filter(|place| scenario.environment.at.iter().all(|(known, _)| known != place));
         if !order.embedded && needed.next().is_some() {
             let postgres = Postgres::start(&self.keeper, "postgres", &[]).await?;
             real = Some(postgres.address());
@@ -338,7 +360,12 @@ impl System {
                 let door = self.link(&name, address, &database.latency).await?;
                 self.parts.push(format!("{}: at {address}", database.name));
                 let _front = Front::Elsewhere;
-                self.databases.push(vec![DatabaseNode { name, node, door, _front }]);
+                self.databases.push(vec![DatabaseNode {
+                    name,
+                    node,
+                    door,
+                    _front,
+                }]);
                 continue;
             }
             for at in 0..database.nodes() {
@@ -356,7 +383,8 @@ impl System {
                     let paced = paced.map_err(|error| NoDrill::Failed(error.to_string()))?;
                     (paced.address(), Front::Paced(paced))
                 } else {
-                    let table = Table::start(node.clone(), speed, rows.clone(), self.truth.clone(), seed).await?;
+                    let table =
+                        Table::start(node.clone(), speed, rows.clone(), self.truth.clone(), seed).await?;
                     (table.address, Front::Table(table))
                 };
                 let door = self.link(&name, address, &database.latency).await?;
@@ -370,7 +398,11 @@ impl System {
             self.parts.push(format!(
                 "{}: {}, paced as {} node{}",
                 database.name,
-                if real.is_some() { "real PostgreSQL" } else { "embedded table" },
+                if real.is_some() {
+                    "real PostgreSQL"
+                } else {
+                    "embedded table"
+                },
                 nodes.len(),
                 if nodes.len() == 1 { "" } else { "s" }
             ));
@@ -438,7 +470,11 @@ impl System {
             self.parts.push(format!("{}: at {address}", service.name));
             return Ok(vec![Arc::new(instance)]);
         }
-        let own = scenario.environment.run.iter().find(|(place, _)| *place == Place::Service(at));
+        let own = scenario
+            .environment
+            .run
+            .iter()
+            .find(|(place, _)| *place == Place::Service(at));
         let mut instances = Vec::new();
         for number in 0..service.instances {
             let name = format!("{}-{number}", service.name);
@@ -462,12 +498,20 @@ impl System {
             let instance = self.start_instance(order, &name, duty, &service.latency).await?;
             instances.push(Arc::new(instance));
         }
-        let of = if instances.len() == 1 { "process" } else { "processes" };
-        self.parts
-            .push(match own {
-                Some((_, command)) => format!("{}: {} {of} of `{}`", service.name, instances.len(), command.command[0]),
-                None => format!("{}: {} {of} on the library", service.name, instances.len()),
-            });
+        let of = if instances.len() == 1 {
+            "process"
+        } else {
+            "processes"
+        };
+        self.parts.push(match own {
+            Some((_, command)) => format!(
+                "{}: {} {of} of `{}`",
+                service.name,
+                instances.len(),
+                command.command[0]
+            ),
+            None => format!("{}: {} {of} on the library", service.name, instances.len()),
+        });
         Ok(instances)
     }
 
@@ -502,7 +546,8 @@ impl System {
         latency: &Dist,
     ) -> Result<Instance, NoDrill> {
         let file = self.keeper.folder().join(format!("{name}.json"));
-        let failed = |error: &dyn std::fmt::Display| NoDrill::Failed(format!("failed to start `{name}`: {error}"));
+        let failed =
+            |error: &dyn std::fmt::Display| NoDrill::Failed(format!("failed to start `{name}`: {error}"));
         let written = serde_json::to_vec(duty).map_err(|error| failed(&error))?;
         std::fs::write(&file, written).map_err(|error| failed(&error))?;
         let program = Program {
@@ -542,13 +587,18 @@ impl System {
                 name: name.to_owned(),
                 file: words.next().unwrap_or_default().into(),
                 args: words.collect(),
-                env: command.env.iter().map(|(key, value)| (key.clone(), filled(value))).collect(),
+                env: command
+                    .env
+                    .iter()
+                    .map(|(key, value)| (key.clone(), filled(value)))
+                    .collect(),
                 folder: std::env::current_dir().ok(),
                 address: Some(listen),
                 ..Program::default()
             };
             let pid = keeping(|| self.keeper.run(&program))?;
-            let mut instance = Instance::of_the_user(name, Some(program), Some((listen, command.ready.clone())));
+            let mut instance =
+                Instance::of_the_user(name, Some(program), Some((listen, command.ready.clone())));
             instance.pid = Mutex::new(pid);
             match self.wait_for(&instance).await {
                 Err(NoDrill::Failed(why)) if why.to_lowercase().contains("in use") && tries < TRIES => {}
@@ -569,13 +619,22 @@ impl System {
             doors.map(|door| door.to_string()).collect::<Vec<_>>().join(",")
         };
         for (cache, nodes) in scenario.caches.iter().zip(&self.caches) {
-            text = text.replace(&format!("{{{}}}", cache.name), &joined(&mut nodes.iter().map(|node| node.door)));
+            text = text.replace(
+                &format!("{{{}}}", cache.name),
+                &joined(&mut nodes.iter().map(|node| node.door)),
+            );
         }
         for (database, nodes) in scenario.databases.iter().zip(&self.databases) {
-            text = text.replace(&format!("{{{}}}", database.name), &joined(&mut nodes.iter().map(|node| node.door)));
+            text = text.replace(
+                &format!("{{{}}}", database.name),
+                &joined(&mut nodes.iter().map(|node| node.door)),
+            );
         }
         for (service, copies) in scenario.services.iter().zip(&self.services) {
-            text = text.replace(&format!("{{{}}}", service.name), &joined(&mut copies.iter().map(|copy| copy.door)));
+            text = text.replace(
+                &format!("{{{}}}", service.name),
+                &joined(&mut copies.iter().map(|copy| copy.door)),
+            );
         }
         text
     }
@@ -589,7 +648,8 @@ impl System {
         };
         let own = scenario.environment.run.iter().find(|(known, _)| *known == place);
         let at = scenario.environment.at.iter().find(|(known, _)| *known == place);
-        own.map(|(_, command)| command.path.as_str()).or(at.map(|_| "/{key}"))
+        own.map(|(_, command)| command.path.as_str())
+            .or(at.map(|_| "/{key}"))
     }
 
     /// Waits until an instance answers.
@@ -625,7 +685,9 @@ impl System {
         let _turn = instance.turn.lock().await;
         if instance.program.is_none() {
             let name = &instance.name;
-            return Err(NoDrill::Failed(format!("`{name}` is not the drill's own, and cannot be ended")));
+            return Err(NoDrill::Failed(format!(
+                "`{name}` is not the drill's own, and cannot be ended"
+            )));
         }
         instance.up.store(false, Ordering::Release);
         self.close(&instance.name).await?;
@@ -640,7 +702,10 @@ impl System {
         let Ok(_turn) = instance.turn.try_lock() else {
             return Ok(false);
         };
-        if instance.program.is_none() || !instance.up.load(Ordering::Acquire) || keeping(|| self.keeper.ended(instance.pid()))?.is_none() {
+        if instance.program.is_none()
+            || !instance.up.load(Ordering::Acquire)
+            || keeping(|| self.keeper.ended(instance.pid()))?.is_none()
+        {
             return Ok(false);
         }
         instance.up.store(false, Ordering::Release);
@@ -700,7 +765,9 @@ pub(crate) fn rows_of(scaled: &Scaled) -> u64 {
     clients
         .map(|client| match client.keys {
             seawall_scenario::Keys::Zipf { count, .. } | seawall_scenario::Keys::Uniform { count } => count,
-            seawall_scenario::Keys::Normal { mean, deviation } => (mean + 8.0 * deviation).max(1.0) as u64 + 1,
+            seawall_scenario::Keys::Normal { mean, deviation } => {
+                (mean + 8.0 * deviation).max(1.0) as u64 + 1
+            }
         })
         .max()
         .unwrap_or(0)
@@ -709,7 +776,10 @@ pub(crate) fn rows_of(scaled: &Scaled) -> u64 {
 /// Whether what services answer is what the table `things` holds.
 fn is_checked(scaled: &Scaled) -> bool {
     let environment = &scaled.scenario.environment;
-    let elsewhere = environment.at.iter().any(|(place, _)| matches!(place, Place::Service(_)));
+    let elsewhere = environment
+        .at
+        .iter()
+        .any(|(place, _)| matches!(place, Place::Service(_)));
     !elsewhere && environment.run.iter().all(|(_, command)| command.checked)
 }
 

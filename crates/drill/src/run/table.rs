@@ -46,7 +46,9 @@ impl Table {
         seed: Seed,
     ) -> Result<Table, NoDrill> {
         let failed = |error: std::io::Error| NoDrill::Failed(format!("failed to listen: {error}"));
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(failed)?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let inside = Arc::new(Inside {
             node,
@@ -55,7 +57,9 @@ impl Table {
             truth,
             rng: Mutex::new(seed.stream("paced", 0)),
         });
-        let router = Router::new().route("/{client}/{key}", any(answer)).with_state(inside);
+        let router = Router::new()
+            .route("/{client}/{key}", any(answer))
+            .with_state(inside);
         let task = tokio::spawn(async move { axum::serve(listener, router).await });
         Ok(Table {
             address,
@@ -78,14 +82,22 @@ async fn answer(
 ) -> (StatusCode, Bytes) {
     // A server goes on with a query that nobody waits for.
     let task = tokio::spawn(async move { worked(&inside, key, method, body).await });
-    task.await.unwrap_or((StatusCode::INTERNAL_SERVER_ERROR, Bytes::new()))
+    task.await
+        .unwrap_or((StatusCode::INTERNAL_SERVER_ERROR, Bytes::new()))
 }
 
 async fn worked(inside: &Inside, key: String, method: Method, body: Bytes) -> (StatusCode, Bytes) {
     let reads = method == Method::GET;
-    let law = if reads { &inside.speed.read } else { &inside.speed.write };
+    let law = if reads {
+        &inside.speed.read
+    } else {
+        &inside.speed.write
+    };
     let work = law.draw(&mut inside.rng.lock().unwrap_or_else(PoisonError::into_inner));
-    let deadline = inside.speed.timeout.map(|timeout| Instant::now() + Duration::from(timeout));
+    let deadline = inside
+        .speed
+        .timeout
+        .map(|timeout| Instant::now() + Duration::from(timeout));
     let done = match inside.node.enter(deadline).await {
         Ok(place) => place.work(work, deadline).await,
         Err(cut) => Err(cut),

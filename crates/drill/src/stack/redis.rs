@@ -54,6 +54,8 @@ impl Redis {
                 args,
                 folder: Some(folder.clone()),
                 address: Some(address),
+                // It has nothing to write at its end, and would refuse to end without having written to a full disk.
+                quit: Some("KILL".into()),
                 ..Program::default()
             };
             let server = Server::start(keeper, program, address, || answers(address));

@@ -53,7 +53,9 @@ impl Form for Targets {
     type Out = Vec<(Place, String)>;
     fn read(cx: &mut Reader, node: &Node) -> Option<Self::Out> {
         let entries = named(cx, node)?;
-        let read = entries.into_iter().map(|(place, node)| Some((place, HostPort::read(cx, node)?)));
+        let read = entries
+            .into_iter()
+            .map(|(place, node)| Some((place, HostPort::read(cx, node)?)));
         read.collect()
     }
     fn schema() -> Json {
@@ -70,7 +72,12 @@ impl Form for Commands {
         let mut read = Vec::new();
         for (place, node) in named(cx, node)? {
             if !matches!(place, Place::Service(_)) {
-                cx.mistake(node.at, "only a service can be a program of one's own", "no service", "name a service");
+                cx.mistake(
+                    node.at,
+                    "only a service can be a program of one's own",
+                    "no service",
+                    "name a service",
+                );
                 return None;
             }
             read.push((place, Command::read(cx, node)?));
@@ -103,7 +110,11 @@ impl Form for Variables {
 fn named<'n>(cx: &mut Reader, node: &'n Node) -> Option<Vec<(Place, &'n Node)>> {
     let mut found = Vec::new();
     for entry in node.entries() {
-        let place = cx.names.iter().find(|(name, _)| *name == entry.key).map(|(_, place)| *place);
+        let place = cx
+            .names
+            .iter()
+            .find(|(name, _)| *name == entry.key)
+            .map(|(_, place)| *place);
         let Some(place) = place else {
             let known: Vec<&str> = cx.names.iter().map(|(name, _)| name.as_str()).collect();
             let help = reader::suggestion(&entry.key, &known);
@@ -146,7 +157,10 @@ impl Environment {
     pub fn allows(&self, address: &str) -> bool {
         let host = match address.parse::<SocketAddr>() {
             Ok(address) => address.ip().to_string(),
-            Err(_) => address.rsplit_once(':').map_or(address, |(host, _)| host).to_owned(),
+            Err(_) => address
+                .rsplit_once(':')
+                .map_or(address, |(host, _)| host)
+                .to_owned(),
         };
         let here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
         here || self.allow.contains(&host)

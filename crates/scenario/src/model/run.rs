@@ -2,8 +2,8 @@
 
 use seawall_core::time::Span;
 
-use crate::element::element;
 use super::expect::{Instants, Window};
+use crate::element::element;
 use crate::form::{Duration, Flag, List, Natural, Period, Ratio, Text};
 use crate::node::Node;
 use crate::reader::Reader;

@@ -20,6 +20,8 @@ use crate::resp::Value;
 const IDLE: u64 = 4;
 /// And so many at most, when others leave.
 const IDLE_MAX: usize = 1_000;
+/// A probe tries so often to get in.
+const TRIES: usize = 5;
 /// What the server says to those whom it turns away.
 const TURNED_AWAY: &[u8] = b"ERR max number of clients";
 
@@ -44,6 +46,8 @@ pub async fn too_many_clients(
     let mut held = Vec::new();
     let taken = taken(server, &mut held).await;
     changed.unless(taken).await?;
+    // It has a place as well, which would be free again.
+    held.push(client);
     let place = server.clone();
     let holder = tokio::spawn(async move {
         while Instant::now() < until {
@@ -104,16 +108,20 @@ impl Fault for Crowded {
     fn probe(&mut self) -> Answer<'_, NoEffect> {
         Box::pin(async {
             let server = &self.changed.server;
-            match turned_away(server).await? {
-                Some(said) => Ok(Evidence::new(
-                    format!(
-                        "set maxclients to {} and took the places that were left",
-                        self.limit
-                    ),
-                    format!("a new connection is told {said}"),
-                )),
-                None => Err(NoEffect("a new connection is let in".into())),
+            for _ in 0..TRIES {
+                if let Some(said) = turned_away(server).await? {
+                    return Ok(Evidence::new(
+                        format!(
+                            "set maxclients to {} and took the places that were left",
+                            self.limit
+                        ),
+                        format!("a new connection is told {said}"),
+                    ));
+                }
+                // Somebody has left just before, and the place is not taken yet.
+                sleep(GLANCE * 2).await;
             }
+            Err(NoEffect("a new connection is let in".into()))
         })
     }
 
