@@ -240,11 +240,11 @@ fn judge(facts: &Facts, mistaken: bool) -> (Verdict, String) {
         .iter()
         .find(|one| one.standing == Standing::NotMet)
     {
-        let which = if not_met == 1 { "" } else { "the first: " };
+        let which = if not_met == 1 { ":" } else { "; the first:" };
         return (
             Verdict::Deviated,
             format!(
-                "{not_met} of {judged} expectations not met; {which}{} (measured {}, wanted {})",
+                "{not_met} of {judged} expectations not met{which} {} (measured {}, wanted {})",
                 first.that, first.measured, first.wanted
             ),
         );
@@ -372,7 +372,7 @@ mod tests {
         assert_eq!(outcome.verdict, Verdict::Deviated);
         assert_eq!(
             outcome.why,
-            "1 of 2 expectations not met; everybody is answered (measured 40%, wanted mean above 99%)"
+            "1 of 2 expectations not met: everybody is answered (measured 40%, wanted mean above 99%)"
         );
         assert!(!outcome.advice.is_empty());
     }

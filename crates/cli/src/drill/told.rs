@@ -61,14 +61,17 @@ fn measured(drilled: &Drilled) -> Record {
 /// The machine, the time and the size, in a line.
 pub(super) fn where_and_when(kept: &Kept) -> String {
     let share = |share: f64| {
-        if share >= 1.0 {
-            "all of it".to_owned()
-        } else {
+        let parts = (1.0 / share).round();
+        if (1.0 / share - parts).abs() > 1e-6 {
             format!("{:.3}%", share * 100.0)
+        } else if parts > 1.0 {
+            format!("1/{parts}")
+        } else {
+            "all".to_owned()
         }
     };
     format!(
-        "Drilled {} UTC on {}; seawall {}, seed {}; size {}, slow things in {} of their time",
+        "Drilled {} UTC on {}; seawall {}, seed {}; {} of the size, slow things in {} of their time",
         utc(kept.began)[..19].replace('T', " "),
         kept.machine,
         kept.version,
