@@ -314,7 +314,7 @@ fn advice(facts: &Facts, verdict: Verdict, predicted_well: Option<bool>) -> Vec<
     }
     if predicted_well == Some(false) {
         advice.push(
-            "the prediction was off: do not size anything by it before the service times are those of this machine (--predict)".to_owned(),
+            "the prediction was off: look on the page (--report) where the curves part before anything is sized by it".to_owned(),
         );
     }
     advice

@@ -246,4 +246,6 @@ fn many_drills_are_one_table() {
         page.contains("href=\"redis-down.html\"") && page.contains("not drilled"),
         "{page}"
     );
+    // A browser reads the first of two attributes and drops the other.
+    assert!(page.contains("class=\"mark bad\""), "{page}");
 }

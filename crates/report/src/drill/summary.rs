@@ -154,7 +154,7 @@ fn table(rows: &[Row]) -> Markup {
                             tr .first[first] {
                                 th scope="row" { @if first { span title=(row.title) { (row.scenario) } } }
                                 td { @if let Some(page) = &row.page { a href=(page) { (row.variant) } } @else { (row.variant) } }
-                                td.mark class=(row.mood().class()) { (row.mood().mark()) " " (row.verdict()) }
+                                td class={ "mark " (row.mood().class()) } { (row.mood().mark()) " " (row.verdict()) }
                                 @for (error, value) in row.errors().iter().zip([row.told.errors.0, row.told.errors.1]) {
                                     td.figure .bad[value > super::ERROR_MARKED] { (error) }
                                 }
