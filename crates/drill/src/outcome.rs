@@ -240,11 +240,11 @@ fn judge(facts: &Facts, mistaken: bool) -> (Verdict, String) {
         .iter()
         .find(|one| one.standing == Standing::NotMet)
     {
-        let which = if not_met == 1 { "" } else { "the first: " };
+        let which = if not_met == 1 { ":" } else { "; the first:" };
         return (
             Verdict::Deviated,
             format!(
-                "{not_met} of {judged} expectations not met; {which}{} (measured {}, wanted {})",
+                "{not_met} of {judged} expectations not met{which} {} (measured {}, wanted {})",
                 first.that, first.measured, first.wanted
             ),
         );
@@ -314,7 +314,7 @@ fn advice(facts: &Facts, verdict: Verdict, predicted_well: Option<bool>) -> Vec<
     }
     if predicted_well == Some(false) {
         advice.push(
-            "the prediction was off: do not size anything by it before the service times are those of this machine (--predict)".to_owned(),
+            "the prediction was off: look on the page (--report) where the curves part before anything is sized by it".to_owned(),
         );
     }
     advice
@@ -372,7 +372,7 @@ mod tests {
         assert_eq!(outcome.verdict, Verdict::Deviated);
         assert_eq!(
             outcome.why,
-            "1 of 2 expectations not met; everybody is answered (measured 40%, wanted mean above 99%)"
+            "1 of 2 expectations not met: everybody is answered (measured 40%, wanted mean above 99%)"
         );
         assert!(!outcome.advice.is_empty());
     }

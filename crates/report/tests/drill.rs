@@ -61,7 +61,7 @@ fn drill() -> Drill {
     let bad = Told {
         verdict: "deviated".into(),
         mood: Mood::Bad,
-        why: "1 of 3 expectations not met; everybody is answered (measured 41%, wanted mean above 99%)"
+        why: "1 of 3 expectations not met: everybody is answered (measured 41%, wanted mean above 99%)"
             .into(),
         took_s: 31.5,
         predicted: [1.05, 0.97, 1.12]
@@ -246,4 +246,6 @@ fn many_drills_are_one_table() {
         page.contains("href=\"redis-down.html\"") && page.contains("not drilled"),
         "{page}"
     );
+    // A browser reads the first of two attributes and drops the other.
+    assert!(page.contains("class=\"mark bad\""), "{page}");
 }

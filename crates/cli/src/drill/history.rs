@@ -1,5 +1,6 @@
 //! Drills that were done before: which there are, what came of one, and what changed between two.
 
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use seawall_drill::history::{Change, Entry, History, NotFound, Sort, compare as changes};
@@ -27,7 +28,7 @@ pub(crate) struct Compare {
     /// The one after
     #[arg(value_name = "DRILL")]
     second: String,
-    /// Where drills are kept [default: seawall/drills in $XDG_STATE_HOME or ~/.local/state]
+    /// Where drills are kept [default: seawall/drills in `$XDG_STATE_HOME` or ~/.local/state]
     #[arg(long, value_name = "FOLDER")]
     history: Option<PathBuf>,
 }
@@ -68,7 +69,8 @@ pub(super) fn list(asked: Option<&Path>) -> Result<u8, Stop> {
         text += &row(number + 1, entry);
     }
     for name in unread {
-        text += &format!("     {name} cannot be read\n");
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "     {name} cannot be read");
     }
     print(&text)?;
     Ok(0)
@@ -117,7 +119,7 @@ pub(super) fn compare(asked: &Compare) -> Result<u8, Stop> {
     }
     let mut text = format!("first   {}\nsecond  {}\n", named(&first), named(&second));
     for note in differences(&first.kept, &second.kept) {
-        text += &format!("note: {note}\n");
+        let _ = writeln!(text, "note: {note}");
     }
     text += &table(&changes);
     print(&text)?;
@@ -184,15 +186,17 @@ fn table(changes: &[Change]) -> String {
             } else {
                 format!("{} → {}", here.0, here.1)
             };
-            text += &format!(
-                "\n{variant}: {}, {:.0} s to {:.0} s\n",
+            let _ = writeln!(
+                text,
+                "\n{variant}: {}, {:.0} s to {:.0} s",
                 here.2, change.phase.from, change.phase.to
             );
             above = Some(here);
         }
         let what = format!("{} of {}", change.measure.name(), change.of);
-        text += &format!(
-            "  {what:<32}{:>12} →{:>12}  {:>7}  {}\n",
+        let _ = writeln!(
+            text,
+            "  {what:<32}{:>12} →{:>12}  {:>7}  {}",
             said(change.measure, change.before),
             said(change.measure, change.after),
             ratio(change),
@@ -240,15 +244,16 @@ pub(super) fn verdict(asked: &Verdict) -> Result<u8, Stop> {
     let kept = found(&history, &path.display().to_string())?.kept;
     let mut text = String::new();
     for drilled in &kept.variants {
-        text += &format!(
-            "{}, {}: {}: {}\n",
+        let _ = writeln!(
+            text,
+            "{}, {}: {}: {}",
             kept.scenario,
             drilled.variant,
             drilled.outcome.verdict.word(),
             drilled.outcome.why
         );
         for left in &drilled.left {
-            text += &format!("  not taken back: {left}\n");
+            let _ = writeln!(text, "  not taken back: {left}");
         }
     }
     print(&text)?;

@@ -380,11 +380,11 @@ fn keys(stop: &watch::Sender<bool>, watching: &AtomicBool) {
             continue;
         };
         let control_c = key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL);
-        if key.kind == KeyEventKind::Press
-            && (control_c || key.code == KeyCode::Char('q'))
-            && stop.send_replace(true)
-            && control_c
-        {
+        if key.kind != KeyEventKind::Press || !(control_c || key.code == KeyCode::Char('q')) {
+            continue;
+        }
+        let again = stop.send_replace(true);
+        if again && control_c {
             leave();
         }
     }

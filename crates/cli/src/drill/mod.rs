@@ -47,6 +47,7 @@ pub(crate) struct Arguments {
 
 /// What is drilled, and what is made of it.
 #[derive(clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct Doing {
     /// The scenario: a file, or the name of one that is built in
     #[arg(value_name = "NAME|FILE", required_unless_present_any = ["all", "list"])]
@@ -105,7 +106,7 @@ pub(crate) struct Doing {
     /// Lists the drills that are kept, the last one first
     #[arg(long, conflicts_with = "scenario")]
     list: bool,
-    /// Where drills are kept, at most 200 [default: seawall/drills in $XDG_STATE_HOME or ~/.local/state]
+    /// Where drills are kept, at most 200 [default: seawall/drills in `$XDG_STATE_HOME` or ~/.local/state]
     #[arg(long, value_name = "FOLDER")]
     history: Option<PathBuf>,
     /// Plain lines instead of the live view, in a terminal too

@@ -1,5 +1,7 @@
 //! From what is kept of a drill to what a report tells of it.
 
+use std::fmt::Write;
+
 use seawall_core::record::Record;
 use seawall_drill::journal::utc;
 use seawall_drill::kept::{Drilled, Happened, Kept};
@@ -59,14 +61,17 @@ fn measured(drilled: &Drilled) -> Record {
 /// The machine, the time and the size, in a line.
 pub(super) fn where_and_when(kept: &Kept) -> String {
     let share = |share: f64| {
-        if share >= 1.0 {
-            "all of it".to_owned()
-        } else {
+        let parts = (1.0 / share).round();
+        if (1.0 / share - parts).abs() > 1e-6 {
             format!("{:.3}%", share * 100.0)
+        } else if parts > 1.0 {
+            format!("1/{parts}")
+        } else {
+            "all".to_owned()
         }
     };
     format!(
-        "Drilled {} UTC on {}; seawall {}, seed {}; size {}, slow things in {} of their time",
+        "Drilled {} UTC on {}; seawall {}, seed {}; {} of the size, slow things in {} of their time",
         utc(kept.began)[..19].replace('T', " "),
         kept.machine,
         kept.version,
@@ -185,12 +190,12 @@ fn notes(drilled: &Drilled) -> Vec<String> {
             client.lag_p99 * 1e3
         );
         if client.overruns > 0 {
-            note += &format!("; {} were due and not sent", client.overruns);
+            let _ = write!(note, "; {} were due and not sent", client.overruns);
         }
         let mut failures: Vec<(&String, &u64)> = client.failures.iter().collect();
         failures.sort_by(|a, b| b.1.cmp(a.1));
         for (why, count) in failures.into_iter().take(3) {
-            note += &format!("; {count} failed: {why}");
+            let _ = write!(note, "; {count} failed: {why}");
         }
         notes.push(note);
     }

@@ -70,6 +70,7 @@ pub fn compare(first: &Kept, second: &Kept) -> Vec<Change> {
 
 fn changes(first: &Drilled, second: &Drilled) -> Vec<Change> {
     let (before, after) = (first.measured.record(), second.measured.record());
+    let (ends, ends_after) = (end(first, &before), end(second, &after));
     let mut changes = Vec::new();
     for (place, phase) in first.phases.iter().enumerate() {
         // The second may have been drilled in another time.
@@ -79,8 +80,8 @@ fn changes(first: &Drilled, second: &Drilled) -> Vec<Change> {
             .filter(|other| other.name == phase.name)
             .unwrap_or(phase);
         for (measure, of) in asked(first, &before) {
-            let one = samples(&before, measure, &of, phase);
-            let two = samples(&after, measure, &of, other);
+            let one = samples(&before, measure, &of, phase, ends);
+            let two = samples(&after, measure, &of, other, ends_after);
             if one.is_empty() && two.is_empty() {
                 continue;
             }
@@ -113,8 +114,23 @@ fn asked(drilled: &Drilled, record: &Record) -> Vec<(Measure, String)> {
     asked
 }
 
+/// When a drill ended, in seconds of the scenario's clock: one that was aborted has periods in which nobody called any more.
+fn end(drilled: &Drilled, record: &Record) -> f64 {
+    let asked = |period: &usize| {
+        let mut counts = drilled
+            .clients
+            .iter()
+            .map(|client| record.values(Metric::Requests, &client.name, None));
+        counts.any(|values| values.get(*period).is_some_and(|count| *count > 0.0))
+    };
+    (0..record.periods)
+        .rev()
+        .find(asked)
+        .map_or(f64::NEG_INFINITY, |last| record.clock(last))
+}
+
 /// One value a period of the phase.
-fn samples(record: &Record, measure: Measure, of: &str, phase: &Phase) -> Vec<f64> {
+fn samples(record: &Record, measure: Measure, of: &str, phase: &Phase, end: f64) -> Vec<f64> {
     let (metric, label) = match measure {
         Measure::Goodput => (Metric::Goodput, None),
         Measure::OriginLoad => (Metric::OriginRequests, None),
@@ -128,7 +144,7 @@ fn samples(record: &Record, measure: Measure, of: &str, phase: &Phase) -> Vec<f6
         record.period.as_secs_f64()
     };
     let values = values
-        .get(record.window(phase.from, phase.to))
+        .get(record.window(phase.from, phase.to.min(end).max(phase.from)))
         .unwrap_or_default();
     values
         .iter()
@@ -159,14 +175,13 @@ fn sort(measure: Measure, before: &[f64], after: &[f64]) -> Sort {
     if larger <= 0.0 || (two - one).abs() < CHANGE_MIN * larger || rank_sum(before, after).abs() < Z {
         return Sort::Noise;
     }
-    match measure {
-        Measure::Goodput if two > one => Sort::Better,
-        Measure::Goodput => Sort::Worse,
-        Measure::P50 | Measure::P99 if two < one => Sort::Better,
-        Measure::P50 | Measure::P99 => Sort::Worse,
+    let better = match measure {
+        Measure::Goodput => two > one,
+        Measure::P50 | Measure::P99 => two < one,
         // A database that is asked more may be one that is down no more.
-        Measure::OriginLoad => Sort::Other,
-    }
+        Measure::OriginLoad => return Sort::Other,
+    };
+    if better { Sort::Better } else { Sort::Worse }
 }
 
 /// How many standard deviations the sum of the ranks of `two` is from where it would be if both were of one kind; ties share
@@ -181,14 +196,14 @@ fn rank_sum(one: &[f64], two: &[f64]) -> f64 {
             .iter()
             .take_while(|(value, _)| value.total_cmp(&all[start].0).is_eq())
             .count();
-        let rank = start as f64 + (length as f64 + 1.0) / 2.0;
+        let rank = start as f64 + f64::midpoint(length as f64, 1.0);
         sum += rank
             * all[start..start + length]
                 .iter()
                 .filter(|(_, second)| *second)
                 .count() as f64;
-        let tied = length as f64;
-        ties += tied * tied * tied - tied;
+        let alike = length as f64;
+        ties += alike * alike * alike - alike;
         start += length;
     }
     let (m, n) = (one.len() as f64, two.len() as f64);
@@ -205,6 +220,8 @@ fn rank_sum(one: &[f64], two: &[f64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use seawall_core::record::Series;
+    use seawall_core::time::Span;
 
     #[test]
     fn ranks_are_those_of_the_book() {
@@ -218,6 +235,27 @@ mod tests {
         let z = rank_sum(&[1.0, 2.0, 3.0, 4.0], &[4.0, 5.0, 6.0, 7.0]);
         let variance = 16.0 / 12.0 * (9.0 - 6.0 / 56.0);
         assert!((z - (25.5 - 18.0) / f64::sqrt(variance)).abs() < 1e-9, "{z}");
+    }
+
+    #[test]
+    fn an_aborted_drill_is_compared_up_to_its_end() {
+        let mut record = Record::new(Span::secs(1), Span::ZERO, 12);
+        let counts = |last: usize| {
+            (0..12)
+                .map(|at| if at < last { 50.0 } else { 0.0 })
+                .collect::<Vec<f64>>()
+        };
+        record.push(Series::new(Metric::Requests, "web", counts(5)).labelled("fresh"));
+        record.push(Series::new(Metric::Goodput, "web", counts(5)));
+        let phase = Phase {
+            name: "before".to_owned(),
+            from: 0.0,
+            to: 12.0,
+        };
+        let last = record.clock(4);
+        assert_eq!(samples(&record, Measure::Goodput, "web", &phase, last), [50.0; 5]);
+        let late = Phase { from: 8.0, ..phase };
+        assert!(samples(&record, Measure::Goodput, "web", &late, last).is_empty());
     }
 
     #[test]

@@ -206,7 +206,7 @@ fn expectations(drill: &Drill) -> Markup {
                     ul.judged {
                         @for (variant, one) in all {
                             li {
-                                span.mark class=(standing.class()) aria-hidden="true" { (standing.mark()) } " "
+                                span class={ "mark " (standing.class()) } aria-hidden="true" { (standing.mark()) } " "
                                 strong { (variant.name) } ": " (one.that)
                                 div.detail {
                                     "measured " strong { (one.measured) } "; predicted " (one.predicted) "; wanted " (one.wanted)

@@ -1,5 +1,7 @@
 //! Many drills in one table: as text, as a page, and as a part of a document in Markdown.
 
+use std::fmt::Write;
+
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{Mood, Told, error_said};
@@ -152,7 +154,7 @@ fn table(rows: &[Row]) -> Markup {
                             tr .first[first] {
                                 th scope="row" { @if first { span title=(row.title) { (row.scenario) } } }
                                 td { @if let Some(page) = &row.page { a href=(page) { (row.variant) } } @else { (row.variant) } }
-                                td.mark class=(row.mood().class()) { (row.mood().mark()) " " (row.verdict()) }
+                                td class={ "mark " (row.mood().class()) } { (row.mood().mark()) " " (row.verdict()) }
                                 @for (error, value) in row.errors().iter().zip([row.told.errors.0, row.told.errors.1]) {
                                     td.figure .bad[value > super::ERROR_MARKED] { (error) }
                                 }
@@ -180,8 +182,10 @@ pub fn markdown(rows: &[Row], command: &str, where_and_when: &str) -> String {
     );
     for row in rows {
         let [goodput, load] = row.errors();
-        text += &format!(
-            "| {} | {} | {} | {goodput} | {load} | {} |\n",
+        // Writing to a string does not fail.
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {goodput} | {load} | {} |",
             row.scenario,
             row.variant,
             row.verdict(),
@@ -189,7 +193,9 @@ pub fn markdown(rows: &[Row], command: &str, where_and_when: &str) -> String {
         );
     }
     for row in rows.iter().filter(|row| !row.told.lines.is_empty()) {
-        text += &format!(
+        // Writing to a string does not fail.
+        let _ = write!(
+            text,
             "\n## {}, {}\n\n{}.\n\n",
             row.scenario,
             row.variant,
@@ -201,8 +207,10 @@ pub fn markdown(rows: &[Row], command: &str, where_and_when: &str) -> String {
             let phase = phase.map_or_else(String::new, |(name, from, to)| {
                 format!("{name}, {} to {}", clock(*from), clock(*to))
             });
-            text += &format!(
-                "| {} | {} of {} | {} | {} | {} |\n",
+            // Writing to a string does not fail.
+            let _ = writeln!(
+                text,
+                "| {} | {} of {} | {} | {} | {} |",
                 cell(&phase),
                 line.measure,
                 line.of,
