@@ -715,7 +715,8 @@ impl<T: Fn(News)> Stage<'_, T> {
         if let Action::Restart { .. } = action {
             // It takes its time, and the rest goes on.
             let (system, event, action) = (self.system.clone(), event.clone(), action.clone());
-            tokio::spawn(async move { system.act(index, &event, &action, &[]).await });
+            self.system
+                .errand(async move { system.act(index, &event, &action, &[]).await });
             return Ok(());
         }
         self.system.act(index, event, action, self.loads).await
@@ -754,6 +755,9 @@ impl<T: Fn(News)> Stage<'_, T> {
             if let Err(error) = self.system.end(force, self.loads).await {
                 left.push(error.to_string());
             }
+        }
+        for failed in self.system.end_errands().await {
+            self.trouble(failed.to_string());
         }
         for (at, number, _) in std::mem::take(&mut self.down) {
             let copy = &self.system.services[at][number];

@@ -1,7 +1,8 @@
-//! `seawall drill NAME --mend`: what would mend the weaknesses that were found, by the simulator, and tried by one more drill.
+//! `seawall drill NAME --mend`: what would mend the weaknesses that were found, by the simulator, and tried by more drills.
 
 use std::fmt::Write as _;
 
+use seawall_drill::app::What;
 use seawall_drill::kept::Drilled;
 use seawall_drill::outcome::{Standing, Verdict};
 use seawall_report::limits::{Aim, Trial};
@@ -29,7 +30,7 @@ const WELL: f64 = 0.9;
 /// What was tried helped when it answers so much more of the calls.
 const HELPS: f64 = 0.02;
 
-/// For each variant that was found weak: which settings would mend it, and what came of the first.
+/// For each variant that was found weak: which settings would mend it, and what came of them.
 pub(super) fn mended(doing: &Doing, hands: &Hands, plan: &Plan, drilled: &[Drilled]) -> Result<String, Stop> {
     let document = document(&plan.name)?;
     let mut text = String::new();
@@ -64,11 +65,17 @@ pub(super) fn mended(doing: &Doing, hands: &Hands, plan: &Plan, drilled: &[Drill
         for trial in trials.iter().take(NAMED) {
             let _ = writeln!(text, "    {}", options(&trial.settings));
         }
-        let _ = writeln!(
-            text,
-            "  {}",
-            tried(hands, plan, (what, scenario), drilled, &trials[0])?
-        );
+        // What is enough in the simulator may not be here: then the next one is tried.
+        for trial in trials.iter().take(NAMED) {
+            if hands.is_stopped() {
+                break;
+            }
+            let (helps, told) = tried(hands, plan, what, (scenario, drilled), trial)?;
+            let _ = writeln!(text, "  {told}");
+            if helps {
+                break;
+            }
+        }
     }
     Ok(text)
 }
@@ -135,34 +142,37 @@ fn options(settings: &[(String, String)]) -> String {
     options.join(" ")
 }
 
-/// One more drill, with the setting.
+/// One more drill, with the setting: whether it helps, and what is said of it.
 fn tried(
     hands: &Hands,
     plan: &Plan,
-    (what, scenario): (&seawall_drill::app::What, &Scenario),
-    before: &Drilled,
+    what: &What,
+    (scenario, before): (&Scenario, &Drilled),
     trial: &Trial,
-) -> Result<String, Stop> {
+) -> Result<(bool, String), Stop> {
     let mut mended = what.clone();
     mended.sets.extend(trial.settings.iter().cloned());
     let again = mended.scenario()?;
     let after = hands.variant(plan, &mended, &again)?;
+    let tried = format!("tried {}", options(&trial.settings));
     if after.outcome.verdict > Verdict::Deviated {
-        return Ok(format!(
-            "tried the first of them: {}: {}",
-            after.outcome.verdict.word(),
-            after.outcome.why
+        let outcome = &after.outcome;
+        return Ok((
+            false,
+            format!("{tried}: {}: {}", outcome.verdict.word(), outcome.why),
         ));
     }
     let (was, is) = (answered(scenario, before), answered(&again, &after));
-    let verdict = if is > was + HELPS {
+    let helps = is > was + HELPS;
+    let verdict = if helps {
         "it helps"
     } else {
         "it does not help here"
     };
-    Ok(format!(
-        "tried the first of them: {verdict}: {:.1}% of the calls were answered well from T=0 on, and {:.1}% without it",
+    let told = format!(
+        "{tried}: {verdict}: {:.1}% of the calls were answered well from T=0 on, and {:.1}% without it",
         100.0 * is,
         100.0 * was
-    ))
+    );
+    Ok((helps, told))
 }

@@ -39,7 +39,6 @@ pub(super) fn run(doing: &Doing, name: &str, protection: &str) -> Result<u8, Sto
     let outputs = Outputs::without_files(doing)?;
     let hands = Hands::new(doing)?;
     let mut pairs = Vec::new();
-    let mut verdicts = Vec::new();
     for number in 0..doing.pairs {
         let mut shares = [f64::NAN; 2];
         // The first of a pair meets another machine than the second.
@@ -47,7 +46,6 @@ pub(super) fn run(doing: &Doing, name: &str, protection: &str) -> Result<u8, Sto
             let plan = if place == 0 { &with } else { &without };
             let (what, scenario) = &plan.variants[0];
             let drilled = hands.variant(plan, what, scenario)?;
-            verdicts.push(drilled.outcome.verdict);
             if drilled.outcome.verdict >= Verdict::BaselineUnmet {
                 return told_short(&drilled, plan, &outputs, doing);
             }

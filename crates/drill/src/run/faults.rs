@@ -126,7 +126,8 @@ fn toxic_of(fault: &Fault, usual: Span) -> Option<Toxic> {
             ..Latency::default()
         }),
         Fault::Bandwidth { rate } => Kind::Bandwidth(Bandwidth {
-            rate: (rate / 1_000.0) as i64,
+            // None at all would be another fault.
+            rate: ((rate / 1_000.0) as i64).max(1),
             ..Bandwidth::default()
         }),
         Fault::Partition => Kind::Partition(Partition::default()),
@@ -451,15 +452,15 @@ impl System {
             let (system, each) = (self.clone(), Duration::from(*each));
             let copies: Vec<Arc<Instance>> = numbers
                 .iter()
-                .map(|at_| self.services[at][*at_].clone())
+                .map(|number| self.services[at][*number].clone())
                 .collect();
-            tokio::spawn(async move {
+            self.errand(async move {
                 for copy in copies {
-                    // What cannot be started again is seen by what it does not answer.
-                    let _ = system.kill_instance(&copy).await;
+                    system.kill_instance(&copy).await?;
                     tokio::time::sleep(each).await;
-                    let _ = system.revive(&copy).await;
+                    system.revive(&copy).await?;
                 }
+                Ok(())
             });
             return Ok(());
         }

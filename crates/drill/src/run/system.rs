@@ -12,6 +12,7 @@ use seawall_core::rng::Seed;
 use seawall_scenario::{CacheKind, Command, Place, Scaled};
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{ConnectOptions, Executor};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::cached::Cached;
@@ -114,6 +115,8 @@ pub(crate) struct System {
     pub(crate) gateways: Vec<Gate>,
     /// The parts, in words.
     pub(crate) parts: Vec<String>,
+    /// What takes its time, while the rest goes on.
+    errands: Mutex<Vec<JoinHandle<Result<(), NoDrill>>>>,
 }
 
 impl Instance {
@@ -166,6 +169,7 @@ impl System {
             services: Vec::new(),
             gateways: Vec::new(),
             parts: Vec::new(),
+            errands: Mutex::default(),
             keeper,
             scaled: scaled.clone(),
         };
@@ -728,6 +732,30 @@ impl System {
         self.open(&instance.name).await?;
         instance.up.store(true, Ordering::Release);
         Ok(())
+    }
+
+    /// Does something that takes its time, while the rest goes on.
+    pub(crate) fn errand(&self, work: impl Future<Output = Result<(), NoDrill>> + Send + 'static) {
+        let mut errands = self.errands.lock().unwrap_or_else(PoisonError::into_inner);
+        errands.push(tokio::spawn(work));
+    }
+
+    /// Ends what is still under way; why what had ended failed, if it did. Instances that are down are started again.
+    pub(crate) async fn end_errands(&self) -> Vec<NoDrill> {
+        let errands = std::mem::take(&mut *self.errands.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut failed = Vec::new();
+        for errand in errands {
+            errand.abort();
+            match errand.await {
+                Ok(done) => failed.extend(done.err()),
+                Err(error) if error.is_cancelled() => {}
+                Err(error) => failed.push(NoDrill::Failed(error.to_string())),
+            }
+        }
+        for copy in self.services.iter().flatten() {
+            failed.extend(self.revive(copy).await.err());
+        }
+        failed
     }
 
     /// Connections through a proxy are refused, and those there are end.
