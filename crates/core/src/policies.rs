@@ -2,6 +2,7 @@
 //!
 //! This is the one table that is simulated, deployed and drilled. It can be replaced while running.
 
+use crate::time::Span;
 use crate::{
     balance, breaker, coalesce, deadline, early, lease, limit, queue, rate, retry, shed, sketch, stale,
     throttle, ttl, warm,
@@ -46,4 +47,15 @@ pub struct Policies {
     pub balance: Option<balance::Strategy>,
     /// Whether entries carry a checksum, so that a corrupt one is a miss and never an answer.
     pub integrity: bool,
+}
+
+impl Policies {
+    /// The bounds of the line before a place: those of the policy, or `places` and no timeout, by the place's own nature.
+    pub fn line(&self, places: Option<u32>) -> queue::Settings {
+        self.queue.clone().unwrap_or(queue::Settings {
+            places: places.unwrap_or(u32::MAX),
+            timeout: Span::MAX,
+            ..queue::Settings::default()
+        })
+    }
 }

@@ -304,15 +304,15 @@ impl Record {
         self.series.push(series);
     }
 
-    /// The record of a system that is this many times as large: what grows with its size is multiplied.
+    /// What the whole would have left behind, of which this is the record of a share: what grows with size is divided by it.
     #[must_use]
-    pub fn enlarged(mut self, factor: f64) -> Record {
+    pub fn at_full_size(mut self, share: f64) -> Record {
         for series in self
             .series
             .iter_mut()
             .filter(|series| series.metric.is_extensive())
         {
-            series.values.iter_mut().for_each(|value| *value *= factor);
+            series.values.iter_mut().for_each(|value| *value /= share);
         }
         self
     }

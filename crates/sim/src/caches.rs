@@ -564,11 +564,11 @@ impl World {
         let room = cache
             .entries_max()
             .map(|entries| entries * u64::from(cache.nodes));
-        let served = |client: &&Client| matches!(served_by(scenario, client), Place::Service(at) if scenario.services[at].caches.contains(&index));
+        let served = |client: &&Client| matches!(scenario.served_by(client), Place::Service(at) if scenario.services[at].caches.contains(&index));
         for client in scenario.clients.iter().filter(served) {
             let keys = keys_of(&client.keys);
             let rate = client.rate * (1.0 - client.writes);
-            let served_by = served_by(scenario, client);
+            let served_by = scenario.served_by(client);
             let policies = scenario.policies(served_by);
             let ttl = ttl_of(client.class, &policies.ttl, cache);
             let cost = load_time(scenario, served_by);
@@ -622,14 +622,6 @@ impl World {
                 store.insert(Time::ZERO, key, fresh_until + stale, entry);
             }
         }
-    }
-}
-
-/// The service that a client's requests come to.
-fn served_by(scenario: &Scenario, client: &Client) -> Place {
-    match client.calls {
-        Place::Gateway(gateway) => scenario.gateways[gateway].calls,
-        other => other,
     }
 }
 

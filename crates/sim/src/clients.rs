@@ -202,7 +202,7 @@ impl GatewaySim {
         GatewaySim {
             name: gateway.name.clone(),
             gate: Gate::new(Time::ZERO, &played),
-            line: Queue::new(line_of(&played, None)),
+            line: Queue::new(played.line(None)),
             line_at: Time::NEVER,
             policies: document,
             concurrency: gateway.concurrency,
@@ -220,14 +220,6 @@ impl GatewaySim {
 }
 
 /// The line at a door: as the protection says, or as long as the component has it.
-pub(crate) fn line_of(policies: &Policies, places: Option<u32>) -> seawall_core::queue::Settings {
-    policies.queue.clone().unwrap_or(seawall_core::queue::Settings {
-        places: places.unwrap_or(u32::MAX),
-        timeout: Span::MAX,
-        ..seawall_core::queue::Settings::default()
-    })
-}
-
 impl World {
     /// A client's next call arrives.
     pub(crate) fn arrive(&mut self, index: usize) {

@@ -170,10 +170,7 @@ impl Meter {
     /// The record of all periods, in the size of the document: a run at `scale` saw that share of it.
     pub(crate) fn into_record(self, period: Span, origin: Span, scale: f64) -> Record {
         let mut record = Record::new(period, origin, self.periods);
-        for mut slot in self.slots {
-            if slot.metric.is_extensive() && scale < 1.0 {
-                slot.values.iter_mut().for_each(|value| *value /= scale);
-            }
+        for slot in self.slots {
             record.push(Series {
                 metric: slot.metric,
                 component: slot.component,
@@ -187,6 +184,6 @@ impl Meter {
                 record.push(Series::new(clock.metric, &clock.component, values).labelled(label));
             }
         }
-        record
+        record.at_full_size(scale)
     }
 }

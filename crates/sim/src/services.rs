@@ -24,7 +24,7 @@ use seawall_core::time::{Span, Time};
 use seawall_scenario::{CacheKind, FallbackWhen, Leak, Place, Trips};
 
 use crate::caches::Store;
-use crate::clients::{line_of, some_time};
+use crate::clients::some_time;
 use crate::meter::{Counter, Meter, Timer};
 use crate::plan::Plan;
 use crate::slab::Ticket;
@@ -369,7 +369,7 @@ impl Instance {
             up: true,
             life,
             busy: 0,
-            line: Queue::new(line_of(played, sim.places)),
+            line: Queue::new(played.line(sim.places)),
             line_at: Time::NEVER,
             wake_at: Time::NEVER,
             served: 0,

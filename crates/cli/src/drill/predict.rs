@@ -59,7 +59,7 @@ fn simulated(scenario: &Scenario, scale: f64, runs: u32) -> Result<Vec<Record>, 
     let jobs: Vec<_> = (0..runs).map(|run| (scenario.clone(), options(run))).collect();
     let results = replicate(&jobs, processors(), &|_| {});
     let record = |result: Result<seawall_sim::Run, seawall_sim::Refusal>| match result {
-        Ok(run) => Ok(run.record.enlarged(1.0 / scale)),
+        Ok(run) => Ok(run.record.at_full_size(scale)),
         Err(refusal) => Err(Stop::Failed(format!("failed to predict: {refusal}"))),
     };
     results.into_iter().map(record).collect()

@@ -16,7 +16,6 @@ use seawall_scenario::{Action, Event, Fault, Knob, Place, What};
 use serde::{Deserialize, Serialize};
 
 use super::App;
-use super::work::line_of;
 
 /// What took how long since it was asked last, in microseconds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -188,7 +187,7 @@ impl App {
         let policies = self.scaled.resized(&ways.policies, place);
         ways.gate.retune(now, &policies);
         ways.cancels = policies.deadline.cancel;
-        let line = line_of(&policies, ways.places);
+        let line = policies.line(ways.places);
         drop(ways);
         self.work.floor.set_line(line);
         if let Some(cache) = &self.cache {
@@ -210,7 +209,7 @@ impl App {
             Knob::Threads(threads) => self.work.floor.set_threads(Some(*threads)),
             Knob::Queue(places) => {
                 ways.places = Some(*places);
-                let line = line_of(&ways.policies, ways.places);
+                let line = ways.policies.line(ways.places);
                 self.work.floor.set_line(line);
             }
             _ => {}

@@ -10,7 +10,7 @@ use seawall::{Loaded, Options};
 use seawall_core::keys::Keys;
 use seawall_core::rng::Seed;
 use seawall_core::ttl::Class;
-use seawall_scenario::{CacheKind, Client, Place};
+use seawall_scenario::{CacheKind, Place};
 
 use tokio::time::Instant;
 
@@ -45,7 +45,7 @@ impl App {
         for client in scenario
             .clients
             .iter()
-            .filter(|client| served_by(scenario, client) == place)
+            .filter(|client| scenario.served_by(client) == place)
         {
             let keys = Keys::new(client.keys.law());
             let rate = client.rate * (1.0 - client.writes);
@@ -129,12 +129,4 @@ fn far(stats: &seawall::Stats) -> u64 {
         .map(|tier| tier.sets + tier.errors)
         .min()
         .unwrap_or(u64::MAX)
-}
-
-/// The service that a client's calls come to.
-fn served_by(scenario: &seawall_scenario::Scenario, client: &Client) -> Place {
-    match client.calls {
-        Place::Gateway(gateway) => scenario.gateways[gateway].calls,
-        other => other,
-    }
 }

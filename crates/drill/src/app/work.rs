@@ -15,7 +15,7 @@ use seawall_core::dist::Dist;
 use seawall_core::gate::{Gate, Reason};
 use seawall_core::keys::MISSING;
 use seawall_core::policies::Policies;
-use seawall_core::queue::{Cause, Settings};
+use seawall_core::queue::Cause;
 use seawall_core::rng::{Seed, Stream};
 use seawall_core::shed::Priority;
 use seawall_core::time::{Span, Time};
@@ -63,15 +63,6 @@ pub(super) struct Ways {
     pub(super) cancels: bool,
 }
 
-/// The bounds of the line, by the policy or by the service's own nature.
-pub(super) fn line_of(policies: &Policies, places: Option<u32>) -> Settings {
-    policies.queue.clone().unwrap_or(Settings {
-        places: places.unwrap_or(u32::MAX),
-        timeout: Span::MAX,
-        ..Settings::default()
-    })
-}
-
 /// What a call comes to.
 enum Done {
     Value(Bytes),
@@ -94,7 +85,7 @@ impl Work {
         let seed = Seed(scaled.scenario.run.seed);
         let clients = &scaled.scenario.clients;
         Work {
-            floor: Floor::new(service.threads, line_of(policies, service.queue)),
+            floor: Floor::new(service.threads, policies.line(service.queue)),
             also,
             ways: Mutex::new(Ways {
                 gate: Gate::new(Time::ZERO, policies),

@@ -123,7 +123,7 @@ impl Gathered {
             series.instance = *instance;
             record.push(series);
         }
-        record.enlarged(1.0 / scale)
+        record.at_full_size(scale)
     }
 }
 

@@ -140,6 +140,14 @@ impl Scenario {
             .chain((0..self.databases.len()).map(Place::Database))
     }
 
+    /// The service that a client's calls come to.
+    pub fn served_by(&self, client: &Client) -> Place {
+        match client.calls {
+            Place::Gateway(gateway) => self.gateways[gateway].calls,
+            other => other,
+        }
+    }
+
     /// The protections of a gateway or a service at the start of the run.
     pub fn policies(&self, place: Place) -> Policies {
         let mut policies = Policies::default();

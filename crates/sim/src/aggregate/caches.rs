@@ -75,17 +75,9 @@ pub(super) struct Tier {
     pub(super) errors: [Counter; CacheFault::ALL.len()],
 }
 
-/// Which service a client's calls reach.
-fn served_by(plan: &Plan, client: &Client) -> Place {
-    match client.calls {
-        Place::Gateway(gateway) => plan.scenario.gateways[gateway].calls,
-        other => other,
-    }
-}
-
 fn clients_of(plan: &Plan, service: usize) -> impl Iterator<Item = &Client> {
     let clients = plan.scenario.clients.iter();
-    clients.filter(move |client| served_by(plan, client) == Place::Service(service))
+    clients.filter(move |client| plan.scenario.served_by(client) == Place::Service(service))
 }
 
 /// The sets of nodes of a cache that the timeline tells apart.

@@ -7,7 +7,7 @@ use seawall_core::time::Span;
 use seawall_scenario::{Action, Event as Happening, Eviction, Knob, Place, Protection, ProtectionName};
 
 use super::Provision;
-use crate::clients::{keys_of, line_of, some_time};
+use crate::clients::{keys_of, some_time};
 use crate::services::{Instance, is_gated};
 use crate::world::{Event, World};
 
@@ -265,7 +265,7 @@ impl World {
             Knob::Threads(threads) => service.threads = Some(*threads),
             Knob::Queue(places) => {
                 service.places = Some(*places);
-                let settings = line_of(&service.policies, Some(*places));
+                let settings = service.policies.line(Some(*places));
                 for instance in &mut service.instances {
                     instance.line.retune(now, settings.clone());
                 }
@@ -320,7 +320,7 @@ impl World {
                 let played = self.plan.resized(&self.gateways[index].policies, place);
                 let gateway = &mut self.gateways[index];
                 gateway.gate.retune(now, &played);
-                gateway.line.retune(now, line_of(&played, None));
+                gateway.line.retune(now, played.line(None));
             }
             Place::Service(index) => {
                 let played = self.plan.resized(&self.services[index].policies, place);
@@ -328,7 +328,7 @@ impl World {
                 service.gate.retune(now, &played);
                 service.gated = is_gated(&played);
                 service.cancels = played.deadline.cancel;
-                let line: queue::Settings = line_of(&played, service.places);
+                let line: queue::Settings = played.line(service.places);
                 for instance in &mut service.instances {
                     instance.guard.retune(now, &played);
                     instance.line.retune(now, line.clone());
