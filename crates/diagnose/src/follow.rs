@@ -11,6 +11,9 @@ use crate::diagnosis::{Diagnosis, examine};
 use crate::failure::Failure;
 use crate::view::View;
 
+/// An incident remembers so many turns.
+const LATER_MAX: usize = 64;
+
 /// When to speak.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Settings {
@@ -31,7 +34,7 @@ impl Default for Settings {
         Settings {
             suspicion: 0.7,
             confirm_s: 2.0,
-            learn_s: 5.0,
+            learn_s: 10.0,
             memory_s: 120.0,
             over_s: 15.0,
         }
@@ -63,6 +66,8 @@ pub struct Follower {
     open: Option<Episode>,
     /// Since when all is well again, in an incident.
     well: Option<usize>,
+    /// Since when another failure comes first, in an incident.
+    turned: Option<(usize, Failure)>,
     last: Option<Diagnosis>,
 }
 
@@ -88,6 +93,7 @@ impl Follower {
             suspected: None,
             open: None,
             well: None,
+            turned: None,
             last: None,
         }
     }
@@ -171,15 +177,23 @@ impl Follower {
             self.well = None;
             let before = episode.later.last().map(|(_, failure)| *failure);
             let before = before.or(episode.diagnosis.first().map(|finding| finding.failure));
-            return match first {
-                Some(failure) if Some(failure) != before => {
-                    if episode.later.len() < 64 {
-                        episode.later.push((at, failure));
-                    }
-                    Change::Turned(diagnosis)
-                }
-                _ => Change::None,
+            let Some(failure) = first.filter(|failure| Some(*failure) != before) else {
+                self.turned = None;
+                return Change::None;
             };
+            let since = match self.turned {
+                Some((since, other)) if other == failure => since,
+                _ => at,
+            };
+            self.turned = Some((since, failure));
+            if at + 1 < since + view.periods_in(self.settings.confirm_s, 2)
+                || episode.later.len() >= LATER_MAX
+            {
+                return Change::None;
+            }
+            self.turned = None;
+            episode.later.push((since, failure));
+            return Change::Turned(diagnosis);
         }
         let since = *self.well.get_or_insert(at);
         if at < since + view.periods_in(self.settings.over_s, 3) {

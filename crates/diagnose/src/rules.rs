@@ -86,7 +86,8 @@ fn explains(cause: Failure, effect: Failure) -> bool {
         OriginFull => cause == Stampede || cause.role() == Role::Cause,
         Stampede => cause.part() == Part::Cache && cause.role() == Role::Cause,
         Refused => cause == Killed,
-        Cold => matches!(cause, Killed | InstancesDown),
+        Cold => cause == Killed,
+        Failure::TooManyClients => cause == TrafficSpike,
         NotStored => matches!(
             cause,
             Failure::OutOfMemory

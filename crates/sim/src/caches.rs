@@ -509,6 +509,11 @@ impl CacheSim {
         !self.nodes[self.placement.node(key) as usize].answers
     }
 
+    /// What counts calls that failed for this reason.
+    pub(crate) fn failed(&self, fault: CacheFault) -> Counter {
+        self.errors[fault as usize]
+    }
+
     /// The share of nodes that answer.
     pub(crate) fn up(&self) -> f64 {
         if self.sound || self.nodes.is_empty() {

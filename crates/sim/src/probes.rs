@@ -179,7 +179,8 @@ impl World {
                 .map_or(Span::ZERO, seawall_core::dist::Dist::mean);
             let calls = self.meter.so_far(cache.hits)
                 + self.meter.so_far(cache.misses)
-                + self.meter.so_far(cache.sets);
+                + self.meter.so_far(cache.sets)
+                + self.meter.so_far(cache.failed(CacheFault::TimedOut));
             let nodes = cache.nodes.len() as f64;
             for node in &mut cache.nodes {
                 let seen = node.probed(now, own, rng);

@@ -203,19 +203,20 @@ impl Look<'_> {
         let (situation, cache) = (self.situation, self.cache);
         let mut case = self.case(Failure::TooManyClients);
         let causes = ["connect_too_many_clients", "reply_too_many_clients"];
-        let failing = self.failing(&causes);
+        // Those who get in go again: what a single moment shows varies, so a few more seconds are looked at.
+        let failing = situation.failing_lately(self.node, &causes);
         case.weigh(failing.map(|failing| failing >= 0.3), 8.0, -4.0, PROBE, || {
             format!(
                 "{} of the new connections are turned away",
                 share(failing.unwrap_or(0.0))
             )
         });
-        let turned_away = cache.rejected.sum(situation.now.clone());
+        let turned_away = cache.rejected.sum(situation.lately.clone());
         case.weigh(turned_away.map(|count| count > 0.0), 4.0, -2.0, PROBE, || {
             format!("it turned {} connections away", count(turned_away.unwrap_or(0.0)))
         });
-        let failed = situation.errors(cache, "too_many_clients");
-        case.weigh(failed.map(|failed| failed >= 0.02), 6.0, -2.0, ASKED, || {
+        let failed = situation.errors_lately(cache, "too_many_clients");
+        case.weigh(failed.map(|failed| failed >= 0.01), 6.0, -3.0, ASKED, || {
             format!(
                 "{} of the calls to it: too many clients",
                 share(failed.unwrap_or(0.0))

@@ -25,30 +25,35 @@ fn asked(situation: &Situation, origin: &Origin) -> Option<f64> {
 
 fn slow(situation: &Situation, origin: &Origin) -> Finding {
     let mut case = Case::new(Failure::OriginSlow, &origin.name);
-    let now = origin.typical.mean(situation.now.clone());
+    // Times in a queue vary much even when nothing is the matter: it is longer than they ever were, and for a while.
+    let now = origin.typical.mean(situation.lately.clone());
     let calm = origin.typical.median(situation.calm);
+    let longest = origin.typical.quantile(situation.calm, 1.0);
     let longer = now.zip(calm).map(|(now, calm)| now / calm.max(1e-5));
+    let so = longer
+        .zip(now)
+        .zip(longest)
+        .map(|((longer, now), longest)| longer >= 3.0 && now > 1.5 * longest);
+    case.weigh(so, 5.0, -6.0, "how long the origin takes", || {
+        format!(
+            "it takes {}, {} while it was calm",
+            or_unknown(now, time),
+            or_unknown(calm, time)
+        )
+    });
+    let more = asked(situation, origin);
     case.weigh(
-        longer.map(|longer| longer >= 3.0),
-        5.0,
-        -6.0,
-        "how long the origin takes",
+        more.map(|more| more < 1.3).filter(|_| so == Some(true)),
+        2.5,
+        -1.0,
+        "",
         || {
             format!(
-                "it takes {}, {} while it was calm",
-                or_unknown(now, time),
-                or_unknown(calm, time)
+                "it is asked for {} as much as while it was calm",
+                times(more.unwrap_or(1.0))
             )
         },
     );
-    let more = asked(situation, origin);
-    let so = longer.is_some_and(|longer| longer >= 3.0);
-    case.weigh(more.map(|more| more < 1.3).filter(|_| so), 2.5, -1.0, "", || {
-        format!(
-            "it is asked for {} as much as while it was calm",
-            times(more.unwrap_or(1.0))
-        )
-    });
     case.close()
 }
 

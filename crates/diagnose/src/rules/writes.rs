@@ -139,6 +139,10 @@ fn not_stored(situation: &Situation, cache: &Cache) -> Finding {
         Some(true) => "it answers".to_owned(),
         _ => "it does not answer".to_owned(),
     });
+    let lost = situation.impact().lost();
+    case.supports(lost.is_some_and(|lost| lost > 0.3), -4.0, || {
+        "most calls are lost, so loads end too late to be stored".to_owned()
+    });
     let loads: f64 = situation
         .view
         .origins
