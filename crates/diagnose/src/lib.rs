@@ -32,6 +32,7 @@ mod finding;
 mod follow;
 mod line;
 mod rules;
+pub mod runbook;
 mod severity;
 mod situation;
 mod view;
