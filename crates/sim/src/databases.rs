@@ -57,6 +57,8 @@ pub(crate) struct DatabaseNode {
     pub(crate) up: bool,
     pub(crate) hangs: bool,
     pub(crate) slow: f64,
+    /// A lock stops all queries.
+    pub(crate) locked: bool,
     pub(crate) writes_fail: bool,
     pub(crate) requests: Counter,
     pub(crate) running: Counter,
@@ -75,6 +77,9 @@ pub(crate) struct Meters {
     pub(crate) connections: Counter,
     pub(crate) depth: Counter,
     pub(crate) up: Counter,
+    empty: Counter,
+    pub(crate) limit: Counter,
+    pub(crate) locks: Counter,
 }
 
 impl DatabaseSim {
@@ -89,6 +94,9 @@ impl DatabaseSim {
         let connections = counter(Metric::OriginConnections);
         let depth = counter(Metric::QueueDepth);
         let up = counter(Metric::Instances);
+        let empty = counter(Metric::OriginEmpty);
+        let limit = counter(Metric::OriginConnectionsLimit);
+        let locks = counter(Metric::OriginLockWaits);
         let took = meter.timer(Metric::OriginDuration, name);
         let strategy = plan
             .scenario
@@ -132,6 +140,9 @@ impl DatabaseSim {
                 connections,
                 depth,
                 up,
+                empty,
+                limit,
+                locks,
             },
         };
         for _ in 0..database.shards {
@@ -148,6 +159,12 @@ impl DatabaseSim {
         sim
     }
 
+    /// How many connections its nodes let in, all together; nothing when there is no bound.
+    pub(crate) fn limit(&self) -> Option<usize> {
+        self.connections?;
+        Some(self.nodes.iter().map(|node| node.station.connections()).sum())
+    }
+
     /// Puts one more node there.
     pub(crate) fn add_node(&mut self, name: &str, meter: &mut Meter) -> u16 {
         let index = self.nodes.len() as u16;
@@ -159,6 +176,7 @@ impl DatabaseSim {
             up: true,
             hangs: false,
             slow: 1.0,
+            locked: false,
             writes_fail: false,
             requests: meter.counter_of(Metric::OriginRequests, name, u32::from(index)),
             running: meter.counter_of(Metric::OriginInFlight, name, u32::from(index)),
@@ -425,10 +443,14 @@ impl World {
             sim.versions.insert(call.key, version);
             version
         };
+        let negative = call.key >= MISSING;
+        if negative {
+            self.meter.count(sim.meters.empty);
+        }
         let answer = Answer {
             ending: Ending::Fresh,
             version,
-            negative: call.key >= MISSING,
+            negative,
         };
         self.send_back_kept(id, answer);
     }

@@ -31,6 +31,7 @@ impl Watch {
 impl World {
     pub(crate) fn sample(&mut self) {
         self.sample_caches();
+        self.probe_caches();
         let utilization = self.sample_databases();
         self.sample_services(&utilization);
         self.sample_gateways(&utilization);
@@ -88,6 +89,11 @@ impl World {
             self.meter.set(meters.connections, running as f64);
             self.meter.set(meters.depth, waiting as f64);
             self.meter.set(meters.up, up as f64);
+            let limit = database.limit().map_or(f64::NAN, |limit| limit as f64);
+            self.meter.set(meters.limit, limit);
+            let locked = database.nodes.iter().filter(|node| node.locked);
+            let waits: usize = locked.map(super::databases::DatabaseNode::running).sum();
+            self.meter.set(meters.locks, waits as f64);
             let share = (busy - self.watch.busy[index]) / every / f64::from(readers.max(1));
             self.watch.busy[index] = busy;
             utilization.push(share.clamp(0.0, 1.0));
