@@ -26,6 +26,8 @@
 //! assert_eq!(diagnosis.first().map(|finding| finding.failure), Some(Failure::Hung));
 //! ```
 
+#[cfg(feature = "live")]
+pub mod audit;
 mod diagnosis;
 mod failure;
 mod finding;
