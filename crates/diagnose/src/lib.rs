@@ -26,11 +26,15 @@
 //! assert_eq!(diagnosis.first().map(|finding| finding.failure), Some(Failure::Hung));
 //! ```
 
+#[cfg(feature = "live")]
+pub mod audit;
 mod diagnosis;
 mod failure;
 mod finding;
 mod follow;
 mod line;
+#[cfg(feature = "live")]
+pub mod probe;
 mod rules;
 pub mod runbook;
 mod severity;
