@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use crate::probe::details::{IDLE_S, connected};
 use crate::probe::http::{Answer, Order, ask};
-use crate::probe::{Fault, Target, Why, text, words};
+use crate::probe::{Fault, Target, Why, Wire, text, words};
 use crate::runbook::{Action, To};
 
 pub use effect::{Effect, Measured, effect};
@@ -27,6 +27,8 @@ pub use effect::{Effect, Measured, effect};
 const PATIENCE: Duration = Duration::from_secs(5);
 /// An answer of the gateway is no longer.
 const ANSWER_MAX: usize = 4 << 20;
+/// Who was turned away comes again after this time.
+const AGAIN: Duration = Duration::from_millis(50);
 /// So many idle clients are dropped at a time.
 const DROPPED_MAX: usize = 1_000;
 
@@ -348,6 +350,18 @@ fn purge(means: &Means) -> Result<Work, Refused> {
     })
 }
 
+/// A connection to Redis. One that has no room for clients is asked again and again, for somebody goes.
+async fn let_in(target: &Target, deadline: Instant) -> Result<Wire, Fault> {
+    loop {
+        match connected(target, deadline).await {
+            Err(fault) if fault.why == Why::TooManyClients && Instant::now() < deadline => {
+                tokio::time::sleep(AGAIN).await;
+            }
+            done => return done,
+        }
+    }
+}
+
 /// Asks Redis one thing.
 async fn ask_redis(target: &Target, question: &[&str]) -> Result<Said, Refused> {
     let what = format!(
@@ -355,7 +369,7 @@ async fn ask_redis(target: &Target, question: &[&str]) -> Result<Said, Refused> 
         question.iter().take(3).copied().collect::<Vec<_>>().join(" ")
     );
     let deadline = Instant::now() + PATIENCE;
-    let mut wire = connected(target, deadline)
+    let mut wire = let_in(target, deadline)
         .await
         .map_err(|fault| Refused::failed(&what, &fault))?;
     let said = wire
@@ -482,9 +496,7 @@ async fn drop_clients(means: &Means, ids: &[String]) -> Result<String, Refused> 
     let target = redis(means)?;
     let deadline = Instant::now() + PATIENCE;
     let failed = |fault: &Fault| Refused::failed("CLIENT KILL ID", fault);
-    let mut wire = connected(target, deadline)
-        .await
-        .map_err(|fault| failed(&fault))?;
+    let mut wire = let_in(target, deadline).await.map_err(|fault| failed(&fault))?;
     let mut dropped = 0;
     for id in ids {
         let said = wire.ask(words(&["CLIENT", "KILL", "ID", id]), deadline).await;

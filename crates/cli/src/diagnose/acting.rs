@@ -145,8 +145,12 @@ pub(super) fn run(
     };
     print(&format!("done: {done}\n"))?;
     log.note(id.name(), "done", &json!(done))?;
-    measuring.wait(Duration::from_nanos(acting.settle.as_nanos()));
-    let outcome = measured(measuring, calm).map(|after| effect(against, &before, &after, None));
+    // Whoever ends it by hand gets it taken back, too.
+    let outcome = if measuring.wait(Duration::from_nanos(acting.settle.as_nanos())) {
+        measured(measuring, calm).map(|after| effect(against, &before, &after, None))
+    } else {
+        Err(Stop::Failed("it was ended by hand".to_owned()))
+    };
     judge(acting, id, &work, &means, &outcome, measuring, &mut log)
 }
 
