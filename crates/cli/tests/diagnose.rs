@@ -252,8 +252,10 @@ fn crowded(visitors: usize) -> bool {
     // Visitors who come again and again, stay for a while, and have room for twelve.
     let crowd = std::thread::spawn(move || {
         let mut held: Vec<(Instant, TcpStream)> = Vec::new();
-        while stopped.recv_timeout(Duration::from_millis(10)).is_err() {
+        while stopped.recv_timeout(Duration::from_millis(20)).is_err() {
             held.retain(|(since, _)| since.elapsed() < Duration::from_millis(300));
+            // Who goes leaves a place for a moment.
+            std::thread::sleep(Duration::from_millis(40));
             while held.len() < visitors
                 && let Ok(stream) = TcpStream::connect(("127.0.0.1", port))
             {
@@ -350,6 +352,7 @@ impl Gateway {
             .spawn()
             .expect("it runs");
         let said = process.stderr.take().expect("it is piped");
+        let mut lines = BufReader::new(said).lines();
         let serving = lines
             .by_ref()
             .find(|line| line.as_ref().is_ok_and(|line| line.contains("serving")));

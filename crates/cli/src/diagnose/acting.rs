@@ -103,7 +103,7 @@ pub(super) fn run(
     let means = acting.means(measuring)?;
     let before = measured(measuring, calm)?;
     let against = aim(id, &before);
-    let work = measuring
+    let mut work = measuring
         .block_on(Work::prepare(&action, &means))
         .map_err(|refused| refusal(&refused))?;
     let recipe = catalog(id);
@@ -151,14 +151,14 @@ pub(super) fn run(
     } else {
         Err(Stop::Failed("it was ended by hand".to_owned()))
     };
-    judge(acting, id, &work, &means, &outcome, measuring, &mut log)
+    judge(acting, id, &mut work, &means, &outcome, measuring, &mut log)
 }
 
 /// Says what came of it, and takes it back when it did not help, also when it could not be looked at.
 fn judge(
     acting: &Acting,
     id: Id,
-    work: &Work,
+    work: &mut Work,
     means: &Means,
     outcome: &Result<Effect, Stop>,
     measuring: &mut Measuring,
