@@ -11,6 +11,7 @@ mod check;
 mod drill;
 mod explain;
 mod gateway;
+mod init;
 mod keeper;
 mod limits;
 mod live;
@@ -66,6 +67,7 @@ enum Command {
     Schema(schema::Arguments),
     Drill(drill::Arguments),
     Audit(audit::Arguments),
+    Init(init::Arguments),
     Gateway(gateway::Arguments),
     Proxy(proxy::Arguments),
     Load(load::Arguments),
@@ -96,6 +98,7 @@ fn main() -> ExitCode {
             Ok(status) => return status,
             Err(stop) => Err(stop),
         },
+        Command::Init(arguments) => init::run(&arguments),
         Command::Gateway(arguments) => gateway::run(&arguments),
         Command::Proxy(arguments) => proxy::run(&arguments),
         Command::Load(arguments) => load::run(&arguments),

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "in tests, a failure is a panic")]
 
 mod audit;
+mod init;
 mod liars;
 mod postgres;
 mod redis;
