@@ -38,6 +38,7 @@ mod line;
 #[cfg(feature = "live")]
 pub mod probe;
 mod rules;
+pub mod runbook;
 mod severity;
 mod situation;
 mod view;

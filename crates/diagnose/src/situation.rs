@@ -74,14 +74,6 @@ impl<'a> Situation<'a> {
         range.len() as f64 * self.view.period
     }
 
-    /// What a counter adds a second now, and while it was calm.
-    pub(crate) fn rates(&self, line: &Line) -> (Option<f64>, Option<f64>) {
-        let period = self.view.period;
-        let lately = line.mean(self.now.clone()).map(|value| value / period);
-        let calm = line.median(self.calm).map(|value| value / period);
-        (lately, calm)
-    }
-
     /// How many times as much it is now as while it was calm; what was nearly nothing counts as `floor` (of a period).
     pub(crate) fn grown(&self, line: &Line, floor: f64) -> Option<f64> {
         let now = line.mean(self.now.clone())?;
@@ -123,49 +115,46 @@ impl<'a> Situation<'a> {
 
     /// The share of a node's probes that failed now with one of these causes; nothing when nobody probed.
     pub(crate) fn failing(&self, probed: &Probed, causes: &[&str]) -> Option<f64> {
-        let probes = probed
-            .probes
-            .sum(self.now.clone())
-            .filter(|probes| *probes > 0.0)?;
-        let failed: f64 = probed
-            .failures
-            .iter()
-            .filter(|(cause, _)| causes.contains(&cause.as_str()))
-            .filter_map(|(_, line)| line.sum(self.now.clone()))
-            .sum();
-        Some((failed / probes).min(1.0))
+        failing(probed, causes, &self.now)
+    }
+
+    /// The same over somewhat longer.
+    pub(crate) fn failing_lately(&self, probed: &Probed, causes: &[&str]) -> Option<f64> {
+        failing(probed, causes, &self.lately)
     }
 
     /// The share of a node's probes that failed now in a step, whatever the cause.
     pub(crate) fn failing_at(&self, probed: &Probed, step: &str) -> Option<f64> {
-        let probes = probed
-            .probes
-            .sum(self.now.clone())
-            .filter(|probes| *probes > 0.0)?;
+        let asked = probed.probes.sum(self.now.clone()).filter(|count| *count > 0.0)?;
         let failed: f64 = probed
             .failures
             .iter()
             .filter(|(cause, _)| cause.split('_').next() == Some(step))
             .filter_map(|(_, line)| line.sum(self.now.clone()))
             .sum();
-        Some((failed / probes).min(1.0))
+        Some((failed / asked).clamp(0.0, 1.0))
     }
 
     /// The share of a cache's look-ups and writes that failed now for a reason; nothing when nothing was asked.
     pub(crate) fn errors(&self, cache: &Cache, reason: &str) -> Option<f64> {
-        let asked = self.lookups(cache)?;
-        let failed = cache
-            .errors_for(reason)
-            .and_then(|line| line.sum(self.now.clone()))
-            .unwrap_or(0.0);
-        Some((failed / asked).min(1.0))
+        failed(cache, reason, &self.now)
+    }
+
+    /// The same over somewhat longer.
+    pub(crate) fn errors_lately(&self, cache: &Cache, reason: &str) -> Option<f64> {
+        failed(cache, reason, &self.lately)
     }
 
     /// How many look-ups of a cache ended now, failed ones included; nothing when there were none.
     pub(crate) fn lookups(&self, cache: &Cache) -> Option<f64> {
-        let sum = |line: &Line| line.sum(self.now.clone()).unwrap_or(0.0);
-        let asked = sum(&cache.hits) + sum(&cache.misses) + sum(&cache.errors);
-        (asked > 0.0).then_some(asked)
+        lookups(cache, &self.now)
+    }
+
+    /// How many times as much a cache is asked for as while it was calm.
+    pub(crate) fn asked(&self, cache: &Cache) -> Option<f64> {
+        let calm = cache.hits.median(self.calm)? + cache.misses.median(self.calm)?;
+        let now = self.lookups(cache)? / self.now.len() as f64;
+        (calm > 0.0).then(|| now / calm)
     }
 
     /// The share of look-ups that were hits: now, and while it was calm.
@@ -197,4 +186,26 @@ impl<'a> Situation<'a> {
         let failed = cache.errors.sum(self.now.clone()).unwrap_or(0.0);
         Some(failed < 0.5 * asked)
     }
+}
+
+fn failing(probed: &Probed, causes: &[&str], over: &Range<usize>) -> Option<f64> {
+    let asked = probed.probes.sum(over.clone()).filter(|count| *count > 0.0)?;
+    let failures = probed
+        .failures
+        .iter()
+        .filter(|(cause, _)| causes.contains(&cause.as_str()));
+    let failed: f64 = failures.filter_map(|(_, line)| line.sum(over.clone())).sum();
+    Some((failed / asked).clamp(0.0, 1.0))
+}
+
+fn lookups(cache: &Cache, over: &Range<usize>) -> Option<f64> {
+    let sum = |line: &Line| line.sum(over.clone()).unwrap_or(0.0);
+    let asked = sum(&cache.hits) + sum(&cache.misses) + sum(&cache.errors);
+    (asked > 0.0).then_some(asked)
+}
+
+fn failed(cache: &Cache, reason: &str, over: &Range<usize>) -> Option<f64> {
+    let asked = lookups(cache, over)?;
+    let failed = cache.errors_for(reason).and_then(|line| line.sum(over.clone()));
+    Some((failed.unwrap_or(0.0) / asked).clamp(0.0, 1.0))
 }

@@ -203,19 +203,20 @@ impl Look<'_> {
         let (situation, cache) = (self.situation, self.cache);
         let mut case = self.case(Failure::TooManyClients);
         let causes = ["connect_too_many_clients", "reply_too_many_clients"];
-        let failing = self.failing(&causes);
+        // Those who get in go again: what a single moment shows varies, so a few more seconds are looked at.
+        let failing = situation.failing_lately(self.node, &causes);
         case.weigh(failing.map(|failing| failing >= 0.3), 8.0, -4.0, PROBE, || {
             format!(
                 "{} of the new connections are turned away",
                 share(failing.unwrap_or(0.0))
             )
         });
-        let turned_away = cache.rejected.sum(situation.now.clone());
+        let turned_away = cache.rejected.sum(situation.lately.clone());
         case.weigh(turned_away.map(|count| count > 0.0), 4.0, -2.0, PROBE, || {
             format!("it turned {} connections away", count(turned_away.unwrap_or(0.0)))
         });
-        let failed = situation.errors(cache, "too_many_clients");
-        case.weigh(failed.map(|failed| failed >= 0.02), 6.0, -2.0, ASKED, || {
+        let failed = situation.errors_lately(cache, "too_many_clients");
+        case.weigh(failed.map(|failed| failed >= 0.01), 6.0, -3.0, ASKED, || {
             format!(
                 "{} of the calls to it: too many clients",
                 share(failed.unwrap_or(0.0))
@@ -247,9 +248,10 @@ impl Look<'_> {
             9.0,
             -3.0,
             "the logs, `dmesg`, or the pod's last state",
-            || match witnessed > 0.0 {
-                true => "a log or the cluster says that it was killed for want of memory".to_owned(),
-                false => {
+            || {
+                if witnessed > 0.0 {
+                    "a log or the cluster says that it was killed for want of memory".to_owned()
+                } else {
                     "nobody saw it being killed (`dmesg -T | grep -i oom`, the pod's last state)".to_owned()
                 }
             },

@@ -279,8 +279,8 @@ impl Content<'_> {
             .reduce(|one, other| one + other);
         case.weigh(
             wrong.map(|wrong| wrong > 0.0),
-            8.0,
-            -2.0,
+            9.0,
+            -0.5,
             "whether answers are right",
             || format!("{} wrong answers", count(wrong.unwrap_or(0.0))),
         );
@@ -290,8 +290,8 @@ impl Content<'_> {
             .reduce(|one, other| one + other);
         case.weigh(
             failed.map(|failed| failed > 0.0005),
-            7.5,
-            -2.0,
+            8.5,
+            -0.5,
             "the errors of those who read, by reason",
             || {
                 format!(
@@ -306,7 +306,7 @@ impl Content<'_> {
             .iter()
             .filter_map(|probed| self.situation.failing(probed, &["read_wrong"]))
             .reduce(f64::max);
-        case.weigh(differs.map(|differs| differs > 0.0), 8.0, -1.0, "", || {
+        case.weigh(differs.map(|differs| differs > 0.0), 9.0, -0.5, "", || {
             format!(
                 "what a probe wrote came back different in {} of the probes",
                 share(differs.unwrap_or(0.0))

@@ -25,29 +25,38 @@ fn asked(situation: &Situation, origin: &Origin) -> Option<f64> {
 
 fn slow(situation: &Situation, origin: &Origin) -> Finding {
     let mut case = Case::new(Failure::OriginSlow, &origin.name);
-    let now = origin.typical.mean(situation.now.clone());
+    // Times in a queue vary much even when nothing is the matter: it is longer than they ever were, and for a while.
+    let now = origin.typical.mean(situation.lately.clone());
     let calm = origin.typical.median(situation.calm);
+    let longest = origin.typical.quantile(situation.calm, 1.0);
     let longer = now.zip(calm).map(|(now, calm)| now / calm.max(1e-5));
+    let so = longer
+        .zip(now)
+        .zip(longest)
+        .map(|((longer, now), longest)| longer >= 3.0 && now > 1.5 * longest);
+    case.weigh(so, 5.0, -6.0, "how long the origin takes", || {
+        format!(
+            "it takes {}, {} while it was calm",
+            or_unknown(now, time),
+            or_unknown(calm, time)
+        )
+    });
+    let more = asked(situation, origin);
     case.weigh(
-        longer.map(|longer| longer >= 3.0),
-        5.0,
-        -6.0,
-        "how long the origin takes",
+        more.map(|more| more < 1.3).filter(|_| so == Some(true)),
+        2.5,
+        -1.0,
+        "",
         || {
             format!(
-                "it takes {}, {} while it was calm",
-                or_unknown(now, time),
-                or_unknown(calm, time)
+                "it is asked for {} as much as while it was calm",
+                times(more.unwrap_or(1.0))
             )
         },
     );
-    let more = asked(situation, origin);
-    let so = longer.is_some_and(|longer| longer >= 3.0);
-    case.weigh(more.map(|more| more < 1.3).filter(|_| so), 2.5, -1.0, "", || {
-        format!(
-            "it is asked for {} as much as while it was calm",
-            times(more.unwrap_or(1.0))
-        )
+    let fewer = let_in_fewer(situation, origin);
+    case.supports(fewer == Some(true), -6.0, || {
+        "it lets fewer in than while it was calm, so calls wait for a connection".to_owned()
     });
     case.close()
 }
@@ -79,19 +88,25 @@ fn locked(situation: &Situation, origin: &Origin) -> Finding {
 
 fn full(situation: &Situation, origin: &Origin) -> Finding {
     let mut case = Case::new(Failure::OriginFull, &origin.name);
-    let used = origin.connections.mean(situation.now.clone());
-    let limit = origin
-        .limit
-        .last(situation.now.clone())
-        .filter(|limit| *limit > 0.0);
-    let so = used.zip(limit).map(|(used, limit)| used >= 0.95 * limit);
-    case.weigh(so, 5.0, -6.0, "how many connections the origin lets in", || {
-        format!(
-            "{} of {} connections are taken",
-            or_unknown(used, count),
-            or_unknown(limit, count)
-        )
-    });
+    let fullness = origin.fullness.mean(situation.now.clone());
+    let (used, limit) = (
+        origin.connections.mean(situation.now.clone()),
+        origin.limit.last(situation.now.clone()),
+    );
+    case.weigh(
+        fullness.map(|share| share >= 0.95),
+        5.0,
+        -6.0,
+        "how many connections the origin lets in",
+        || {
+            format!(
+                "{} of {} connections are taken, {} at the fullest server",
+                or_unknown(used, count),
+                or_unknown(limit, count),
+                or_unknown(fullness, share)
+            )
+        },
+    );
     let refused = origin
         .probed
         .iter()
@@ -112,7 +127,27 @@ fn full(situation: &Situation, origin: &Origin) -> Finding {
         "",
         || format!("{} wait for a connection", count(waiting.unwrap_or(0.0))),
     );
+    let fewer = let_in_fewer(situation, origin);
+    case.weigh(fewer, 4.0, -2.0, "", || match fewer {
+        Some(true) => "it lets fewer in than while it was calm".to_owned(),
+        _ => "it lets as many in as while it was calm".to_owned(),
+    });
+    let felt = situation.impact().is_felt();
+    case.weigh(Some(felt), 0.5, -4.0, "", || {
+        let said = if felt {
+            "calls are lost, or wait much longer"
+        } else {
+            "everybody is answered as before"
+        };
+        said.to_owned()
+    });
     case.close()
+}
+
+/// Whether the origin's limit of connections is lower than it was.
+fn let_in_fewer(situation: &Situation, origin: &Origin) -> Option<bool> {
+    let now = origin.limit.last(situation.now.clone())?;
+    Some(now < 0.9 * origin.limit.median(situation.calm)?)
 }
 
 fn down(situation: &Situation, origin: &Origin) -> Finding {

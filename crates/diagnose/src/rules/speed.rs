@@ -87,8 +87,11 @@ impl Pace<'_> {
         )
     }
 
-    /// Processors used, now and while it was calm.
+    /// Processors used, now and while it was calm; nothing when it is asked for so little that they say nothing.
     fn busy(&self) -> (Option<f64>, Option<f64>) {
+        if self.situation.asked(self.cache).is_some_and(|asked| asked < 0.5) {
+            return (None, None);
+        }
         let now = self.cache.cpu.mean(self.situation.now.clone());
         (now, self.cache.cpu.median(self.situation.calm))
     }
@@ -105,7 +108,7 @@ impl Pace<'_> {
     fn commands(&self) -> Finding {
         let mut case = self.case(Failure::SlowCommands);
         let longer = self.longer();
-        case.weigh(longer.map(|longer| longer >= 4.0), 5.0, -6.0, INSIDE, || {
+        case.weigh(longer.map(|longer| longer >= 4.0), 6.5, -6.0, INSIDE, || {
             self.tell_inside()
         });
         let (now, calm) = self.busy();

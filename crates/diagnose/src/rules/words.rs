@@ -2,7 +2,8 @@
 
 /// A share, as in `43%`.
 pub(super) fn share(value: f64) -> String {
-    let percent = value * 100.0;
+    // The sum of nothing is −0, which nobody wants to read.
+    let percent = value * 100.0 + 0.0;
     if percent > 0.0 && percent < 1.0 {
         return format!("{percent:.1}%");
     }
