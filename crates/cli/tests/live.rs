@@ -132,6 +132,84 @@ fn wrong_input_ends_with_two_and_shows_no_secret() {
     }
 }
 
+#[test]
+fn a_connection_may_be_encrypted() {
+    let folder = std::env::temp_dir().join(format!("seawall-tls-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("the temporary folder is writable");
+    let [key, certificate] =
+        ["key.pem", "certificate.pem"].map(|name| folder.join(name).display().to_string());
+    let made = Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=cache",
+        ])
+        .args([
+            "-addext",
+            "subjectAltName=IP:127.0.0.1",
+            "-addext",
+            "basicConstraints=critical,CA:FALSE",
+        ])
+        .args(["-keyout", &key, "-out", &certificate])
+        .stderr(Stdio::null())
+        .status();
+    assert!(made.is_ok_and(|status| status.success()), "openssl is installed");
+    // Both kinds of connections; by the plain one it is seen that the server is up.
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a port");
+    let port = listener.local_addr().expect("it is bound").port().to_string();
+    drop(listener);
+    let files = [
+        "--tls-cert-file",
+        &certificate,
+        "--tls-key-file",
+        &key,
+        "--tls-ca-cert-file",
+        &certificate,
+    ];
+    let redis = Redis::start(&[&["--tls-port", &port, "--tls-auth-clients", "no"], &files[..]].concat());
+    let audit = |port: &str, trusted: &str| {
+        let url = format!("rediss://127.0.0.1:{port}");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_seawall"));
+        command.args([
+            "audit",
+            &url,
+            "--window",
+            "100ms",
+            "--within",
+            "2s",
+            "--fail-on",
+            "never",
+        ]);
+        command
+            .env("SSL_CERT_FILE", trusted)
+            .output()
+            .expect("it was built")
+    };
+    let well = audit(&port, &certificate);
+    assert_eq!(well.status.code(), Some(0), "{}", said(&well));
+    assert!(
+        said(&well).contains(&format!("-p {port} --tls")),
+        "{}",
+        said(&well)
+    );
+    let plain = redis.port.to_string();
+    for (port, expected) in [
+        (&port, "TLS: invalid peer certificate"),
+        (&plain, "does it speak TLS?"),
+    ] {
+        let refused = audit(port, "/dev/null");
+        assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
+        assert!(said(&refused).contains(expected), "{}", said(&refused));
+    }
+    std::fs::remove_dir_all(&folder).expect("it is ours");
+}
+
 /// Asks for keys one after another, and stores what is not there.
 fn readers(port: u16, stop: &AtomicBool) {
     let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("it listens");
