@@ -143,6 +143,7 @@ impl PostgresProbe {
             told.tell(self.before.as_ref(), &self.place, &mut sample);
             self.before = Some(told);
         }
+        sample.silent(&self.place, Metric::OriginConnections);
         sample
     }
 }

@@ -144,6 +144,7 @@ impl RedisProbe {
         if let Some(told) = told {
             self.tell(told, &mut sample);
         }
+        sample.silent(&self.place, Metric::CacheUptime);
         sample
     }
 
