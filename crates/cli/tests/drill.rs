@@ -292,3 +292,147 @@ fn a_hand_ends_it_and_everything_is_taken_back() {
     );
     assert_eq!(journal["rollbacks"][0]["output"]["left"], serde_json::json!([]));
 }
+
+/// Each thing that is done to the system has an expectation that only what it does can meet.
+const MUCH: &str = r#"
+title = "much goes wrong"
+about = "one thing after the other"
+[environment]
+test = true
+[run]
+duration = "9s"
+warmup = "3s"
+every = "500ms"
+prefilled = true
+[client.web]
+calls = "edge"
+rate = "60/s"
+keys = { uniform = { count = 40 } }
+timeout = "1s"
+[gateway.edge]
+calls = "app"
+[service.app]
+instances = 2
+service_time = "1ms"
+caches = ["redis"]
+origin = "db"
+[cache.redis]
+ttl = "5m"
+latency = "1ms"
+timeout = "200ms"
+[database.db]
+connections = 10
+service_time = "2ms"
+timeout = "2s"
+[[timeline]]
+at = "500ms"
+for = "1s"
+on = "redis"
+fault = "kill"
+[[timeline]]
+at = "3s"
+for = "1500ms"
+on = "app"
+fault = { crash = { instances = 1 } }
+[[timeline]]
+at = "5s"
+for = "1s"
+on = "web"
+fault = { spike = { factor = 4.0 } }
+[[timeline]]
+at = "7s"
+action = { protect = { rate = { rate = "5/s", burst = 1 } } }
+[[expect]]
+that = "the cache is full before"
+metric = "cache_hit_rate"
+of = "redis"
+over = ["-2s", "0s"]
+mean = { above = "80%" }
+[[expect]]
+that = "nobody listens where it was"
+metric = "cache_errors_total"
+of = "redis"
+over = ["500ms", "2s"]
+sum = { above = 20 }
+[[expect]]
+that = "what it held is gone"
+metric = "origin_requests_total"
+of = "db"
+over = ["1s", "3s"]
+sum = { above = 20 }
+[[expect]]
+that = "one instance is missing"
+metric = "instances_up"
+of = "app"
+over = ["3s", "5s"]
+min = { below = 1.5 }
+[[expect]]
+that = "and it comes back"
+metric = "instances_up"
+of = "app"
+over = ["5s", "7s"]
+last = { above = 1.5 }
+[[expect]]
+that = "there is a spike"
+metric = "requests_total"
+of = "web"
+over = ["5s", "6s"]
+mean = { above = "150/s" }
+[[expect]]
+that = "the gateway lets only a few in"
+metric = "shed_total"
+of = "edge"
+over = ["7500ms", "9s"]
+mean = { above = "30/s" }
+"#;
+
+#[test]
+fn what_is_done_to_a_system_of_stand_ins_is_felt_and_taken_back() {
+    let folder = Folder::new("much");
+    let scenario = folder.file("much.toml", MUCH);
+    let (status, said) = drill(&folder, &[&scenario, "--embedded"]);
+    assert_eq!(status, 0, "{said}");
+    assert!(
+        said.starts_with("✓ HELD  as-written  all 7 expectations met; no wrong answer, and nothing is left"),
+        "{said}"
+    );
+    assert!(
+        said.contains("1 embedded cache server") && said.contains("embedded table"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_program_of_ones_own_is_started_where_it_is_told_to_listen() {
+    let folder = Folder::new("own");
+    let own = r#"
+[environment.run.app]
+command = ["python3", "-c", """
+import http.server, os, sys
+assert os.environ['CACHE'].startswith('127.0.0.1:') and os.environ['DB'].startswith('127.0.0.1:')
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200 if self.path == '/ready' else 302 if self.path.startswith('/item/') else 404)
+        self.send_header('Location', '/there')
+        self.end_headers()
+    def log_message(self, *_):
+        pass
+http.server.ThreadingHTTPServer(('127.0.0.1', int(sys.argv[1])), Answer).serve_forever()
+""", "{port}"]
+env = { CACHE = "{redis}", DB = "{db}" }
+path = "/item/{key}"
+ready = "/ready"
+[run]
+"#;
+    let scenario = folder.file("own.toml", &SMALL.replace("[run]\n", own));
+    let (status, said) = drill(&folder, &[&scenario, "--embedded"]);
+    assert_eq!(status, 0, "{said}");
+    assert!(said.contains("1 process of `python3`"), "{said}");
+    let elsewhere = SMALL.replace(
+        "[run]\n",
+        "[environment.at]\nredis = \"cache.example.org:6379\"\n[run]\n",
+    );
+    let (status, said) = drill(&folder, &[&folder.file("at.toml", &elsewhere)]);
+    assert_eq!(status, 2, "{said}");
+    assert!(said.contains("`allow` does not name its host"), "{said}");
+}
