@@ -141,7 +141,7 @@ impl Scaled {
     fn shrink_event(&self, on: Option<Place>, what: &mut What) {
         let (scale, size) = (self.scale, self.size_of(on));
         match what {
-            What::Fault(Fault::Connections { max }) => *max = smaller(*max, size),
+            What::Fault(Fault::Connections { max, .. }) => *max = smaller(*max, size),
             What::Fault(Fault::Crash {
                 instances: Some(instances),
             }) => *instances = smaller(*instances, scale),

@@ -297,7 +297,7 @@ fn plays(fault: &Fault, on: Option<Place>) -> bool {
         | Fault::Spike { .. }
         | Fault::HotKey { .. }
         | Fault::Penetration { .. }
-        | Fault::Connections { .. }
+        | Fault::Connections { waits: true, .. }
         | Fault::Lock
         | Fault::SlowQuery { .. }
         | Fault::FarRegion { .. }
@@ -308,6 +308,9 @@ fn plays(fault: &Fault, on: Option<Place>) -> bool {
         Fault::Loss { .. } => matches!(on, Some(Place::Cache(_))),
         Fault::Bandwidth { .. }
         | Fault::Corrupt { .. }
+        | Fault::WrongType { .. }
+        | Fault::Blocked { .. }
+        | Fault::Connections { .. }
         | Fault::Leak { .. }
         | Fault::Crash { .. }
         | Fault::Restart { .. } => false,
