@@ -36,6 +36,7 @@ use work::Work;
 
 pub use control::{Rewritten, Took};
 pub use origin::TABLE;
+pub(crate) use origin::{APP, FOR_EVER};
 
 /// What an instance is to be.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -279,7 +280,7 @@ const ENTRY: u64 = 160;
 /// No instance keeps more in its own memory.
 const ENTRIES_MAX: u64 = 1 << 20;
 /// A cache without a TTL keeps what it has for as long as any drill lasts.
-const FOR_EVER: Duration = Duration::from_hours(24);
+const KEPT: Duration = Duration::from_hours(24);
 
 fn cache(
     duty: &Duty,
@@ -297,7 +298,7 @@ fn cache(
         .codec(Raw)
         .no_memory();
     for (tier, cache) in service.caches.iter().map(|at| &scenario.caches[*at]).enumerate() {
-        let ttl = cache.ttl.map_or(FOR_EVER, Duration::from);
+        let ttl = cache.ttl.map_or(KEPT, Duration::from);
         if cache.kind == CacheKind::Local {
             if tier > 0 {
                 return Err(NoApp::Unfit(format!(

@@ -32,6 +32,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/took", post(took))
         .route("/begin/{event}", post(begin))
         .route("/end/{event}", post(end))
+        .route("/active", get(active))
         .route("/prefill", post(prefill))
         .route("/rewrite", post(rewrite))
         .with_state(app)
@@ -88,6 +89,14 @@ async fn begin(State(app): State<Arc<App>>, Path(index): Path<usize>) -> Told {
 
 async fn end(State(app): State<Arc<App>>, Path(index): Path<usize>) -> Told {
     told(&app, index, false)
+}
+
+async fn active(State(app): State<Arc<App>>) -> Json<Vec<usize>> {
+    let active = app
+        .active
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    Json(active.iter().copied().collect())
 }
 
 async fn prefill(State(app): State<Arc<App>>) -> Json<u64> {

@@ -75,6 +75,7 @@ pub fn drilled(
             .collect(),
         expectations: expectations.clone(),
         troubles: ran.troubles.clone(),
+        unfelt: ran.unfelt.clone(),
         left: ran.left.clone(),
         after: ran.after.clone(),
         heals: first.is_none_or(|predicted| heals(scenario, predicted)),
@@ -92,7 +93,7 @@ pub fn drilled(
         clients: ran.clients.iter().map(client).collect(),
         happened: gathered.happened,
         left: ran.left.clone(),
-        troubles: ran.troubles.clone(),
+        troubles: troubles(ran),
         after: ran.after.clone(),
         evidence: ran.evidence.clone(),
         doubts: ran.doubts.clone(),
@@ -101,6 +102,12 @@ pub fn drilled(
         measured: Told::of(&ran.record),
         predicted: predicted.iter().map(Told::of).collect(),
     }
+}
+
+/// What could not be done, and what was done in vain.
+fn troubles(ran: &Ran) -> Vec<String> {
+    let vain = ran.unfelt.iter().map(|fault| format!("no effect: {fault}"));
+    ran.troubles.iter().cloned().chain(vain).collect()
 }
 
 fn line(one: &Compared) -> Line {
