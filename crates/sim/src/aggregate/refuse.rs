@@ -145,6 +145,10 @@ fn of_cache(scenario: &Scenario, index: usize, cache: &Cache, reasons: &mut Vec<
         entry_size: _,
         maxmemory: _,
         gutter: _,
+        // What they make of a node that is gone is in the timeline by now.
+        mode: _,
+        replicas: _,
+        failover: _,
     } = cache;
     if *renewed_by_hits {
         reasons.push(format!("`cache.{name}.renewed_by_hits`"));
