@@ -212,6 +212,8 @@ fn a_drill_is_told_kept_and_compared() {
         "{said}"
     );
     assert!(said.contains("calls to redis take 100ms longer"), "{said}");
+    // It was felt while it lasted and not after it, and the journal says so.
+    assert!(said.contains("felt: PING at redis-0 took 1"), "{said}");
     let journal_of = read(&journal);
     assert_eq!(
         (journal_of["status"].as_str(), journal_of["deviated"].as_bool()),
@@ -219,6 +221,16 @@ fn a_drill_is_told_kept_and_compared() {
     );
     let variant = &journal_of["seawall"]["variants"][0];
     assert_eq!(variant["outcome"]["verdict"], "held");
+    let evidence = variant["evidence"].as_array().cloned().unwrap_or_default();
+    let has = |word: &str| {
+        evidence
+            .iter()
+            .any(|line| line.as_str().is_some_and(|line| line.contains(word)))
+    };
+    assert!(
+        has(": felt: PING at redis-0 took 1") && has(": gone: PING at redis-0 takes"),
+        "{evidence:?}"
+    );
     assert_eq!(variant["predicted"].as_array().map(Vec::len), Some(5));
     assert!(
         variant["measured"]["series"]
@@ -291,6 +303,22 @@ fn a_hand_ends_it_and_everything_is_taken_back() {
         "it was stopped by hand; everything was taken back"
     );
     assert_eq!(journal["rollbacks"][0]["output"]["left"], serde_json::json!([]));
+}
+
+#[test]
+fn a_fault_that_nobody_feels_proves_nothing() {
+    let folder = Folder::new("vain");
+    let vain = SMALL.replace("on = \"redis\"", "on = \"app\"").replace(
+        "{ latency = { add = \"100ms\" } }",
+        "{ leak = { after = 1000000 } }",
+    );
+    let (status, said) = drill(&folder, &[&folder.file("vain.toml", &vain), "--embedded"]);
+    assert_eq!(status, 4, "{said}");
+    assert!(
+        said.contains("ABORTED  as-written  the fault did not take effect: memory leaks")
+            && said.contains("no instance has served 1000000 calls"),
+        "{said}"
+    );
 }
 
 /// Each thing that is done to the system has an expectation that only what it does can meet.
@@ -428,6 +456,11 @@ ready = "/ready"
     let (status, said) = drill(&folder, &[&scenario, "--embedded"]);
     assert_eq!(status, 0, "{said}");
     assert!(said.contains("1 process of `python3`"), "{said}");
+    // Nobody counts what it asks of the database: that is no prediction that was wrong.
+    assert!(
+        said.contains("what it asks of `db` are not measured") && !said.contains("MORE than the 15%"),
+        "{said}"
+    );
     let elsewhere = SMALL.replace(
         "[run]\n",
         "[environment.at]\nredis = \"cache.example.org:6379\"\n[run]\n",
@@ -435,4 +468,45 @@ ready = "/ready"
     let (status, said) = drill(&folder, &[&folder.file("at.toml", &elsewhere)]);
     assert_eq!(status, 2, "{said}");
     assert!(said.contains("`allow` does not name its host"), "{said}");
+}
+
+/// A cache that does not answer, so that callers wait for it longer than their clients wait for them.
+fn hung() -> String {
+    SMALL
+        .replace("\"4s\"", "\"3s\"")
+        .replace("{ latency = { add = \"100ms\" } }", "\"hang\"")
+        .replace("timeout = \"1s\"", "timeout = \"200ms\"")
+        + "[protect.breaker]\nfailures = 3\nwindow = \"5s\"\nopen_for = \"10s\"\n"
+}
+
+#[test]
+fn a_protection_is_proved_in_turns() {
+    let folder = Folder::new("prove");
+    let scenario = folder.file("hung.toml", &hung());
+    let (status, said) = drill(
+        &folder,
+        &[&scenario, "--embedded", "--prove", "breaker", "--pairs", "2"],
+    );
+    assert_eq!(status, 0, "{said}");
+    assert!(
+        said.starts_with("MADE THE DIFFERENCE: `breaker`") && said.contains("Student's t of 2 pairs"),
+        "{said}"
+    );
+    // The first of each pair is another one.
+    let (status, said) = drill(&folder, &["--list"]);
+    assert_eq!((status, said.lines().count()), (0, 5), "{said}");
+    let (status, said) = drill(&folder, &[&scenario, "--embedded", "--prove", "coalesce"]);
+    assert_eq!(status, 2, "{said}");
+    assert!(said.contains("has `coalesce` on"), "{said}");
+}
+
+#[test]
+fn a_weakness_is_mended_and_the_mending_tried() {
+    let folder = Folder::new("mend");
+    let weak = hung().replace("failures = 3", "failures = 3\non = false");
+    let scenario = folder.file("weak.toml", &weak);
+    let (_, said) = drill(&folder, &[&scenario, "--embedded", "--mend"]);
+    assert!(said.contains("weaknesses"), "{said}");
+    assert!(said.contains("calls were answered well from T=0 on"), "{said}");
+    assert!(said.contains("tried --set"), "{said}");
 }

@@ -26,7 +26,7 @@ use seawall::redis::Redis;
 use seawall::{Cache, Raw};
 use seawall_core::policies::Policies;
 use seawall_core::time::Span;
-use seawall_scenario::{CacheKind, Document, Place, Scaled, Scenario};
+use seawall_scenario::{CacheKind, CacheMode, Document, Place, Scaled, Scenario};
 use serde::{Deserialize, Serialize};
 
 use crate::copies::Copies;
@@ -321,22 +321,26 @@ fn cache(
                 nodes: nodes.clone(),
             })
         } else {
-            store(&cache.name, nodes, cache.timeout)?
+            store(cache, nodes)?
         };
         builder = builder.layer(store, Some(ttl), cache.timeout.into());
     }
     Ok(builder.origin(loader).build())
 }
 
-fn store(name: &str, nodes: &[SocketAddr], timeout: Span) -> Result<Arc<dyn seawall::Store>, NoApp> {
+fn store(cache: &seawall_scenario::Cache, nodes: &[SocketAddr]) -> Result<Arc<dyn seawall::Store>, NoApp> {
     let places: Vec<String> = nodes.iter().map(ToString::to_string).collect();
-    let scheme = if places.len() > 1 { "redis-ring" } else { "redis" };
+    let scheme = match cache.mode {
+        CacheMode::Cluster => "redis-cluster",
+        CacheMode::Nodes if places.len() > 1 => "redis-ring",
+        CacheMode::Nodes => "redis",
+    };
     let unfit = |error: seawall::redis::ConfigError| NoApp::Unfit(error.to_string());
     let redis = Redis::url(&format!("{scheme}://{}", places.join(",")))
         .map_err(unfit)?
-        .name(name)
+        .name(&cache.name)
         .connect_timeout(CONNECT)
-        .response_timeout(Duration::from(timeout).max(CONNECT))
+        .response_timeout(Duration::from(cache.timeout).max(CONNECT))
         .build()
         .map_err(unfit)?;
     Ok(Arc::new(redis))

@@ -41,7 +41,7 @@ use crate::stack::NoServer;
 use crate::steady::Steady;
 use system::System;
 
-pub use refusals::refusals;
+pub use refusals::{refusals, refusals_of_this_machine};
 
 /// What is to be drilled.
 #[derive(Clone, Debug)]
@@ -134,6 +134,8 @@ pub struct Ran {
     pub unfelt: Vec<String>,
     /// What could not be done of it.
     pub troubles: Vec<String>,
+    /// Components of which not all is measured, because those who could tell are somebody's own.
+    pub blind: Vec<String>,
     /// What makes the numbers worth less than they could be: the load generator's own errors.
     pub doubts: Vec<String>,
     /// What was done to servers, and what was seen of it from outside.
@@ -168,6 +170,10 @@ pub async fn run(order: &Order, news: &UnboundedSender<News>) -> Result<Ran, NoD
         .await
         .map_err(|error| NoDrill::Failed(error.to_string()))??;
     let keeper = Arc::new(keeper);
+    let refusals = refusals::impossible(&keeper, &scaled, order.embedded).await;
+    if !refusals.is_empty() {
+        return Err(NoDrill::Refused(refusals.join("\n")));
+    }
     let system = Arc::new(System::start(order, scaled.clone(), keeper.clone()).await?);
     let mut stop = order.stop.clone();
     let prepared = tokio::select! {
@@ -247,6 +253,7 @@ fn nothing(system: &System, ending: Ending) -> Ran {
         after: None,
         unfelt: Vec::new(),
         troubles: Vec::new(),
+        blind: Vec::new(),
         doubts: Vec::new(),
         evidence: Vec::new(),
         parts: system.parts.clone(),

@@ -184,11 +184,18 @@ impl App {
                 }
             }),
             Action::Set(knob) if event.on == Some(place) => self.set(knob),
+            Action::Warm { pace } if self.looks_into(event.on) => self.warm(*pace),
             _ => {}
         }
     }
 
-    fn retune(&self, change: impl FnOnce(&mut Policies)) {
+    /// Whether it is a cache of this service.
+    fn looks_into(&self, place: Option<Place>) -> bool {
+        let service = &self.scaled.scenario.services[self.index()];
+        matches!(place, Some(Place::Cache(cache)) if service.caches.contains(&cache))
+    }
+
+    pub(super) fn retune(&self, change: impl FnOnce(&mut Policies)) {
         let now = self.work.now();
         let mut ways = self.work.ways();
         change(&mut ways.policies);

@@ -72,7 +72,7 @@ impl Door {
         let words: &[u8] = match self.speaks {
             Speaks::Redis => b"*1\r\n$4\r\nPING\r\n",
             Speaks::Postgres => &ENCRYPTION,
-            Speaks::Http => b"HEAD / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+            Speaks::Http => LAST,
         };
         self.ask(words, patience).await
     }
@@ -115,7 +115,11 @@ impl Door {
                 [head.as_bytes(), &vec![b'x'; bytes], b"\r\n"].concat()
             }
             Speaks::Postgres => ENCRYPTION.repeat(bytes),
-            Speaks::Http => b"HEAD / HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(bytes.div_ceil(HEAD)),
+            Speaks::Http => {
+                let mut words = b"HEAD / HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(bytes / HEAD);
+                words.extend_from_slice(LAST);
+                words
+            }
         };
         let begun = Instant::now();
         let hung_up = |error: io::Error| Knock::HungUp(error.to_string());
@@ -141,5 +145,7 @@ impl Door {
     }
 }
 
+/// A request without another one after it.
+const LAST: &[u8] = b"HEAD / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 /// PostgreSQL's `SSLRequest`, answered by one letter ("Message Formats").
 const ENCRYPTION: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];

@@ -206,6 +206,19 @@ pub(crate) struct Standing {
     pub(crate) evicted: u64,
     /// For how long it runs, in seconds.
     pub(crate) uptime: u64,
+    /// Whether it holds what it holds for itself, and not for another one.
+    pub(crate) is_master: bool,
+}
+
+/// How the one of these stands that serves: of a node and its copies, the one that has its place now.
+pub(crate) async fn standing_of(addresses: &[SocketAddr]) -> Option<Standing> {
+    for address in addresses {
+        match standing(*address).await {
+            Ok(standing) if standing.is_master || addresses.len() == 1 => return Some(standing),
+            _ => {}
+        }
+    }
+    None
 }
 
 /// How a Redis stands; asked at once or not at all.
@@ -227,5 +240,6 @@ pub(crate) async fn standing(address: SocketAddr) -> Result<Standing, NoDrill> {
         entries: keys.unwrap_or(0),
         evicted: number("evicted_keys"),
         uptime: number("uptime_in_seconds"),
+        is_master: info.lines().any(|line| line.trim() == "role:master"),
     })
 }

@@ -268,14 +268,10 @@ fn of_service(fault: &Fault, stands: Stands) -> Becomes {
             "a control group leaves each instance its part of the processors, and the time that the scenario says is stretched",
             "the kernel's count of periods in which it was held back; `GET` at the instance",
         ),
-        Fault::Leak { .. } | Fault::Slow { .. } if stands == Stands::Program => Refused(OWN_ONLY),
+        Fault::Leak { .. } if stands == Stands::Program => Refused(OWN_ONLY),
         Fault::Leak { .. } => Done(
             "the instance aborts at its last request",
             "an instance has crashed",
-        ),
-        Fault::Slow { .. } => Done(
-            "the instance takes longer for its own work",
-            "`GET` at the instance takes longer",
         ),
         _ => Refused("this is not done to a service"),
     }
@@ -332,3 +328,6 @@ pub(crate) fn refusal(scaled: &Scaled, event: &Event, embedded: bool) -> Option<
         Refused(why) => Some(why.to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests;

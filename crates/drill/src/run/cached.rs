@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::NoDrill;
 use super::system::keeping;
-use crate::inject::{Door, Knock};
 use crate::inject::process::Victim;
+use crate::inject::{Door, Knock};
 use crate::keeper::Keeper;
 use crate::server::{Condition, Server, Settings};
 use crate::stack::Redis;
@@ -82,7 +82,10 @@ impl Cached {
                     }
                     tokio::time::sleep(PAUSE).await;
                 }
-                Err(NoDrill::Failed(format!("the server at {} does not answer", door.address)))
+                Err(NoDrill::Failed(format!(
+                    "the server at {} does not answer",
+                    door.address
+                )))
             }
             Cached::Elsewhere(address) => Err(not_ours(*address)),
         }

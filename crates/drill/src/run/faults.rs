@@ -248,7 +248,8 @@ impl System {
             let usual = self.usual(&spot, &sign).await;
             let mut watch = Watch::at(spot.clone(), sign, usual);
             for undo in &force.undo {
-                if let Undo::Toxic(proxy, toxic) = undo
+                // Of few packets that are lost, one that is not says nothing.
+                if let (Undo::Toxic(proxy, toxic), Fault::Loss { .. }) = (undo, fault)
                     && *proxy == spot.name()
                 {
                     let gone = Gone::Toxic(self.proxies.clone(), proxy.clone(), toxic.clone());
@@ -323,11 +324,11 @@ impl System {
 
     /// Tells all instances that run.
     pub(crate) async fn tell(&self, event: usize, begins: bool) -> Result<(), NoDrill> {
-        for copy in self.services.iter().flatten() {
-            if let (Some(control), true) = (copy.control, copy.up.load(std::sync::atomic::Ordering::Acquire))
-            {
-                super::asking::tell(control, event, begins).await?;
-            }
+        let copies = self.services.iter().chain(&self.spares).flatten();
+        let up = copies.filter(|copy| copy.up.load(std::sync::atomic::Ordering::Acquire));
+        let controls: Vec<_> = up.filter_map(|copy| copy.control).collect();
+        for control in controls {
+            super::asking::tell(control, event, begins).await?;
         }
         Ok(())
     }

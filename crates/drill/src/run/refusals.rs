@@ -1,8 +1,13 @@
 //! What cannot be drilled here, and why: found out before anything is started.
 
-use seawall_scenario::{CacheKind, Place, Scaled};
+use std::path::Path;
+use std::sync::Arc;
+
+use seawall_scenario::{CacheKind, CacheMode, Fault, Place, Scaled, What};
 
 use super::{actions, becomes, system};
+use crate::inject::{Means, possible};
+use crate::keeper::Keeper;
 
 /// Why this scenario cannot be drilled here; nothing when it can.
 pub fn refusals(scaled: &Scaled, embedded: bool) -> Vec<String> {
@@ -56,6 +61,15 @@ pub fn refusals(scaled: &Scaled, embedded: bool) -> Vec<String> {
             ));
         }
     }
+    for (at, cache) in scenario.caches.iter().enumerate() {
+        let stands = becomes::stands(scaled, Place::Cache(at), embedded);
+        if cache.mode == CacheMode::Cluster && stands == becomes::Stands::StandIn {
+            refusals.push(format!(
+                "`cache.{}` is a cluster, which the embedded cache server is not; install redis-server",
+                cache.name
+            ));
+        }
+    }
     for event in &scenario.timeline {
         if let Some(why) = becomes::refusal(scaled, event, embedded) {
             refusals.push(format!("{}: {why}", scenario.describe(event)));
@@ -65,4 +79,47 @@ pub fn refusals(scaled: &Scaled, embedded: bool) -> Vec<String> {
         }
     }
     refusals
+}
+
+/// What the faults of a scenario need of this machine, and the first of them that does.
+fn needed(scaled: &Scaled, embedded: bool) -> Vec<(Means, String)> {
+    let mut needed: Vec<(Means, String)> = Vec::new();
+    for event in &scaled.scenario.timeline {
+        let means = match (&event.what, event.on) {
+            (What::Fault(Fault::DiskFull), _) => Means::Disk,
+            (What::Fault(Fault::Loading), _) => Means::SlowLoading,
+            _ => continue,
+        };
+        if !embedded && needed.iter().all(|(known, _)| *known != means) {
+            needed.push((means, scaled.scenario.describe(event)));
+        }
+    }
+    needed
+}
+
+/// What this machine cannot do of it, found out by doing it on a small scale and undoing it.
+pub(super) async fn impossible(keeper: &Arc<Keeper>, scaled: &Scaled, embedded: bool) -> Vec<String> {
+    let mut refusals = Vec::new();
+    for (means, what) in needed(scaled, embedded) {
+        if let Err(error) = possible(keeper, means).await {
+            refusals.push(format!("{what}: {error}"));
+        }
+    }
+    refusals
+}
+
+/// The same for those who ask before there is a drill. `program` is `seawall` itself. Nothing is started when no fault needs
+/// anything.
+pub fn refusals_of_this_machine(scaled: &Scaled, embedded: bool, program: &Path) -> Vec<String> {
+    if needed(scaled, embedded).is_empty() {
+        return Vec::new();
+    }
+    let asked = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| format!("failed to start a thread: {error}"))?;
+        let keeper = Keeper::start(program, &["keeper"]).map_err(|error| error.to_string())?;
+        let keeper = Arc::new(keeper);
+        Ok(runtime.block_on(impossible(&keeper, scaled, embedded)))
+    };
+    asked().unwrap_or_else(|why: String| vec![why])
 }

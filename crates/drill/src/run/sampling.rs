@@ -201,8 +201,8 @@ async fn nodes(system: &System) -> BTreeMap<(usize, usize), Standing> {
     let mut asked = JoinSet::new();
     for (at, nodes) in system.caches.iter().enumerate() {
         for (number, node) in nodes.iter().enumerate() {
-            let address = node.address;
-            asked.spawn(async move { Some(((at, number), asking::standing(address).await.ok()?)) });
+            let addresses: Vec<_> = node.all().map(|node| node.address).collect();
+            asked.spawn(async move { Some(((at, number), asking::standing_of(&addresses).await?)) });
         }
     }
     let mut held = BTreeMap::new();
@@ -238,7 +238,10 @@ fn note_nodes(
 /// Asks everybody at once.
 async fn look(system: &System, before: &mut BTreeMap<String, Before>) -> BTreeMap<String, Said> {
     let mut asked = JoinSet::new();
-    for copy in system.services.iter().flatten() {
+    for copy in system.services.iter().chain(&system.spares).flatten() {
+        if !copy.up.load(Ordering::Acquire) {
+            continue;
+        }
         let (name, Some(control)) = (copy.name.clone(), copy.control) else {
             continue;
         };
@@ -284,7 +287,16 @@ fn note(system: &System, into: &mut Gathered, seen: &BTreeMap<String, Said>) {
     let scenario = &system.scaled.scenario;
     let calm = scenario.run.every.scaled(into.periods as f64 + 1.0) <= scenario.run.warmup;
     for (at, service) in scenario.services.iter().enumerate() {
-        let copies = &system.services[at];
+        let copies: Vec<_> = system.copies(at).collect();
+        if !system.tells(at) {
+            let up = copies
+                .iter()
+                .filter(|copy| copy.up.load(Ordering::Acquire))
+                .count();
+            let full = up as f64 * system.scaled.copies[at];
+            into.set(Metric::Instances, &service.name, None, full);
+            continue;
+        }
         let said: Vec<&Said> = copies.iter().filter_map(|copy| seen.get(&copy.name)).collect();
         note_service(system, into, at, &said);
         for cache in service.caches.iter().map(|at| &scenario.caches[*at]) {
@@ -302,17 +314,14 @@ fn note(system: &System, into: &mut Gathered, seen: &BTreeMap<String, Said>) {
             running += busy;
             waiting += line;
         }
-        note_origin(into, &database.name, seen.values());
+        if system.is_told_of(Place::Database(at)) {
+            note_origin(into, &database.name, seen.values());
+        }
         into.set(Metric::OriginConnections, &database.name, None, running as f64);
         into.set(Metric::QueueDepth, &database.name, None, waiting as f64);
     }
     for (at, service) in scenario.services.iter().enumerate() {
-        let place = Place::Service(at);
-        let is_origin = |other: &seawall_scenario::Service| {
-            let fallback = other.fallback.as_ref().map(|fallback| fallback.origin);
-            other.origin == Some(place) || fallback == Some(place) || other.also.contains(&place)
-        };
-        if scenario.services.iter().any(is_origin) {
+        if system.is_told_of(Place::Service(at)) {
             note_origin(into, &service.name, seen.values());
         }
     }

@@ -103,7 +103,7 @@ pub(super) async fn drive(
         clients.push(load.finish_within(FAREWELL).await);
     }
     let gathered = sampler.end();
-    let mut doubts = Vec::new();
+    let mut doubts = system.unmeasured();
     for report in &clients {
         let late = Duration::from_nanos(report.lag.value_at_quantile(0.99));
         if late > LAG_MAX {
@@ -130,6 +130,7 @@ pub(super) async fn drive(
         after,
         unfelt,
         troubles,
+        blind: system.blind(),
         doubts,
         evidence,
         parts: system.parts.clone(),
@@ -368,7 +369,7 @@ impl<T: Fn(News)> Stage<'_, T> {
     }
 
     async fn act(&mut self, index: usize, event: &Event, action: &Action) -> Result<(), NoDrill> {
-        if let Action::Restart { .. } = action {
+        if let Action::Restart { .. } | Action::Scale { .. } = action {
             // It takes its time, and the rest goes on.
             let (system, event, action) = (self.system.clone(), event.clone(), action.clone());
             self.system

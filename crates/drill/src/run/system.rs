@@ -1,6 +1,7 @@
 //! The system of a scenario, of real parts: servers, doors, proxies on every link, instances, gateways.
 
 mod caches;
+mod cluster;
 mod databases;
 mod instances;
 
@@ -52,6 +53,8 @@ pub(crate) struct System {
     /// Where its tables are, when their disk will be full.
     pub(crate) tablespace: Option<Tablespace>,
     pub(crate) services: Vec<Vec<Arc<Instance>>>,
+    /// Instances of each service that run once it is scaled up.
+    pub(crate) spares: Vec<Vec<Arc<Instance>>>,
     pub(crate) gateways: Vec<Gate>,
     /// The parts, in words.
     pub(crate) parts: Vec<String>,
@@ -91,6 +94,7 @@ impl System {
             postgres: None,
             tablespace: None,
             services: Vec::new(),
+            spares: vec![Vec::new(); scaled.scenario.services.len()],
             gateways: Vec::new(),
             parts: Vec::new(),
             usual: tokio::sync::Mutex::default(),
@@ -181,6 +185,61 @@ impl System {
     }
 
     /// Waits until an instance answers.
+    /// All instances that a service ever has.
+    pub(crate) fn copies(&self, service: usize) -> impl Iterator<Item = &Arc<Instance>> {
+        self.services[service].iter().chain(&self.spares[service])
+    }
+
+    /// Whether the instances of a service tell what they count, which a program of the user's does not.
+    pub(crate) fn tells(&self, service: usize) -> bool {
+        self.services[service].iter().any(|copy| copy.control.is_some())
+    }
+
+    /// Whether somebody tells of calls to this origin.
+    pub(crate) fn is_told_of(&self, place: Place) -> bool {
+        let mut services = self.scaled.scenario.services.iter().enumerate();
+        services.any(|(at, service)| {
+            let fallback = service.fallback.as_ref().map(|fallback| fallback.origin);
+            let calls =
+                service.origin == Some(place) || fallback == Some(place) || service.also.contains(&place);
+            calls && self.tells(at)
+        })
+    }
+
+    /// Components of which not all is measured.
+    pub(crate) fn blind(&self) -> Vec<String> {
+        let scenario = &self.scaled.scenario;
+        let told_of = |cache: usize| {
+            let mut services = scenario.services.iter().enumerate();
+            services.any(|(at, service)| service.caches.contains(&cache) && self.tells(at))
+        };
+        let services = (0..scenario.services.len())
+            .filter(|at| !self.tells(*at))
+            .map(Place::Service);
+        let caches = (0..scenario.caches.len())
+            .filter(|at| !told_of(*at))
+            .map(Place::Cache);
+        let databases = (0..scenario.databases.len()).map(Place::Database);
+        let databases = databases.filter(|place| !self.is_told_of(*place));
+        let blind = services.chain(caches).chain(databases);
+        blind.map(|place| scenario.name(place).to_owned()).collect()
+    }
+
+    /// What is not measured, because it is somebody's own.
+    pub(crate) fn unmeasured(&self) -> Vec<String> {
+        let services = self.scaled.scenario.services.iter().enumerate();
+        let mute = services.filter(|(at, _)| !self.tells(*at));
+        mute.map(|(_, service)| {
+            let origin = service.origin.map(|origin| self.scaled.scenario.name(origin));
+            format!(
+                "`{}` is not on the library, so its hits, its threads{} are not measured",
+                service.name,
+                origin.map_or_else(String::new, |origin| format!(" and what it asks of `{origin}`"))
+            )
+        })
+        .collect()
+    }
+
     /// Does something that takes its time, while the rest goes on.
     pub(crate) fn errand(&self, work: impl Future<Output = Result<(), NoDrill>> + Send + 'static) {
         let mut errands = self.errands.lock().unwrap_or_else(PoisonError::into_inner);
@@ -227,7 +286,7 @@ impl System {
     pub(crate) fn door_of(&self, place: Place) -> Vec<SocketAddr> {
         match place {
             Place::Gateway(at) => vec![self.gateways[at].address],
-            Place::Service(at) => self.services[at].iter().map(|copy| copy.door).collect(),
+            Place::Service(at) => self.copies(at).map(|copy| copy.door).collect(),
             _ => Vec::new(),
         }
     }

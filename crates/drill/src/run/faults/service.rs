@@ -32,7 +32,6 @@ impl System {
                 }
                 return self.tell_all(force).await;
             }
-            Fault::Slow { .. } => return self.tell_all(force).await,
             Fault::Leak { after, .. } => {
                 let instead = format!("no instance has served {after} calls and crashed");
                 force.watches.push(Watch::for_others(&instead, Vec::new()));

@@ -13,6 +13,8 @@ use crate::run::system::System;
 
 /// What is later by less than this shows in nothing that could be asked.
 const LATER_MIN: Duration = Duration::from_millis(1);
+/// What is slower by less than this factor shows on average alone.
+const PLAIN: f64 = 4.0;
 /// A packet that was lost is sent again after 200 ms.
 const AGAIN: Duration = Duration::from_millis(150);
 
@@ -81,6 +83,7 @@ impl System {
             signs.push((spot, Sign::Refused));
         }
         let embedded = self.postgres.is_none();
+        let service_time = self.scaled.scenario.databases[at].service_time.mean();
         for number in nodes_of(event, self.databases[at].len()) {
             let node = &self.databases[at][number];
             let door = if embedded {
@@ -99,7 +102,15 @@ impl System {
             };
             let sign = match fault {
                 Fault::Slow { .. } | Fault::SlowQuery { .. } | Fault::Starve { .. } => {
-                    (query(), Sign::Slower(slowness(fault)))
+                    // Half of it is more than chance makes of it.
+                    let by = longer(fault, service_time).scaled(0.5);
+                    let plain = slowness(fault) >= PLAIN;
+                    let sign = if plain {
+                        later(event, by, Span::ZERO)
+                    } else {
+                        Sign::Slower(by.into())
+                    };
+                    (query(), sign)
                 }
                 // Otherwise the server itself is stopped, or locked, and says so.
                 Fault::Hang | Fault::Pause | Fault::Lock if !whole => (query(), Sign::Silent),
@@ -128,7 +139,7 @@ impl System {
             let link = || Spot::new(&copy.name, Door::http(copy.door));
             Some(match fault {
                 // What the service does itself takes longer; what a call takes beside that does not.
-                Fault::Slow { .. } | Fault::Starve { .. } => {
+                Fault::Starve { .. } => {
                     let by = longer(fault, service.service_time.mean());
                     let long = Duration::from(by) >= LATER_MIN && copy.control.is_some();
                     let path = format!("/{PROBE}/0");

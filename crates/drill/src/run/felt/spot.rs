@@ -17,9 +17,7 @@ const PATIENCE_MAX: Duration = Duration::from_secs(2);
 const CALM: usize = 5;
 /// A parcel takes about this long in a narrow place.
 const CARRIED: Duration = Duration::from_millis(150);
-/// What is slower by less than this factor shows in the mean alone.
-const PLAIN: f64 = 4.0;
-/// Of so many.
+/// A mean is one of so many.
 const SEVERAL: usize = 5;
 /// What is later by less cannot be told from what else happens.
 const NOTICED: Duration = Duration::from_micros(500);
@@ -48,8 +46,8 @@ pub(crate) struct Spot {
 pub(crate) enum Sign {
     /// An answer takes so much longer.
     Later(Duration),
-    /// It takes so many times as long, on average.
-    Slower(f64),
+    /// The same on average: what takes now longer and now shorter anyway shows nothing by one answer.
+    Slower(Duration),
     /// There is no answer.
     Silent,
     /// Nobody listens.
@@ -206,7 +204,7 @@ impl Spot {
                     other => Err(self.instead(&other)),
                 }
             }
-            Sign::Slower(times) => self.look_for_slowness(*times, usual, before).await,
+            Sign::Slower(by) => self.look_for_slowness(*by, usual, before).await,
             Sign::Silent => {
                 let patience = (usual.knock * 4).max(SILENCE);
                 match self.ask(patience).await {
@@ -250,36 +248,26 @@ impl Spot {
 
     async fn look_for_slowness(
         &self,
-        times: f64,
+        by: Duration,
         usual: &Usual,
         before: &mut Vec<Duration>,
     ) -> Result<String, String> {
         let what = self.what();
-        let long = usual
-            .knock
-            .mul_f64(f64::midpoint(times, 1.0))
-            .min(PATIENCE_MAX / 2)
-            + NOTICED;
-        let patience = if times >= PLAIN { long } else { PATIENCE_MAX };
-        let took = match self.ask(patience).await {
+        let took = match self.ask(PATIENCE_MAX).await {
             Knock::Answered(took, _) => took,
-            Knock::Silent => patience,
+            Knock::Silent => PATIENCE_MAX,
             other => return Err(self.instead(&other)),
         };
         before.push(took);
-        let mean = before.iter().sum::<Duration>() / before.len() as u32;
-        let often = ms(usual.knock);
-        if times >= PLAIN && took >= long {
-            return Ok(format!("{what} took {} or more instead of {often}", ms(took)));
+        let (count, mean) = (
+            before.len(),
+            before.iter().sum::<Duration>() / before.len() as u32,
+        );
+        let seen = format!("{count} times {what} took {} on average", ms(mean));
+        if count >= SEVERAL && mean >= usual.knock + by {
+            return Ok(format!("{seen} instead of {}", ms(usual.knock)));
         }
-        if before.len() >= SEVERAL && mean >= long {
-            let count = before.len();
-            return Ok(format!(
-                "{count} times {what} took {} on average instead of {often}",
-                ms(mean)
-            ));
-        }
-        Err(format!("{what} took {}", ms(took)))
+        Err(seen)
     }
 
     fn instead(&self, knock: &Knock) -> String {
@@ -315,9 +303,6 @@ impl Spot {
         };
         let still = match sign {
             Sign::Later(by) => *took >= usual.knock + (*by / 2).max(NOTICED),
-            Sign::Slower(times) if *times >= PLAIN => {
-                *took >= usual.knock.mul_f64(f64::midpoint(*times, 1.0)) + NOTICED
-            }
             Sign::Says(word) => line.contains(word),
             _ => false,
         };

@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use seawall_core::dist::Dist;
-use seawall_scenario::{Command, Place, Scaled};
+use seawall_scenario::{Action, Command, Place, Scaled, What};
 use tokio::time::Instant;
 
+use super::caches::CacheNode;
 use super::{System, keeping};
 use crate::app::Duty;
 use crate::keeper::{Pid, Program};
@@ -88,7 +89,10 @@ impl System {
         let doors = |nodes: Vec<SocketAddr>, name: &str| (name.to_owned(), nodes);
         let caches = scenario.caches.iter().zip(&self.caches);
         let caches: BTreeMap<_, _> = caches
-            .map(|(cache, nodes)| doors(nodes.iter().map(|node| node.door).collect(), &cache.name))
+            .map(|(cache, nodes)| {
+                let all = nodes.iter().flat_map(CacheNode::all).map(|node| node.door);
+                doors(all.collect(), &cache.name)
+            })
             .collect();
         let databases = scenario.databases.iter().zip(&self.databases);
         let databases: BTreeMap<_, _> = databases
@@ -96,7 +100,11 @@ impl System {
             .collect();
         let services = scenario.services.iter().zip(&self.services);
         let services: BTreeMap<_, _> = services
-            .map(|(service, copies)| doors(copies.iter().map(|copy| copy.door).collect(), &service.name))
+            .zip(&self.spares)
+            .map(|((service, copies), spares)| {
+                let all = copies.iter().chain(spares).map(|copy| copy.door);
+                doors(all.collect(), &service.name)
+            })
             .collect();
         if let Some(address) = self.elsewhere(Place::Service(at)).await? {
             let mut instance = Instance::of_the_user(&format!("{}-0", service.name), None, None);
@@ -110,7 +118,7 @@ impl System {
             .iter()
             .find(|(place, _)| *place == Place::Service(at));
         let mut instances = Vec::new();
-        for number in 0..service.instances {
+        for number in 0..most_of(&self.scaled, at) {
             let name = format!("{}-{number}", service.name);
             if let Some((_, command)) = own {
                 let instance = self.start_own(&name, command, &service.latency).await?;
@@ -132,6 +140,11 @@ impl System {
             let instance = self.start_instance(order, &name, duty, &service.latency).await?;
             instances.push(Arc::new(instance));
         }
+        let spares = instances.split_off(service.instances as usize);
+        for spare in &spares {
+            // It has shown that it runs, and runs again when its time has come.
+            self.kill_instance(spare).await?;
+        }
         let of = if instances.len() == 1 {
             "process"
         } else {
@@ -146,6 +159,7 @@ impl System {
             ),
             None => format!("{}: {} {of} on the library", service.name, instances.len()),
         });
+        self.spares[at] = spares;
         Ok(instances)
     }
 
@@ -378,4 +392,17 @@ pub(super) fn callees_first(scaled: &Scaled) -> Vec<usize> {
         visit(scaled, at, &mut order);
     }
     order
+}
+
+/// The most instances that a service ever has.
+fn most_of(scaled: &Scaled, at: usize) -> u32 {
+    let timeline = scaled.scenario.timeline.iter();
+    let scaled_to = timeline.filter_map(|event| match (&event.what, event.on) {
+        (What::Action(Action::Scale { instances, .. }), Some(Place::Service(on))) if on == at => *instances,
+        _ => None,
+    });
+    scaled_to
+        .chain([scaled.scenario.services[at].instances])
+        .max()
+        .unwrap_or(1)
 }
