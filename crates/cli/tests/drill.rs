@@ -510,3 +510,90 @@ fn a_weakness_is_mended_and_the_mending_tried() {
     assert!(said.contains("calls were answered well from T=0 on"), "{said}");
     assert!(said.contains("tried --set"), "{said}");
 }
+
+/// What is done to real servers, with what is felt of it: one thing after the other, two seconds each.
+const REAL: [(&str, &str, &str); 11] = [
+    ("redis", "{ bandwidth = { rate = \"20kb/s\" } }", "bytes from redis-0 took"),
+    ("redis", "\"reset\"", "reset by peer"),
+    ("redis", "\"pause\"", "paused all clients in leases"),
+    ("redis", "{ blocked = { share = \"50%\", burst = \"60ms\" } }", "in bursts of 60 ms"),
+    ("redis", "{ starve = { share = \"80%\" } }", "PING at redis-0 took"),
+    ("redis", "\"kill\"", "PING at redis-0: Connection refused"),
+    ("db", "{ slow_query = { factor = 20 } }", "a SELECT at db-0 took"),
+    ("db", "{ connections = { max = 2, waits = false } }", "a login is refused (53300)"),
+    ("db", "\"read_only\"", "a write is refused (25006)"),
+    ("db", "\"kill\"", "a greeting at postgres: Connection refused"),
+    ("app", "\"hang\"", "1 let in and gave no answer"),
+];
+
+#[test]
+fn what_is_done_to_real_servers_is_felt_and_gone() {
+    let folder = Folder::new("real");
+    let (before, _) = SMALL.split_once("[[timeline]]").unwrap();
+    let mut text = before
+        .replace("duration = \"4s\"", "duration = \"23s\"")
+        .replace("keys = { uniform", "writes = \"5%\"\nkeys = { uniform");
+    for (number, (on, fault, _)) in REAL.iter().enumerate() {
+        let at = 2 * number;
+        text += &format!("[[timeline]]\nat = \"{at}s\"\nfor = \"1200ms\"\non = \"{on}\"\nfault = {fault}\n");
+    }
+    let journal = folder.path("drill.json");
+    let (status, said) = drill(
+        &folder,
+        &[&folder.file("real.toml", &text), "--real", "--journal", &journal],
+    );
+    // Clients may be ill served by all of it, and in the end it is well.
+    assert_eq!(status, 0, "{said}");
+    let evidence = read(&journal)["seawall"]["variants"][0]["evidence"].clone();
+    let lines: Vec<&str> = evidence.as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    for (_, fault, felt) in REAL {
+        let found = lines.iter().any(|line| line.contains(": felt: ") && line.contains(felt));
+        assert!(found, "{fault}: {felt}: {lines:#?}");
+    }
+    let gone = lines.iter().filter(|line| line.contains(": gone: ")).count();
+    assert!(gone >= REAL.len(), "{lines:#?}");
+}
+
+#[test]
+fn a_service_is_scaled_and_a_cache_is_warmed() {
+    let folder = Folder::new("scaled");
+    let (before, _) = SMALL.split_once("[[timeline]]").unwrap();
+    let text = before.replace("\"4s\"", "\"6s\"")
+        + r#"
+[[timeline]]
+at = "1s"
+on = "redis"
+action = "flush"
+[[timeline]]
+at = "1100ms"
+on = "redis"
+action = { warm = { pace = "500/s" } }
+[[timeline]]
+at = "2s"
+action = { scale = { on = "app", instances = 3, takes = "500ms" } }
+[[timeline]]
+at = "4500ms"
+action = { scale = { on = "app", instances = 1 } }
+[[expect]]
+that = "what nobody asked for is loaded"
+metric = "warmed_total"
+of = "app"
+over = ["1s", "3s"]
+sum = { above = 20 }
+[[expect]]
+that = "there are more of them"
+metric = "instances_up"
+of = "app"
+over = ["3500ms", "4500ms"]
+min = { above = 2.5 }
+[[expect]]
+that = "and then fewer"
+metric = "instances_up"
+of = "app"
+over = ["5500ms", "6s"]
+last = { below = 1.5 }
+"#;
+    let (status, said) = drill(&folder, &[&folder.file("scaled.toml", &text), "--embedded"]);
+    assert_eq!(status, 0, "{said}");
+    assert!(said.starts_with("✓ HELD  as-written  all 3 expectations met"), "{said}");
+}
