@@ -513,14 +513,30 @@ fn a_weakness_is_mended_and_the_mending_tried() {
 
 /// What is done to real servers, with what is felt of it: one thing after the other, two seconds each.
 const REAL: [(&str, &str, &str); 11] = [
-    ("redis", "{ bandwidth = { rate = \"20kb/s\" } }", "bytes from redis-0 took"),
+    (
+        "redis",
+        "{ bandwidth = { rate = \"20kb/s\" } }",
+        "bytes from redis-0 took",
+    ),
     ("redis", "\"reset\"", "reset by peer"),
     ("redis", "\"pause\"", "paused all clients in leases"),
-    ("redis", "{ blocked = { share = \"50%\", burst = \"60ms\" } }", "in bursts of 60 ms"),
-    ("redis", "{ starve = { share = \"80%\" } }", "PING at redis-0 took"),
+    (
+        "redis",
+        "{ blocked = { share = \"50%\", burst = \"60ms\" } }",
+        "in bursts of 60 ms",
+    ),
+    (
+        "redis",
+        "{ starve = { share = \"80%\" } }",
+        "PING at redis-0 took",
+    ),
     ("redis", "\"kill\"", "PING at redis-0: Connection refused"),
     ("db", "{ slow_query = { factor = 20 } }", "a SELECT at db-0 took"),
-    ("db", "{ connections = { max = 2, waits = false } }", "a login is refused (53300)"),
+    (
+        "db",
+        "{ connections = { max = 2, waits = false } }",
+        "a login is refused (53300)",
+    ),
     ("db", "\"read_only\"", "a write is refused (25006)"),
     ("db", "\"kill\"", "a greeting at postgres: Connection refused"),
     ("app", "\"hang\"", "1 let in and gave no answer"),
@@ -545,9 +561,16 @@ fn what_is_done_to_real_servers_is_felt_and_gone() {
     // Clients may be ill served by all of it, and in the end it is well.
     assert_eq!(status, 0, "{said}");
     let evidence = read(&journal)["seawall"]["variants"][0]["evidence"].clone();
-    let lines: Vec<&str> = evidence.as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    let lines: Vec<&str> = evidence
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
     for (_, fault, felt) in REAL {
-        let found = lines.iter().any(|line| line.contains(": felt: ") && line.contains(felt));
+        let found = lines
+            .iter()
+            .any(|line| line.contains(": felt: ") && line.contains(felt));
         assert!(found, "{fault}: {felt}: {lines:#?}");
     }
     let gone = lines.iter().filter(|line| line.contains(": gone: ")).count();
@@ -595,5 +618,8 @@ last = { below = 1.5 }
 "#;
     let (status, said) = drill(&folder, &[&folder.file("scaled.toml", &text), "--embedded"]);
     assert_eq!(status, 0, "{said}");
-    assert!(said.starts_with("✓ HELD  as-written  all 3 expectations met"), "{said}");
+    assert!(
+        said.starts_with("✓ HELD  as-written  all 3 expectations met"),
+        "{said}"
+    );
 }
