@@ -6,7 +6,7 @@
 //!
 //! A [`Series`] holds one value a period. A counter's value is what was *added* in the period (not the running sum);
 //! a gauge's is what it was when the period ended; a `…_seconds` metric has one series a quantile, over the
-//! observations of the period, and `NaN` where there were none. Ratios such as [`Metric::CacheHitRate`] are never
+//! observations of the period, and `NaN` where there were none. A gauge that nobody could read is `NaN` too. Ratios such as [`Metric::CacheHitRate`] are never
 //! stored: [`Record::values`] and [`Record::ratio`] make them from their counters, so a ratio over a window is the
 //! ratio of the sums and not a mean of means.
 //!
@@ -141,6 +141,50 @@ metrics! {
     ThrottleRatio = "throttle_admitted_ratio", Gauge, None;
     /// The level of degradation, 0 for none; the highest over instances.
     DegradationLevel = "degradation_level", Gauge, None;
+    /// Times that a prober asked a part of the system how it is.
+    Probes = "probes_total", Counter, None;
+    /// Steps of probes that failed, by the step and the cause, such as `reply_timed_out`.
+    ProbeFailures = "probe_failures_total", Counter, Some("reason");
+    /// How long a step of a probe took, in seconds; empty when it did not end well.
+    ProbeSeconds = "probe_seconds", Gauge, Some("step");
+    /// Bytes that a cache holds in memory.
+    CacheMemory = "cache_memory_bytes", Gauge, None;
+    /// Bytes that a cache may hold in memory; 0 when there is no limit.
+    CacheMemoryLimit = "cache_memory_limit_bytes", Gauge, None;
+    /// Whether a full cache makes room by evicting (1) or refuses writes (0).
+    CacheEvicting = "cache_evicting", Gauge, None;
+    /// Entries taken out because their time was over.
+    CacheExpired = "cache_expired_total", Counter, None;
+    /// Clients that are connected to a cache.
+    CacheClients = "cache_clients", Gauge, None;
+    /// Clients that a cache lets in.
+    CacheClientsLimit = "cache_clients_limit", Gauge, None;
+    /// Connections that a cache turned away, for want of room for clients.
+    CacheRejected = "cache_rejected_connections_total", Counter, None;
+    /// Seconds since a cache's process began; empty when nobody could ask.
+    CacheUptime = "cache_uptime_seconds", Gauge, None;
+    /// Processors that a cache's process used.
+    CacheCpu = "cache_cpu_ratio", Gauge, None;
+    /// Mean time of a command inside a cache, in seconds, over the commands of the period; empty without any.
+    CacheCommandSeconds = "cache_command_seconds", Gauge, Some("command");
+    /// Commands that took long enough for a cache to write down.
+    CacheSlow = "cache_slow_commands_total", Counter, None;
+    /// Whether a cache is a replica, which takes no writes (1).
+    CacheReplica = "cache_replica", Gauge, None;
+    /// The share of look-ups that are for the key that is looked up most.
+    HotKeyShare = "hot_key_share", Gauge, None;
+    /// Calls that asked the origin for what does not exist.
+    OriginEmpty = "origin_empty_total", Counter, None;
+    /// Connections that the origin lets in.
+    OriginConnectionsLimit = "origin_connections_limit", Gauge, None;
+    /// Queries of the origin that wait for a lock.
+    OriginLockWaits = "origin_lock_waits", Gauge, None;
+    /// Queries under way at the origin that are the same as the one that is there most often.
+    OriginIdentical = "origin_identical_queries", Gauge, None;
+    /// What a part of the system says of its health: 1 ready, 0.5 degraded, 0 not ready.
+    Ready = "ready", Gauge, None;
+    /// Lines of logs that tell of a failure, by its kind.
+    LogLines = "log_lines_total", Counter, Some("reason");
 }
 
 /// How a call ended, as the label `outcome` of [`Metric::Requests`].
@@ -213,7 +257,17 @@ impl Metric {
             | Metric::BreakerState
             | Metric::ThrottleRatio
             | Metric::DegradationLevel
-            | Metric::BreakerTransitions => false,
+            | Metric::BreakerTransitions
+            | Metric::Probes
+            | Metric::ProbeFailures
+            | Metric::ProbeSeconds
+            | Metric::CacheEvicting
+            | Metric::CacheUptime
+            | Metric::CacheCpu
+            | Metric::CacheCommandSeconds
+            | Metric::CacheReplica
+            | Metric::HotKeyShare
+            | Metric::Ready => false,
             _ => matches!(self.kind(), Kind::Counter | Kind::Gauge),
         }
     }

@@ -22,6 +22,7 @@ use crate::clients::{keys_of, some_time};
 use crate::elided::News;
 use crate::meter::{Counter, Meter};
 use crate::plan::Plan;
+use crate::probes::NodeProbe;
 use crate::services::SOON;
 use crate::store::{Inserted, Settings, Store as Table};
 use crate::world::World;
@@ -61,11 +62,22 @@ pub(crate) struct CacheSim {
     rng: Stream,
     pub(crate) hits: Counter,
     pub(crate) misses: Counter,
-    sets: Counter,
+    pub(crate) sets: Counter,
+    pub(crate) hot: Counter,
     invalidations: Counter,
     pub(crate) evictions: Counter,
     pub(crate) entries: Counter,
     errors: [Counter; CacheFault::ALL.len()],
+}
+
+/// A call of a node that brought no answer.
+#[derive(Clone, Copy)]
+struct Unanswered {
+    fault: CacheFault,
+    /// When the caller knows, or gives up.
+    after: Span,
+    /// It has arrived, only the answer comes too late: what was to be written is written.
+    done: bool,
 }
 
 /// One node of a shared cache.
@@ -85,6 +97,8 @@ pub(crate) struct CacheNode {
     /// Look-ups reach it and come back.
     pub(crate) answers: bool,
     pub(crate) slow: f64,
+    /// How much of its processor it has.
+    pub(crate) processor: f64,
     /// What calls take longer because they go to a far region.
     pub(crate) far: Span,
     pub(crate) max_clients: Option<u32>,
@@ -92,6 +106,9 @@ pub(crate) struct CacheNode {
     busy: VecDeque<Time>,
     pub(crate) entries: Counter,
     pub(crate) evicted: u64,
+    /// When its process began.
+    pub(crate) born: Time,
+    pub(crate) probe: NodeProbe,
 }
 
 /// An empty store for one node of a cache, or for one local cache.
@@ -119,12 +136,23 @@ impl CacheNode {
             foreign: BTreeSet::new(),
             answers: true,
             slow: 1.0,
+            processor: 1.0,
             far: Span::ZERO,
             max_clients: cache.max_clients,
             busy: VecDeque::new(),
             entries: meter.counter_of(Metric::CacheEntries, &cache.name, node),
             evicted: 0,
+            born: Time::ZERO,
+            probe: NodeProbe::new(cache, node, meter),
         }
+    }
+
+    /// Look-ups under way, where clients are limited.
+    pub(crate) fn clients(&mut self, now: Time) -> usize {
+        while self.busy.front().is_some_and(|end| *end <= now) {
+            self.busy.pop_front();
+        }
+        self.busy.len()
     }
 }
 
@@ -163,6 +191,7 @@ impl CacheSim {
             hits: meter.counter(Metric::CacheHits, &cache.name, None),
             misses: meter.counter(Metric::CacheMisses, &cache.name, None),
             sets: meter.counter(Metric::CacheSets, &cache.name, None),
+            hot: meter.counter(Metric::HotKeyShare, &cache.name, None),
             invalidations: meter.counter(Metric::CacheInvalidations, &cache.name, None),
             evictions: meter.counter(Metric::CacheEvictions, &cache.name, None),
             entries,
@@ -239,7 +268,7 @@ impl CacheSim {
         if !self.sound || took > timeout {
             match self.ask(now, node, took, timeout, false) {
                 Ok(span) => took = span,
-                Err((fault, after)) => {
+                Err(Unanswered { fault, after, .. }) => {
                     meter.count(self.errors[fault as usize]);
                     return (Reply::CacheFailed(fault), after);
                 }
@@ -285,18 +314,30 @@ impl CacheSim {
         took: Span,
         timeout: Span,
         writes: bool,
-    ) -> Result<Span, (CacheFault, Span)> {
+    ) -> Result<Span, Unanswered> {
         let size = self.answer_size;
         let rng = &mut self.rng;
         let node = &mut self.nodes[node as usize];
         let patience = timeout.min(PATIENCE);
-        let late = (CacheFault::TimedOut, patience);
+        let unanswered = |fault, after| Unanswered {
+            fault,
+            after,
+            done: false,
+        };
+        let late = unanswered(CacheFault::TimedOut, patience);
+        let says = node.says.or(node.writes_say.filter(|_| writes));
+        // What has arrived is done, however late the answer: a process that stood still reads its socket to the end.
+        let late_but_done = Unanswered {
+            done: says.is_none(),
+            ..late
+        };
         let mut took = took.scaled(node.slow) + node.far;
         match node.link.send(now, size, rng) {
             Delivery::At(at) => took += at.since(now),
-            Delivery::Refused => return Err((CacheFault::Refused, took.min(patience))),
-            Delivery::Reset => return Err((CacheFault::Reset, took.min(patience))),
-            Delivery::Dropped | Delivery::Held => return Err(late),
+            Delivery::Refused => return Err(unanswered(CacheFault::Refused, took.min(patience))),
+            Delivery::Reset => return Err(unanswered(CacheFault::Reset, took.min(patience))),
+            Delivery::Dropped => return Err(late),
+            Delivery::Held => return Err(late_but_done),
         }
         if let Some(until) = node.frozen_until {
             took += until.since(now);
@@ -306,20 +347,14 @@ impl CacheSim {
             took += burst.saturating_sub(Span::nanos(into));
         }
         if took > patience {
-            return Err(late);
+            return Err(late_but_done);
         }
-        if let Some(fault) = node.says {
-            return Err((fault, took));
-        }
-        if let (true, Some(fault)) = (writes, node.writes_say) {
-            return Err((fault, took));
+        if let Some(fault) = says {
+            return Err(unanswered(fault, took));
         }
         if let Some(most) = node.max_clients {
-            while node.busy.front().is_some_and(|end| *end <= now) {
-                node.busy.pop_front();
-            }
-            if node.busy.len() >= most as usize {
-                return Err((CacheFault::TooManyClients, took));
+            if node.clients(now) >= most as usize {
+                return Err(unanswered(CacheFault::TooManyClients, took));
             }
             // The order of ends is near enough the order of beginnings for a count.
             let end = node
@@ -343,14 +378,18 @@ impl CacheSim {
         timeout: Span,
         meter: &mut Meter,
     ) -> Result<(), CacheFault> {
+        let mut heard = Ok(());
         if !self.sound
-            && let Err((fault, _)) = self.ask(now, node, Span::ZERO, timeout, true)
+            && let Err(Unanswered { fault, done, .. }) = self.ask(now, node, Span::ZERO, timeout, true)
         {
             meter.count(self.errors[fault as usize]);
-            return Err(fault);
+            if !done {
+                return Err(fault);
+            }
+            heard = Err(fault);
         }
         if self.never_stored {
-            return Ok(());
+            return heard;
         }
         // Whatever is there is written over.
         self.nodes[node as usize].foreign.remove(&key);
@@ -360,7 +399,7 @@ impl CacheSim {
             .look(now, key)
             .is_some_and(|slot| slot.record.version > entry.version)
         {
-            return Ok(());
+            return heard;
         }
         if store.insert(now, key, now + keep, entry) == Inserted::Refused {
             meter.count(self.errors[CacheFault::OutOfMemory as usize]);
@@ -371,7 +410,7 @@ impl CacheSim {
             news.push(News { key, entry });
         }
         meter.count(self.sets);
-        Ok(())
+        heard
     }
 
     /// For how long an entry is really kept: a bad caching rule may have other ideas than its writer.
@@ -488,6 +527,11 @@ impl CacheSim {
         !self.nodes[self.placement.node(key) as usize].answers
     }
 
+    /// What counts calls that failed for this reason.
+    pub(crate) fn failed(&self, fault: CacheFault) -> Counter {
+        self.errors[fault as usize]
+    }
+
     /// The share of nodes that answer.
     pub(crate) fn up(&self) -> f64 {
         if self.sound || self.nodes.is_empty() {
@@ -511,6 +555,7 @@ impl CacheSim {
         let node = &mut self.nodes[node];
         meter.add(self.invalidations, node.store.len() as f64);
         node.store.flush();
+        node.probe.emptied();
         node.foreign.clear();
     }
 

@@ -16,6 +16,7 @@ use seawall_scenario::{Autoscaling, Place};
 use crate::clients::some_time;
 use crate::meter::{Counter, Meter, Timer};
 use crate::plan::Plan;
+use crate::probes::DatabaseProbe;
 use crate::slab::Ticket;
 use crate::world::{Answer, Call, Event, Stage, Target, World};
 use seawall_core::processor::{Curve, Processor};
@@ -47,9 +48,14 @@ pub(crate) struct DatabaseSim {
     /// The size of an answer in bytes, for links of limited bandwidth.
     answer_size: u64,
     pub(crate) meters: Meters,
+    pub(crate) probe: DatabaseProbe,
 }
 
 /// One node of a database.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is something that is wrong with it, and they combine freely"
+)]
 pub(crate) struct DatabaseNode {
     station: Station<Ticket>,
     pub(crate) processor: Processor,
@@ -57,9 +63,13 @@ pub(crate) struct DatabaseNode {
     pub(crate) up: bool,
     pub(crate) hangs: bool,
     pub(crate) slow: f64,
+    /// A lock stops all queries.
+    pub(crate) locked: bool,
     pub(crate) writes_fail: bool,
     pub(crate) requests: Counter,
     pub(crate) running: Counter,
+    pub(crate) connected: Counter,
+    pub(crate) let_in: Counter,
     stamp: u32,
     scheduled: Option<Time>,
     /// Queries that run and are carried the short way.
@@ -75,6 +85,9 @@ pub(crate) struct Meters {
     pub(crate) connections: Counter,
     pub(crate) depth: Counter,
     pub(crate) up: Counter,
+    empty: Counter,
+    pub(crate) limit: Counter,
+    pub(crate) locks: Counter,
 }
 
 impl DatabaseSim {
@@ -89,6 +102,9 @@ impl DatabaseSim {
         let connections = counter(Metric::OriginConnections);
         let depth = counter(Metric::QueueDepth);
         let up = counter(Metric::Instances);
+        let empty = counter(Metric::OriginEmpty);
+        let limit = counter(Metric::OriginConnectionsLimit);
+        let locks = counter(Metric::OriginLockWaits);
         let took = meter.timer(Metric::OriginDuration, name);
         let strategy = plan
             .scenario
@@ -102,6 +118,7 @@ impl DatabaseSim {
                     .flatten()
             });
         let mut sim = DatabaseSim {
+            probe: DatabaseProbe::new(name, meter),
             nodes: Vec::new(),
             replicas: Vec::new(),
             primaries: Vec::new(),
@@ -132,6 +149,9 @@ impl DatabaseSim {
                 connections,
                 depth,
                 up,
+                empty,
+                limit,
+                locks,
             },
         };
         for _ in 0..database.shards {
@@ -148,6 +168,11 @@ impl DatabaseSim {
         sim
     }
 
+    /// How many connections its nodes let in, all together; nothing when there is no bound.
+    pub(crate) fn limit(&self) -> Option<usize> {
+        self.nodes.iter().map(DatabaseNode::limit).sum()
+    }
+
     /// Puts one more node there.
     pub(crate) fn add_node(&mut self, name: &str, meter: &mut Meter) -> u16 {
         let index = self.nodes.len() as u16;
@@ -159,9 +184,12 @@ impl DatabaseSim {
             up: true,
             hangs: false,
             slow: 1.0,
+            locked: false,
             writes_fail: false,
             requests: meter.counter_of(Metric::OriginRequests, name, u32::from(index)),
             running: meter.counter_of(Metric::OriginInFlight, name, u32::from(index)),
+            connected: meter.counter_of(Metric::OriginConnections, name, u32::from(index)),
+            let_in: meter.counter_of(Metric::OriginConnectionsLimit, name, u32::from(index)),
             stamp: 0,
             scheduled: None,
             plain: 0,
@@ -287,6 +315,11 @@ impl DatabaseNode {
 
     pub(crate) fn waiting(&self) -> usize {
         self.station.waiting()
+    }
+
+    /// How many connections it lets in; nothing when there is no bound.
+    pub(crate) fn limit(&self) -> Option<usize> {
+        Some(self.station.connections()).filter(|most| *most < usize::MAX)
     }
 }
 
@@ -427,10 +460,14 @@ impl World {
             sim.versions.insert(call.key, version);
             version
         };
+        let negative = call.key >= MISSING;
+        if negative {
+            self.meter.count(sim.meters.empty);
+        }
         let answer = Answer {
             ending: Ending::Fresh,
             version,
-            negative: call.key >= MISSING,
+            negative,
         };
         self.send_back_kept(id, answer);
     }

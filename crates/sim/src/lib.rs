@@ -19,6 +19,7 @@ mod engine;
 mod meter;
 mod plain;
 mod plan;
+mod probes;
 mod sample;
 mod services;
 pub mod slab;

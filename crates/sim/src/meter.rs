@@ -65,6 +65,17 @@ impl Meter {
         self.slot(metric, component, Some(instance), None)
     }
 
+    /// A counter or gauge of one node, with its label.
+    pub(crate) fn counter_at(
+        &mut self,
+        metric: Metric,
+        component: &str,
+        instance: u32,
+        label: &'static str,
+    ) -> Counter {
+        self.slot(metric, component, Some(instance), Some(label))
+    }
+
     fn slot(
         &mut self,
         metric: Metric,
@@ -113,6 +124,11 @@ impl Meter {
     #[inline]
     pub(crate) fn set(&mut self, gauge: Counter, value: f64) {
         self.current[gauge.0 as usize] = value;
+    }
+
+    /// What a counter has counted in this period.
+    pub(crate) fn so_far(&self, counter: Counter) -> f64 {
+        self.current[counter.0 as usize]
     }
 
     #[inline]

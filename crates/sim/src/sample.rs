@@ -1,5 +1,6 @@
 //! The end of a period: gauges are read, doors are told what the system feels like, and autoscaling decides.
 
+use seawall_core::guard::CacheFault;
 use seawall_core::throttle::Signals;
 use seawall_core::time::Span;
 
@@ -10,8 +11,9 @@ use crate::world::{Stage, Target, World};
 
 /// What is remembered from one period to the next.
 pub(crate) struct Watch {
-    /// For each service, what its guards had counted: loads, coalesced, retries, breaker changes, warmed.
-    counted: Vec<[u64; 5]>,
+    /// For each service, what its guards had counted: loads, coalesced, retries, breaker changes, warmed, entries that
+    /// were not right.
+    counted: Vec<[u64; 6]>,
     /// For each database, the load integrated over time.
     busy: Vec<f64>,
     pub(crate) scaler: Autoscaler,
@@ -21,7 +23,7 @@ impl Watch {
     pub(crate) fn new(plan: &Plan) -> Watch {
         let scenario = &plan.scenario;
         Watch {
-            counted: vec![[0; 5]; scenario.services.len()],
+            counted: vec![[0; 6]; scenario.services.len()],
             busy: vec![0.0; scenario.databases.len()],
             scaler: Autoscaler::new(plan),
         }
@@ -31,6 +33,8 @@ impl Watch {
 impl World {
     pub(crate) fn sample(&mut self) {
         self.sample_caches();
+        self.probe_caches();
+        self.probe_databases();
         let utilization = self.sample_databases();
         self.sample_services(&utilization);
         self.sample_gateways(&utilization);
@@ -88,6 +92,11 @@ impl World {
             self.meter.set(meters.connections, running as f64);
             self.meter.set(meters.depth, waiting as f64);
             self.meter.set(meters.up, up as f64);
+            let limit = database.limit().map_or(f64::NAN, |limit| limit as f64);
+            self.meter.set(meters.limit, limit);
+            let locked = database.nodes.iter().filter(|node| node.locked);
+            let waits: usize = locked.map(super::databases::DatabaseNode::running).sum();
+            self.meter.set(meters.locks, waits as f64);
             let share = (busy - self.watch.busy[index]) / every / f64::from(readers.max(1));
             self.watch.busy[index] = busy;
             utilization.push(share.clamp(0.0, 1.0));
@@ -120,7 +129,7 @@ impl World {
             if service.gated {
                 service.gate.observe(now, &signals, Some(full));
             }
-            let mut counted = [0_u64; 5];
+            let mut counted = [0_u64; 6];
             let (mut up, mut busy, mut depth, mut breaker, mut limit) = (0, service.hidden, 0, 0.0, 0.0);
             for instance in &service.instances {
                 let counters = instance.guard.counters();
@@ -129,6 +138,7 @@ impl World {
                 counted[2] += counters.retries;
                 counted[3] += instance.guard.breaker_transitions();
                 counted[4] += counters.warmed;
+                counted[5] += counters.cache_errors[CacheFault::Corrupt as usize];
                 up += usize::from(instance.up);
                 busy += instance.busy;
                 depth += instance.line.len();
@@ -137,16 +147,20 @@ impl World {
             }
             let meters = &service.meters;
             let before = &mut self.watch.counted[index];
+            let cache = service.tiers.last().map(|cache| &self.caches[*cache]);
             let counters = [
-                meters.loads,
-                meters.coalesced,
-                meters.retries,
-                meters.transitions,
-                meters.warmed,
+                Some(meters.loads),
+                Some(meters.coalesced),
+                Some(meters.retries),
+                Some(meters.transitions),
+                Some(meters.warmed),
+                cache.map(|cache| cache.failed(CacheFault::Corrupt)),
             ];
             for ((counter, count), before) in counters.into_iter().zip(counted).zip(before) {
                 // A guard that died has taken its counts with it.
-                self.meter.add(counter, count.saturating_sub(*before) as f64);
+                if let Some(counter) = counter {
+                    self.meter.add(counter, count.saturating_sub(*before) as f64);
+                }
                 *before = count;
             }
             let standing = if now < service.tripped_until { 0 } else { up };

@@ -82,6 +82,10 @@ pub struct Counts {
     pub expired: u64,
     /// Insertions refused because the store was full.
     pub refused: u64,
+    /// Insertions of keys that were not there, or had expired.
+    pub added: u64,
+    /// Keys taken out by somebody, a flush included, before they had expired.
+    pub removed: u64,
 }
 
 /// One cache node.
@@ -174,6 +178,7 @@ impl<R: Copy> Store<R> {
         let slot = Slot { expires, record };
         if let Some(at) = self.index.find(key) {
             let old = std::mem::replace(&mut self.nodes[at as usize].slot, slot);
+            self.counts.added += u64::from(old.expires <= now);
             self.ends[at as usize] = expires;
             self.expiry.remove(old.expires);
             self.expiry.insert(expires);
@@ -200,6 +205,7 @@ impl<R: Copy> Store<R> {
         self.nodes[at as usize] = Node { key, slot };
         self.ends[at as usize] = expires;
         self.index.insert(key, at);
+        self.counts.added += 1;
         self.expiry.insert(expires);
         if self.settings.capacity.is_some() {
             self.order.insert(at);
@@ -210,6 +216,7 @@ impl<R: Copy> Store<R> {
     /// Takes a key out.
     pub fn remove(&mut self, key: u64) -> Option<Slot<R>> {
         let at = self.index.find(key)?;
+        self.counts.removed += 1;
         Some(self.take(at))
     }
 

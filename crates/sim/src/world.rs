@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use seawall_core::guard::{LoadId, Reply, Request};
 use seawall_core::record::Ending;
-use seawall_core::rng::Seed;
+use seawall_core::rng::{Seed, Stream};
 use seawall_core::shed::Priority;
 use seawall_core::time::{Span, Time};
 use seawall_core::ttl::Class;
@@ -188,6 +188,8 @@ pub(crate) struct World {
     pub(crate) again: Slab<Again>,
     pub(crate) meter: Meter,
     pub(crate) watch: Watch,
+    /// What probes draw, which is nobody else's.
+    pub(crate) probes_rng: Stream,
     /// What a guard has decided and nobody has carried out yet, in order.
     pub(crate) todo: VecDeque<crate::services::Todo>,
     /// Which events of the timeline are under way.
@@ -260,6 +262,7 @@ impl World {
             calls: Slab::new(),
             again: Slab::new(),
             watch: Watch::new(&plan),
+            probes_rng: seed.stream("probes", 0),
             meter,
             todo: VecDeque::new(),
             active: vec![false; scenario.timeline.len()],

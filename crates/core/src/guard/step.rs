@@ -180,6 +180,8 @@ pub enum CacheFault {
     Loading,
     /// The node takes no writes: it is a replica.
     ReadOnly,
+    /// The node takes no writes: it cannot save them to its disk.
+    DiskFull,
     /// The node has no room for a write.
     OutOfMemory,
     /// The node takes no more connections.
@@ -404,12 +406,13 @@ pub enum LoadStep {
 
 impl CacheFault {
     /// Every fault.
-    pub const ALL: [CacheFault; 13] = [
+    pub const ALL: [CacheFault; 14] = [
         CacheFault::Refused,
         CacheFault::TimedOut,
         CacheFault::Reset,
         CacheFault::Loading,
         CacheFault::ReadOnly,
+        CacheFault::DiskFull,
         CacheFault::OutOfMemory,
         CacheFault::TooManyClients,
         CacheFault::NoAuth,
@@ -428,6 +431,7 @@ impl CacheFault {
             CacheFault::Reset => "reset",
             CacheFault::Loading => "loading",
             CacheFault::ReadOnly => "read_only",
+            CacheFault::DiskFull => "disk_full",
             CacheFault::OutOfMemory => "out_of_memory",
             CacheFault::TooManyClients => "too_many_clients",
             CacheFault::NoAuth => "no_auth",

@@ -157,7 +157,7 @@ impl Disk {
 fn fault(error: &io::Error) -> CacheFault {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-            CacheFault::OutOfMemory
+            CacheFault::DiskFull
         }
         io::ErrorKind::ReadOnlyFilesystem => CacheFault::ReadOnly,
         io::ErrorKind::PermissionDenied => CacheFault::NoAuth,
@@ -284,7 +284,7 @@ mod tests {
         let of = |code: i32| fault(&io::Error::from_raw_os_error(code));
         // ENOSPC, EDQUOT, EROFS, EACCES, EIO
         let faults = [28, 122, 30, 13, 5].map(of);
-        let (full, read_only) = (CacheFault::OutOfMemory, CacheFault::ReadOnly);
+        let (full, read_only) = (CacheFault::DiskFull, CacheFault::ReadOnly);
         assert_eq!(
             faults,
             [full, full, read_only, CacheFault::NoAuth, CacheFault::Unavailable]

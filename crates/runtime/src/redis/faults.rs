@@ -49,8 +49,10 @@ fn of_code(code: &str, detail: Option<&str>) -> CacheFault {
         "OOM" => CacheFault::OutOfMemory,
         "NOAUTH" | "WRONGPASS" | "NOPERM" => CacheFault::NoAuth,
         "WRONGTYPE" => CacheFault::WrongType,
-        // It cannot save its data, or has too few replicas: it takes no writes.
-        "MISCONF" | "NOREPLICAS" => CacheFault::ReadOnly,
+        // It cannot save its data, which hardly ever means anything else than a full disk.
+        "MISCONF" => CacheFault::DiskFull,
+        // It has too few replicas to take writes.
+        "NOREPLICAS" => CacheFault::ReadOnly,
         "LOADING" => CacheFault::Loading,
         // A script that does not end.
         "BUSY" => CacheFault::Unavailable,
@@ -130,7 +132,7 @@ mod tests {
             ),
             (
                 "-MISCONF Redis is configured to save RDB snapshots\r\n",
-                CacheFault::ReadOnly,
+                CacheFault::DiskFull,
             ),
             ("-ERR unknown command\r\n", CacheFault::Error),
         ];

@@ -335,7 +335,8 @@ fn break_nodes(nodes: &mut super::nodes::Nodes, fault: &Fault, end: Time) {
         Fault::FarRegion { add } => nodes.far += add.as_secs_f64(),
         Fault::Starve { share } => nodes.slow *= 1.0 / (1.0 - share).max(0.001),
         Fault::Loading => nodes.says = Some(CacheFault::Loading),
-        Fault::ReadOnly | Fault::DiskFull => nodes.writes_say = Some(CacheFault::ReadOnly),
+        Fault::ReadOnly => nodes.writes_say = Some(CacheFault::ReadOnly),
+        Fault::DiskFull => nodes.writes_say = Some(CacheFault::DiskFull),
         _ => {}
     }
 }

@@ -122,6 +122,7 @@ impl World {
             Provision::CacheNodes { cache, nodes } => {
                 for node in nodes {
                     self.caches[cache].nodes[node].link.clear(LinkFault::Refuse);
+                    self.caches[cache].nodes[node].born = self.now;
                 }
                 self.remake_cache(cache);
                 self.warm_by_itself(cache);

@@ -21,7 +21,11 @@ impl World {
         }
         for node in self.cache_nodes(event, cache) {
             match fault {
-                Fault::Replace | Fault::Flush => self.caches[cache].flush(node, &mut self.meter),
+                Fault::Replace => {
+                    self.caches[cache].flush(node, &mut self.meter);
+                    self.caches[cache].nodes[node].born = self.now;
+                }
+                Fault::Flush => self.caches[cache].flush(node, &mut self.meter),
                 Fault::Expire { share } => self.caches[cache].expire_share(self.now, node, *share),
                 Fault::ExpireAt { instant } => {
                     let at = Time::ZERO + self.plan.scenario.run.warmup + *instant;
@@ -108,7 +112,12 @@ impl World {
             }
             (Some(Place::Service(service)), Fault::Hang | Fault::Pause) => self.let_in(service as u16, true),
             (Some(Place::Service(service)), Fault::Partition) => self.let_in(service as u16, false),
-            (Some(Place::Cache(cache)), Fault::Kill | Fault::Loading) => self.warm_by_itself(cache),
+            (Some(Place::Cache(cache)), Fault::Kill | Fault::Loading) => {
+                for node in self.cache_nodes(event, cache) {
+                    self.caches[cache].nodes[node].born = self.now;
+                }
+                self.warm_by_itself(cache);
+            }
             _ => {}
         }
     }
@@ -174,6 +183,7 @@ impl World {
             node.blocked = None;
             node.answers = true;
             node.slow = 1.0;
+            node.processor = 1.0;
             node.far = Span::ZERO;
         }
         for ((event, fault), end) in faults.iter().zip(ends) {
@@ -214,9 +224,13 @@ impl World {
                     Fault::TooManyClients => node.says = Some(CacheFault::TooManyClients),
                     Fault::Slow { factor } => node.slow *= factor,
                     Fault::FarRegion { add } => node.far += add,
-                    Fault::Starve { share } => node.slow *= 1.0 / (1.0 - share).max(0.001),
+                    Fault::Starve { share } => {
+                        node.slow *= 1.0 / (1.0 - share).max(0.001);
+                        node.processor *= (1.0 - share).max(0.001);
+                    }
                     Fault::Loading => node.says = Some(CacheFault::Loading),
-                    Fault::ReadOnly | Fault::DiskFull => node.writes_say = Some(CacheFault::ReadOnly),
+                    Fault::ReadOnly => node.writes_say = Some(CacheFault::ReadOnly),
+                    Fault::DiskFull => node.writes_say = Some(CacheFault::DiskFull),
                     _ => {}
                 }
             }
@@ -237,6 +251,7 @@ impl World {
             node.up = true;
             node.hangs = false;
             node.slow = 1.0;
+            node.locked = false;
             node.writes_fail = false;
         }
         for (event, fault) in &faults {
@@ -252,7 +267,11 @@ impl World {
                     Fault::Reset => node.link.set(LinkFault::Reset),
                     Fault::Partition => node.link.set(LinkFault::Partition),
                     Fault::Hang => node.hangs = true,
-                    Fault::Pause | Fault::Lock => pace[at as usize] = 0.0,
+                    Fault::Pause => pace[at as usize] = 0.0,
+                    Fault::Lock => {
+                        pace[at as usize] = 0.0;
+                        node.locked = true;
+                    }
                     Fault::Starve { share } => pace[at as usize] *= 1.0 - share,
                     Fault::Latency { add, jitter } => node.link.set(LinkFault::Latency { add, jitter }),
                     Fault::Bandwidth { rate } => node.link.set(LinkFault::Bandwidth { bytes_per_s: rate }),

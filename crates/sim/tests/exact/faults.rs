@@ -316,7 +316,7 @@ fn a_cache_that_cannot_be_written_loses_its_entries() {
     for (fault, reason) in [
         ("out_of_memory", "out_of_memory"),
         ("read_only", "read_only"),
-        ("disk_full", "read_only"),
+        ("disk_full", "disk_full"),
         ("never_stored", ""),
     ] {
         let record = lasting(&short, "redis", fault);
