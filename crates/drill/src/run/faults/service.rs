@@ -27,7 +27,9 @@ impl System {
                 for number in &numbers {
                     let copy = &self.services[at][*number];
                     if copy.is_ours() {
-                        self.starve_instance(force, copy, *share, lease_of(event)).await?;
+                        let among = (&**copy, self.services[at].len());
+                        self.starve_instance(force, among, *share, lease_of(event))
+                            .await?;
                     }
                 }
                 return self.tell_all(force).await;
@@ -78,11 +80,13 @@ impl System {
     async fn starve_instance(
         &self,
         force: &mut InForce,
-        copy: &Instance,
+        (copy, instances): (&Instance, usize),
         share: f64,
         max: Duration,
     ) -> Result<bool, NoDrill> {
-        let processors = std::thread::available_parallelism().map_or(1, usize::from) as f64;
+        // Its part of the processors that there are, and one at least.
+        let all = std::thread::available_parallelism().map_or(1, usize::from) as f64;
+        let processors = (all / instances.max(1) as f64).max(1.0);
         self.starve(force, (&copy.name, copy.pid()), (share, processors), max)
             .await
     }
