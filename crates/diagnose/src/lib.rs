@@ -27,11 +27,14 @@
 //! ```
 
 #[cfg(feature = "live")]
+pub mod apply;
+#[cfg(feature = "live")]
 pub mod audit;
 mod diagnosis;
 mod failure;
 mod finding;
 mod follow;
+mod joined;
 mod line;
 #[cfg(feature = "live")]
 pub mod probe;
@@ -39,11 +42,14 @@ mod rules;
 pub mod runbook;
 mod severity;
 mod situation;
+mod told;
 mod view;
 
 pub use diagnosis::{Diagnosis, diagnose};
 pub use failure::{Failure, Part, Role};
 pub use finding::{Evidence, Finding, LIKELY, PRIOR};
 pub use follow::{Change, Episode, Follower, Settings, follow};
+pub use joined::joined;
 pub use severity::{Judged, Severity, escalation};
 pub use situation::Impact;
+pub use told::told;
