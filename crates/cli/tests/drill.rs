@@ -546,13 +546,14 @@ const REAL: [(&str, &str, &str); 11] = [
 fn what_is_done_to_real_servers_is_felt_and_gone() {
     let folder = Folder::new("real");
     let (before, _) = SMALL.split_once("[[timeline]]").unwrap();
-    let mut text = before
-        .replace("duration = \"4s\"", "duration = \"23s\"")
-        .replace("keys = { uniform", "writes = \"5%\"\nkeys = { uniform");
-    for (number, (on, fault, _)) in REAL.iter().enumerate() {
+    let faults = REAL.iter().enumerate().map(|(number, (on, fault, _))| {
         let at = 2 * number;
-        text += &format!("[[timeline]]\nat = \"{at}s\"\nfor = \"1200ms\"\non = \"{on}\"\nfault = {fault}\n");
-    }
+        format!("[[timeline]]\nat = \"{at}s\"\nfor = \"1200ms\"\non = \"{on}\"\nfault = {fault}\n")
+    });
+    let text = before
+        .replace("duration = \"4s\"", "duration = \"23s\"")
+        .replace("keys = { uniform", "writes = \"5%\"\nkeys = { uniform")
+        + &faults.collect::<String>();
     let journal = folder.path("drill.json");
     let (status, said) = drill(
         &folder,
