@@ -34,6 +34,8 @@ mod diagnosis;
 mod failure;
 mod finding;
 mod follow;
+#[cfg(feature = "live")]
+pub mod init;
 mod joined;
 mod line;
 #[cfg(feature = "live")]
