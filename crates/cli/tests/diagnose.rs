@@ -1,6 +1,8 @@
 //! `seawall diagnose` against a real Redis and a real gateway: what it finds, what it does when it is told to, and what it
 //! takes back.
 
+#![expect(clippy::disallowed_methods, reason = "it waits for real processes")]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
