@@ -30,7 +30,7 @@ pub mod units;
 pub use deployment::Deployment;
 pub use document::{AS_WRITTEN, BYTES_MAX, Document};
 pub use explain::{Explanation, explain};
-pub use judge::Judged;
+pub use judge::{Judged, Tolerance};
 pub use mistakes::{MISTAKES_MAX, Mistake, Mistakes};
 pub use model::*;
 pub use scale::Scaled;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use seawall_core::record::{Ending as Outcomes, Metric, Record};
-use seawall_scenario::Scenario;
+use seawall_scenario::{Scenario, Tolerance};
 
 use super::{Client, Drilled, Happened, Line, Told};
 use crate::load::Report;
@@ -143,7 +143,7 @@ fn expectations(
     record: &Record,
     blind: &[String],
 ) -> Vec<Expectation> {
-    let measured = scenario.judge(std::slice::from_ref(record));
+    let measured = scenario.judge_within(std::slice::from_ref(record), Tolerance::MEASURED);
     let predicted = if predicted.is_empty() {
         Vec::new()
     } else {

@@ -16,6 +16,8 @@ use crate::stack::{Redis, free_port};
 const ENTRY_OVERHEAD: u64 = 260;
 /// What the buffers of clients take in a Redis, more or less.
 const SLACK: u64 = 128 << 10;
+/// What the buffers of clients take that are not connected yet: they count against the limit like entries.
+const CLIENTS: u64 = 1 << 20;
 /// The size of a disk that will be full.
 const DISK: u64 = 8 << 20;
 /// With so many entries there it is known what one takes.
@@ -167,12 +169,12 @@ impl System {
                 let now = asking::standing(node.address).await?;
                 let empty = node.empty.load(Ordering::Relaxed);
                 // With some entries there it is known what one takes; otherwise it is what it usually does.
-                let entry = if now.entries >= KNOWN {
-                    now.memory.saturating_sub(empty) / now.entries
+                let (entry, clients) = if now.entries >= KNOWN {
+                    (now.memory.saturating_sub(empty) / now.entries, 0)
                 } else {
-                    self.truth.value(0, 0).len() as u64 + ENTRY_OVERHEAD
+                    (self.truth.value(0, 0).len() as u64 + ENTRY_OVERHEAD, CLIENTS)
                 };
-                empty + entries * entry + SLACK
+                empty + entries * entry + clients + SLACK
             }
             None => 0,
         };
