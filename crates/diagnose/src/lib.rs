@@ -31,6 +31,8 @@ mod failure;
 mod finding;
 mod follow;
 mod line;
+#[cfg(feature = "live")]
+pub mod probe;
 mod rules;
 mod severity;
 mod situation;

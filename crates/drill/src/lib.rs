@@ -7,7 +7,6 @@
 pub mod app;
 pub mod copies;
 pub mod experiment;
-mod glob;
 pub mod history;
 pub mod inject;
 pub mod journal;
@@ -17,9 +16,11 @@ pub mod load;
 pub mod outcome;
 pub mod paced;
 pub mod proxy;
-pub mod resp;
 pub mod run;
 pub mod server;
 pub mod stack;
 pub mod steady;
 pub mod verdict;
+
+pub use seawall_resp as resp;
+use seawall_resp::glob;

@@ -1,7 +1,13 @@
 //! Patterns of names, as `KEYS`, `SCAN` and `PSUBSCRIBE` of Redis take them: `*`, `?`, `[a-z]`, `[^a]`, `\`.
+//!
+//! ```
+//! use seawall_resp::glob::matches;
+//! assert!(matches(b"user:[0-9]*", b"user:17", false));
+//! assert!(!matches(b"USER:*", b"user:17", false) && matches(b"USER:*", b"user:17", true));
+//! ```
 
 /// Whether a text matches. It takes time in proportion to the product of both lengths, and no more.
-pub(crate) fn matches(pattern: &[u8], text: &[u8], any_case: bool) -> bool {
+pub fn matches(pattern: &[u8], text: &[u8], any_case: bool) -> bool {
     let (mut p, mut t) = (0, 0);
     // Where to go on when what follows the last star does not fit.
     let mut star = None;

@@ -7,7 +7,7 @@
 //!
 //! ```
 //! use bytes::BytesMut;
-//! use seawall_drill::resp::{Limits, Protocol, Replies, Requests, Value, request};
+//! use seawall_resp::{Limits, Protocol, Replies, Requests, Value, request};
 //! let mut wire = BytesMut::new();
 //! request(&["GET", "user:1"], &mut wire);
 //! let read = Requests::new(Limits::default()).next(&mut wire)?;
@@ -19,7 +19,7 @@
 //! wire.extend_from_slice(b"c\r\n");
 //! let whole = Value::Array(vec![Value::Integer(7), Value::Bulk("abc".into())]);
 //! assert_eq!(replies.next(&mut wire)?, Some(whole));
-//! # Ok::<(), seawall_drill::resp::Malformed>(())
+//! # Ok::<(), seawall_resp::Malformed>(())
 //! ```
 
 #![expect(
@@ -27,6 +27,7 @@
     reason = "what is in memory is shorter than 2^63 bytes"
 )]
 
+pub mod glob;
 mod reply;
 mod request;
 mod writer;
@@ -86,7 +87,7 @@ fn line_length(bytes: &[u8], scanned: &mut usize) -> Option<usize> {
 }
 
 /// A decimal number as Redis reads one: no sign but a minus, no leading zeros, nothing around it.
-pub(crate) fn integer(text: &[u8]) -> Option<i64> {
+pub fn integer(text: &[u8]) -> Option<i64> {
     let digits = text.strip_prefix(b"-").unwrap_or(text);
     let plain = match digits {
         [b'0'] => text.len() == 1,
