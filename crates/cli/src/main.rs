@@ -4,6 +4,7 @@
 //! where and how to mend it), 3 when the command could not be carried out. A drill has more of them: see `drill`.
 
 mod app;
+mod audit;
 mod builtin;
 mod cache_server;
 mod check;
@@ -12,6 +13,7 @@ mod explain;
 mod gateway;
 mod keeper;
 mod limits;
+mod live;
 mod load;
 mod log;
 mod output;
@@ -63,6 +65,7 @@ enum Command {
     Scenarios(scenarios::Arguments),
     Schema(schema::Arguments),
     Drill(drill::Arguments),
+    Audit(audit::Arguments),
     Gateway(gateway::Arguments),
     Proxy(proxy::Arguments),
     Load(load::Arguments),
@@ -86,6 +89,10 @@ fn main() -> ExitCode {
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Drill(arguments) => match drill::run(&arguments) {
             // A drill can end in more ways.
+            Ok(status) => return status,
+            Err(stop) => Err(stop),
+        },
+        Command::Audit(arguments) => match audit::run(&arguments) {
             Ok(status) => return status,
             Err(stop) => Err(stop),
         },

@@ -120,41 +120,64 @@ impl Follower {
         &self.calm
     }
 
+    /// Looks at the last period of a record that goes on: its first period is number `first` of all that there were, so
+    /// that a record may forget its beginning. To be called once a period.
+    pub fn observe(&mut self, record: &Record, first: usize) -> Change {
+        let Some(last) = record.periods.checked_sub(1) else {
+            return Change::None;
+        };
+        let view = View::new(record);
+        self.calm.retain(|at| *at >= first);
+        let calm: Vec<usize> = self.calm.iter().map(|at| at - first).collect();
+        self.calm = calm;
+        let change = self.step_at(&view, last, first);
+        for at in &mut self.calm {
+            *at += first;
+        }
+        change
+    }
+
     /// Looks at the end of period `at`; periods come one after the other.
     pub(crate) fn step(&mut self, view: &View, at: usize) -> Change {
+        self.step_at(view, at, 0)
+    }
+
+    /// The same; `first` is the number of the view's first period, and what is remembered of periods are their numbers.
+    fn step_at(&mut self, view: &View, at: usize, first: usize) -> Change {
         let settings = self.settings;
         if self.calm.len() < view.periods_in(settings.learn_s, 3) && self.open.is_none() {
             self.remember(view, at);
             return Change::None;
         }
-        let diagnosis = examine(view, at, &self.calm);
-        let first = diagnosis
+        let mut diagnosis = examine(view, at, &self.calm);
+        diagnosis.at += first;
+        let likeliest = diagnosis
             .first()
             .filter(|finding| finding.confidence >= settings.suspicion)
             .map(|finding| finding.failure);
         self.last = Some(diagnosis.clone());
         if self.open.is_some() {
-            return self.in_incident(view, at, diagnosis, first);
+            return self.in_incident(view, diagnosis, likeliest);
         }
-        let Some(failure) = first else {
+        let Some(failure) = likeliest else {
             self.suspected = None;
-            if diagnosis.impact.is_felt() {
-                // Nobody knows what it is, but it is not calm.
-                return Change::None;
+            // Where calls are lost and nobody knows why, it is not calm either.
+            if !diagnosis.impact.is_felt() {
+                self.remember(view, at);
             }
-            self.remember(view, at);
             return Change::None;
         };
         // Another first finding goes on with the same suspicion: something is the matter, whatever it is.
-        let (since, _) = self.suspected.unwrap_or((at, failure));
+        let now = diagnosis.at;
+        let (since, _) = self.suspected.unwrap_or((now, failure));
         self.suspected = Some((since, failure));
-        if at + 1 < since + view.periods_in(settings.confirm_s, 2) {
+        if now + 1 < since + view.periods_in(settings.confirm_s, 2) {
             return Change::None;
         }
         self.well = None;
         self.open = Some(Episode {
             suspected: since,
-            opened: at,
+            opened: now,
             closed: None,
             diagnosis: diagnosis.clone(),
             later: Vec::new(),
@@ -162,13 +185,8 @@ impl Follower {
         Change::Opened(diagnosis)
     }
 
-    fn in_incident(
-        &mut self,
-        view: &View,
-        at: usize,
-        diagnosis: Diagnosis,
-        first: Option<Failure>,
-    ) -> Change {
+    fn in_incident(&mut self, view: &View, diagnosis: Diagnosis, first: Option<Failure>) -> Change {
+        let at = diagnosis.at;
         let Some(episode) = &mut self.open else {
             return Change::None;
         };
@@ -229,4 +247,64 @@ pub fn follow(record: &Record, settings: Settings) -> Vec<Episode> {
     }
     episodes.extend(follower.open);
     episodes
+}
+
+#[cfg(test)]
+mod tests {
+    use seawall_core::record::{Metric, Series};
+    use seawall_core::time::Span;
+
+    use super::*;
+
+    /// Ten minutes in which the cache hangs from the 300th to the 400th second.
+    fn hung(from: usize, to: usize) -> Record {
+        let mut record = Record::new(Span::secs(1), Span::ZERO, to - from);
+        let mut series = |metric, well: f64, ill: f64, label: Option<&str>| {
+            let values = (from..to).map(|at| if (300..400).contains(&at) { ill } else { well });
+            let mut series = Series::new(metric, "redis", values.collect());
+            series.label = label.map(str::to_owned);
+            record.push(series);
+        };
+        series(Metric::CacheHits, 900.0, 0.0, None);
+        series(Metric::CacheMisses, 100.0, 0.0, None);
+        series(Metric::Probes, 1.0, 1.0, None);
+        series(Metric::ProbeFailures, 0.0, 1.0, Some("reply_timed_out"));
+        series(Metric::ProbeFailures, 0.0, 1.0, Some("alive_timed_out"));
+        record
+    }
+
+    #[test]
+    fn an_incident_begins_and_ends() {
+        let episodes = follow(&hung(0, 600), Settings::default());
+        assert_eq!(episodes.len(), 1, "{episodes:?}");
+        let episode = &episodes[0];
+        assert_eq!(
+            episode.diagnosis.first().map(|first| first.failure),
+            Some(Failure::Hung)
+        );
+        assert!((301..305).contains(&episode.opened), "{}", episode.opened);
+        assert!(
+            episode.closed.is_some_and(|at| (400..406).contains(&at)),
+            "{:?}",
+            episode.closed
+        );
+    }
+
+    #[test]
+    fn a_record_that_forgets_its_beginning_tells_the_same() {
+        let mut follower = Follower::new(Settings::default());
+        let mut told = Vec::new();
+        for at in 0..600_usize {
+            let first = at.saturating_sub(199);
+            match follower.observe(&hung(first, at + 1), first) {
+                Change::None => {}
+                Change::Opened(diagnosis) => told.push((diagnosis.at, "opened")),
+                Change::Turned(diagnosis) => told.push((diagnosis.at, "turned")),
+                Change::Closed(episode) => told.push((episode.closed.unwrap_or(0), "closed")),
+            }
+        }
+        let whole = follow(&hung(0, 600), Settings::default());
+        let closed = whole[0].closed.unwrap_or(0);
+        assert_eq!(told, [(whole[0].opened, "opened"), (closed, "closed")]);
+    }
 }

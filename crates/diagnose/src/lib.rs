@@ -26,6 +26,8 @@
 //! assert_eq!(diagnosis.first().map(|finding| finding.failure), Some(Failure::Hung));
 //! ```
 
+#[cfg(feature = "live")]
+pub mod audit;
 mod diagnosis;
 mod failure;
 mod finding;
@@ -34,6 +36,7 @@ mod line;
 #[cfg(feature = "live")]
 pub mod probe;
 mod rules;
+pub mod runbook;
 mod severity;
 mod situation;
 mod view;

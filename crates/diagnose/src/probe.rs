@@ -42,3 +42,4 @@ pub use prober::{Options, Prober, TARGETS_MAX};
 pub use sample::{Place, Point, Recording, Sample, Trouble};
 pub use step::Step;
 pub use target::{BadTarget, Kind, Target};
+pub(crate) use wire::{Wire, items, number, text, words};

@@ -82,11 +82,10 @@ fn explains(cause: Failure, effect: Failure) -> bool {
     }
     match effect {
         Failure::FallbackActive => cause.part() == Part::Cache,
-        OriginSlow => matches!(cause, Stampede | OriginFull) || cause.role() == Role::Cause,
-        OriginFull => cause == Stampede || cause.role() == Role::Cause,
+        OriginSlow => cause == Stampede || cause.role() == Role::Cause,
+        OriginFull => matches!(cause, Stampede | OriginSlow) || cause.role() == Role::Cause,
         Stampede => cause.part() == Part::Cache && cause.role() == Role::Cause,
-        Refused => cause == Killed,
-        Cold => cause == Killed,
+        Refused | Cold => cause == Killed,
         Failure::TooManyClients => cause == TrafficSpike,
         NotStored => matches!(
             cause,

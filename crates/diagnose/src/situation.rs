@@ -74,14 +74,6 @@ impl<'a> Situation<'a> {
         range.len() as f64 * self.view.period
     }
 
-    /// What a counter adds a second now, and while it was calm.
-    pub(crate) fn rates(&self, line: &Line) -> (Option<f64>, Option<f64>) {
-        let period = self.view.period;
-        let lately = line.mean(self.now.clone()).map(|value| value / period);
-        let calm = line.median(self.calm).map(|value| value / period);
-        (lately, calm)
-    }
-
     /// How many times as much it is now as while it was calm; what was nearly nothing counts as `floor` (of a period).
     pub(crate) fn grown(&self, line: &Line, floor: f64) -> Option<f64> {
         let now = line.mean(self.now.clone())?;
@@ -133,17 +125,14 @@ impl<'a> Situation<'a> {
 
     /// The share of a node's probes that failed now in a step, whatever the cause.
     pub(crate) fn failing_at(&self, probed: &Probed, step: &str) -> Option<f64> {
-        let probes = probed
-            .probes
-            .sum(self.now.clone())
-            .filter(|probes| *probes > 0.0)?;
+        let asked = probed.probes.sum(self.now.clone()).filter(|count| *count > 0.0)?;
         let failed: f64 = probed
             .failures
             .iter()
             .filter(|(cause, _)| cause.split('_').next() == Some(step))
             .filter_map(|(_, line)| line.sum(self.now.clone()))
             .sum();
-        Some((failed / probes).min(1.0))
+        Some((failed / asked).clamp(0.0, 1.0))
     }
 
     /// The share of a cache's look-ups and writes that failed now for a reason; nothing when nothing was asked.
@@ -200,13 +189,13 @@ impl<'a> Situation<'a> {
 }
 
 fn failing(probed: &Probed, causes: &[&str], over: &Range<usize>) -> Option<f64> {
-    let probes = probed.probes.sum(over.clone()).filter(|probes| *probes > 0.0)?;
+    let asked = probed.probes.sum(over.clone()).filter(|count| *count > 0.0)?;
     let failures = probed
         .failures
         .iter()
         .filter(|(cause, _)| causes.contains(&cause.as_str()));
     let failed: f64 = failures.filter_map(|(_, line)| line.sum(over.clone())).sum();
-    Some((failed / probes).clamp(0.0, 1.0))
+    Some((failed / asked).clamp(0.0, 1.0))
 }
 
 fn lookups(cache: &Cache, over: &Range<usize>) -> Option<f64> {

@@ -27,7 +27,6 @@ pub(crate) struct Probed {
     pub(crate) probes: Line,
     /// Failures by step and cause.
     pub(crate) failures: Vec<(String, Line)>,
-    pub(crate) connect: Line,
     pub(crate) reply: Line,
     pub(crate) uptime: Line,
 }
@@ -59,8 +58,6 @@ pub(crate) struct Cache {
     pub(crate) replica: Line,
     pub(crate) hot: Line,
     pub(crate) probed: Vec<Probed>,
-    /// Entries of each node, where there are several.
-    pub(crate) nodes: Vec<Line>,
 }
 
 /// What stands behind a cache.
@@ -70,16 +67,16 @@ pub(crate) struct Origin {
     pub(crate) requests: Line,
     pub(crate) errors: Line,
     pub(crate) wasted: Line,
-    pub(crate) in_flight: Line,
     pub(crate) connections: Line,
     pub(crate) limit: Line,
+    /// How full the fullest of its servers is, from 0 to 1.
+    pub(crate) fullness: Line,
     pub(crate) locks: Line,
     pub(crate) identical: Line,
     pub(crate) empty: Line,
     pub(crate) waiting: Line,
     pub(crate) up: Line,
     pub(crate) typical: Line,
-    pub(crate) slowest: Line,
     pub(crate) probed: Vec<Probed>,
 }
 
@@ -90,12 +87,6 @@ pub(crate) struct Service {
     pub(crate) up: Line,
     pub(crate) busy: Line,
     pub(crate) waiting: Line,
-    pub(crate) in_flight: Line,
-    pub(crate) loads: Line,
-    pub(crate) coalesced: Line,
-    pub(crate) retries: Line,
-    pub(crate) breaker: Line,
-    pub(crate) ready: Line,
 }
 
 /// Those who ask.
@@ -105,9 +96,7 @@ pub(crate) struct Client {
     pub(crate) ended: Line,
     pub(crate) good: Line,
     pub(crate) wrong: Line,
-    pub(crate) shed: Line,
     pub(crate) retries: Line,
-    pub(crate) typical: Line,
     pub(crate) slowest: Line,
 }
 
@@ -206,7 +195,6 @@ fn probed(record: &Record, name: &str) -> Vec<Probed> {
             node: None,
             probes,
             failures: by_label(record, Metric::ProbeFailures, name),
-            connect: labelled(record, Metric::ProbeSeconds, name, "connect"),
             reply: labelled(record, Metric::ProbeSeconds, name, "reply"),
             uptime: whole(record, Metric::CacheUptime, name),
         }];
@@ -233,7 +221,6 @@ fn probed_node(record: &Record, name: &str, node: u32) -> Probed {
         node: Some(node),
         probes: Line::new(record.values_of_instance(Metric::Probes, name, node)),
         failures: failures.collect(),
-        connect: step("connect"),
         reply: step("reply"),
         uptime: Line::new(record.values_of_instance(Metric::CacheUptime, name, node)),
     }
@@ -260,7 +247,6 @@ fn largest(record: &Record, metric: Metric, name: &str) -> Line {
 
 fn cache(record: &Record, name: &str) -> Cache {
     let of = |metric| whole(record, metric, name);
-    let entries_of = |node| Line::new(record.values_of_instance(Metric::CacheEntries, name, node));
     Cache {
         name: name.to_owned(),
         hits: of(Metric::CacheHits),
@@ -284,11 +270,43 @@ fn cache(record: &Record, name: &str) -> Cache {
         replica: largest(record, Metric::CacheReplica, name),
         hot: largest(record, Metric::HotKeyShare, name),
         probed: probed(record, name),
-        nodes: nodes_of(record, Metric::CacheEntries, name)
-            .into_iter()
-            .map(entries_of)
-            .collect(),
     }
+}
+
+/// Connections as a share of those that are let in, of the server where it is largest.
+fn fullness(record: &Record, name: &str) -> Line {
+    let nodes = nodes_of(record, Metric::OriginConnectionsLimit, name);
+    let pairs: Vec<(Vec<f64>, Vec<f64>)> = if nodes.is_empty() {
+        let of = |metric| record.values(metric, name, None);
+        vec![(of(Metric::OriginConnections), of(Metric::OriginConnectionsLimit))]
+    } else {
+        let of = |metric, node| record.values_of_instance(metric, name, node);
+        nodes
+            .into_iter()
+            .map(|node| {
+                (
+                    of(Metric::OriginConnections, node),
+                    of(Metric::OriginConnectionsLimit, node),
+                )
+            })
+            .collect()
+    };
+    let mut fullest: Vec<f64> = Vec::new();
+    for (used, limit) in pairs {
+        let shares = used
+            .iter()
+            .zip(&limit)
+            .map(|(used, limit)| if *limit > 0.0 { used / limit } else { f64::NAN });
+        if fullest.is_empty() {
+            fullest = shares.collect();
+        } else {
+            fullest
+                .iter_mut()
+                .zip(shares)
+                .for_each(|(most, share)| *most = most.max(share));
+        }
+    }
+    Line::new(fullest)
 }
 
 fn origin(record: &Record, name: &str) -> Origin {
@@ -298,16 +316,15 @@ fn origin(record: &Record, name: &str) -> Origin {
         requests: of(Metric::OriginRequests),
         errors: of(Metric::OriginErrors),
         wasted: of(Metric::OriginWasted),
-        in_flight: of(Metric::OriginInFlight),
         connections: of(Metric::OriginConnections),
         limit: of(Metric::OriginConnectionsLimit),
+        fullness: fullness(record, name),
         locks: of(Metric::OriginLockWaits),
         identical: of(Metric::OriginIdentical),
         empty: of(Metric::OriginEmpty),
         waiting: of(Metric::QueueDepth),
         up: of(Metric::Instances),
         typical: labelled(record, Metric::OriginDuration, name, "0.5"),
-        slowest: labelled(record, Metric::OriginDuration, name, "0.99"),
         probed: probed(record, name),
     }
 }
@@ -319,12 +336,6 @@ fn service(record: &Record, name: &str) -> Service {
         up: of(Metric::Instances),
         busy: of(Metric::ThreadsBusy),
         waiting: of(Metric::QueueDepth),
-        in_flight: of(Metric::InFlight),
-        loads: of(Metric::Loads),
-        coalesced: of(Metric::Coalesced),
-        retries: of(Metric::Retries),
-        breaker: of(Metric::BreakerState),
-        ready: of(Metric::Ready),
     }
 }
 
@@ -335,9 +346,7 @@ fn client(record: &Record, name: &str) -> Client {
         ended: of(Metric::Requests),
         good: of(Metric::Goodput),
         wrong: labelled(record, Metric::Requests, name, "wrong"),
-        shed: labelled(record, Metric::Requests, name, "shed"),
         retries: of(Metric::Retries),
-        typical: labelled(record, Metric::RequestDuration, name, "0.5"),
         slowest: labelled(record, Metric::RequestDuration, name, "0.99"),
     }
 }

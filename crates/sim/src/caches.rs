@@ -315,23 +315,25 @@ impl CacheSim {
             done: false,
         };
         let late = unanswered(CacheFault::TimedOut, patience);
+        let says = node.says.or(node.writes_say.filter(|_| writes));
+        // What has arrived is done, however late the answer: a process that stood still reads its socket to the end.
+        let late_but_done = Unanswered {
+            done: says.is_none(),
+            ..late
+        };
         let mut took = took.scaled(node.slow) + node.far;
         match node.link.send(now, size, rng) {
             Delivery::At(at) => took += at.since(now),
             Delivery::Refused => return Err(unanswered(CacheFault::Refused, took.min(patience))),
             Delivery::Reset => return Err(unanswered(CacheFault::Reset, took.min(patience))),
-            Delivery::Dropped | Delivery::Held => return Err(late),
+            Delivery::Dropped => return Err(late),
+            Delivery::Held => return Err(late_but_done),
         }
-        let says = node.says.or(node.writes_say.filter(|_| writes));
-        let frozen = node.frozen_until.is_some();
         if let Some(until) = node.frozen_until {
             took += until.since(now);
         }
         if took > patience {
-            return Err(Unanswered {
-                done: says.is_none() && !frozen,
-                ..late
-            });
+            return Err(late_but_done);
         }
         if let Some(fault) = says {
             return Err(unanswered(fault, took));

@@ -16,6 +16,7 @@ use seawall_scenario::{Autoscaling, Place};
 use crate::clients::some_time;
 use crate::meter::{Counter, Meter, Timer};
 use crate::plan::Plan;
+use crate::probes::DatabaseProbe;
 use crate::slab::Ticket;
 use crate::world::{Answer, Call, Event, Stage, Target, World};
 use seawall_core::processor::{Curve, Processor};
@@ -47,9 +48,14 @@ pub(crate) struct DatabaseSim {
     /// The size of an answer in bytes, for links of limited bandwidth.
     answer_size: u64,
     pub(crate) meters: Meters,
+    pub(crate) probe: DatabaseProbe,
 }
 
 /// One node of a database.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is something that is wrong with it, and they combine freely"
+)]
 pub(crate) struct DatabaseNode {
     station: Station<Ticket>,
     pub(crate) processor: Processor,
@@ -62,6 +68,8 @@ pub(crate) struct DatabaseNode {
     pub(crate) writes_fail: bool,
     pub(crate) requests: Counter,
     pub(crate) running: Counter,
+    pub(crate) connected: Counter,
+    pub(crate) let_in: Counter,
     stamp: u32,
     scheduled: Option<Time>,
     /// Queries that run and are carried the short way.
@@ -110,6 +118,7 @@ impl DatabaseSim {
                     .flatten()
             });
         let mut sim = DatabaseSim {
+            probe: DatabaseProbe::new(name, meter),
             nodes: Vec::new(),
             replicas: Vec::new(),
             primaries: Vec::new(),
@@ -161,8 +170,7 @@ impl DatabaseSim {
 
     /// How many connections its nodes let in, all together; nothing when there is no bound.
     pub(crate) fn limit(&self) -> Option<usize> {
-        self.connections?;
-        Some(self.nodes.iter().map(|node| node.station.connections()).sum())
+        self.nodes.iter().map(DatabaseNode::limit).sum()
     }
 
     /// Puts one more node there.
@@ -180,6 +188,8 @@ impl DatabaseSim {
             writes_fail: false,
             requests: meter.counter_of(Metric::OriginRequests, name, u32::from(index)),
             running: meter.counter_of(Metric::OriginInFlight, name, u32::from(index)),
+            connected: meter.counter_of(Metric::OriginConnections, name, u32::from(index)),
+            let_in: meter.counter_of(Metric::OriginConnectionsLimit, name, u32::from(index)),
             stamp: 0,
             scheduled: None,
             plain: 0,
@@ -303,6 +313,11 @@ impl DatabaseNode {
 
     pub(crate) fn waiting(&self) -> usize {
         self.station.waiting()
+    }
+
+    /// How many connections it lets in; nothing when there is no bound.
+    pub(crate) fn limit(&self) -> Option<usize> {
+        Some(self.station.connections()).filter(|most| *most < usize::MAX)
     }
 }
 

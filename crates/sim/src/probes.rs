@@ -233,6 +233,65 @@ impl World {
     }
 }
 
+/// What is written down of a database.
+pub(crate) struct DatabaseProbe {
+    probes: Counter,
+    failures: Vec<(&'static str, Counter)>,
+    component: String,
+}
+
+impl DatabaseProbe {
+    pub(crate) fn new(component: &str, meter: &mut Meter) -> DatabaseProbe {
+        DatabaseProbe {
+            probes: meter.counter(Metric::Probes, component, None),
+            failures: Vec::new(),
+            component: component.to_owned(),
+        }
+    }
+
+    fn fails(&mut self, reason: &'static str, meter: &mut Meter) {
+        let known = self.failures.iter().find(|(known, _)| *known == reason);
+        let counter = if let Some((_, counter)) = known {
+            *counter
+        } else {
+            let counter = meter.counter(Metric::ProbeFailures, &self.component, Some(reason));
+            self.failures.push((reason, counter));
+            counter
+        };
+        meter.count(counter);
+    }
+}
+
+impl World {
+    /// Probes every node of every database.
+    pub(crate) fn probe_databases(&mut self) {
+        let now = self.now;
+        for database in &mut self.databases {
+            for node in &mut database.nodes {
+                self.meter.count(database.probe.probes);
+                let limit = node.limit().map_or(f64::NAN, |limit| limit as f64);
+                self.meter.set(node.let_in, limit);
+                self.meter.set(node.connected, node.running() as f64);
+                let way = node.link.clone().send(now, 100, &mut self.probes_rng);
+                let failure = match way {
+                    _ if !node.up => "connect_refused",
+                    Delivery::Refused => "connect_refused",
+                    Delivery::Reset => "connect_reset",
+                    Delivery::Dropped => "connect_timed_out",
+                    Delivery::Held => "query_timed_out",
+                    Delivery::At(at) if at.since(now) > PATIENCE => "connect_timed_out",
+                    Delivery::At(_) if node.hangs => "query_timed_out",
+                    Delivery::At(_) if node.limit().is_some_and(|limit| node.running() >= limit) => {
+                        "connect_too_many_clients"
+                    }
+                    Delivery::At(_) => continue,
+                };
+                database.probe.fails(failure, &mut self.meter);
+            }
+        }
+    }
+}
+
 impl CacheNode {
     /// Asks the node how it is: a connection, a question, a test write.
     fn probed(&mut self, now: Time, own: Span, rng: &mut seawall_core::rng::Stream) -> Seen {
@@ -245,6 +304,9 @@ impl CacheNode {
             Delivery::Held => return Seen::failing([Some("reply_timed_out"), Some("alive_timed_out"), None]),
         };
         let connect = Some(way);
+        if way > PATIENCE {
+            return Seen::failing([Some("connect_timed_out"), None, None]);
+        }
         let frozen = self.frozen_until.map_or(Span::ZERO, |until| until.since(now));
         let reply = way + own.scaled(self.slow) + frozen;
         if reply > PATIENCE {

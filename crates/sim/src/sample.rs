@@ -34,6 +34,7 @@ impl World {
     pub(crate) fn sample(&mut self) {
         self.sample_caches();
         self.probe_caches();
+        self.probe_databases();
         let utilization = self.sample_databases();
         self.sample_services(&utilization);
         self.sample_gateways(&utilization);

@@ -191,6 +191,13 @@ impl Target {
         &self.rest
     }
 
+    /// With this password, where none was written.
+    #[must_use]
+    pub fn or_password(mut self, password: Option<String>) -> Target {
+        self.password = self.password.or(password);
+        self
+    }
+
     pub(crate) fn user(&self) -> Option<&str> {
         self.user.as_deref()
     }

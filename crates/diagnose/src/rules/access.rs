@@ -248,9 +248,10 @@ impl Look<'_> {
             9.0,
             -3.0,
             "the logs, `dmesg`, or the pod's last state",
-            || match witnessed > 0.0 {
-                true => "a log or the cluster says that it was killed for want of memory".to_owned(),
-                false => {
+            || {
+                if witnessed > 0.0 {
+                    "a log or the cluster says that it was killed for want of memory".to_owned()
+                } else {
                     "nobody saw it being killed (`dmesg -T | grep -i oom`, the pod's last state)".to_owned()
                 }
             },

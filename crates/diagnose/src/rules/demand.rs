@@ -43,9 +43,12 @@ fn traffic_spike(situation: &Situation, client: &Client) -> Finding {
         },
     );
     let felt = situation.impact().is_felt();
-    case.weigh(Some(felt), 1.0, -3.0, "", || match felt {
-        true => "calls are lost, or wait much longer".to_owned(),
-        false => "everybody is answered as before: it is busy, and that is all".to_owned(),
+    case.weigh(Some(felt), 1.0, -3.0, "", || {
+        if felt {
+            "calls are lost, or wait much longer".to_owned()
+        } else {
+            "everybody is answered as before: it is busy, and that is all".to_owned()
+        }
     });
     case.close()
 }
@@ -78,6 +81,11 @@ fn callees_are_quick(situation: &Situation) -> Option<bool> {
     for origin in &view.origins {
         let longer = situation.grown(&origin.typical, 1e-5);
         judge(longer.map(|longer| longer < 2.0));
+        let (failed, asked) = (
+            origin.errors.sum(situation.now.clone()),
+            origin.requests.sum(situation.now.clone()),
+        );
+        judge(failed.zip(asked).map(|(failed, asked)| failed <= 0.2 * asked));
     }
     for cache in &view.caches {
         judge(situation.reached(cache));
@@ -121,9 +129,12 @@ fn starved(situation: &Situation, service: &Service) -> Finding {
         },
     );
     let felt = situation.impact().is_felt();
-    case.weigh(Some(felt), 0.5, -4.0, "", || match felt {
-        true => "calls are lost, or wait much longer".to_owned(),
-        false => "everybody is answered as before".to_owned(),
+    case.weigh(Some(felt), 0.5, -4.0, "", || {
+        if felt {
+            "calls are lost, or wait much longer".to_owned()
+        } else {
+            "everybody is answered as before".to_owned()
+        }
     });
     let quick = callees_are_quick(situation);
     case.weigh(
@@ -291,9 +302,12 @@ fn retry_storm(situation: &Situation) -> Finding {
             .mean(situation.now.clone())
             .is_some_and(|locks| locks >= 2.0)
     });
-    case.weigh(Some(!locked), 0.5, -8.0, "", || match locked {
-        true => "queries wait for a lock: what began it is not over".to_owned(),
-        false => "no query waits for a lock".to_owned(),
+    case.weigh(Some(!locked), 0.5, -8.0, "", || {
+        if locked {
+            "queries wait for a lock: what began it is not over".to_owned()
+        } else {
+            "no query waits for a lock".to_owned()
+        }
     });
     case.close()
 }

@@ -54,6 +54,10 @@ fn slow(situation: &Situation, origin: &Origin) -> Finding {
             )
         },
     );
+    let fewer = let_in_fewer(situation, origin);
+    case.supports(fewer == Some(true), -6.0, || {
+        "it lets fewer in than while it was calm, so calls wait for a connection".to_owned()
+    });
     case.close()
 }
 
@@ -84,19 +88,25 @@ fn locked(situation: &Situation, origin: &Origin) -> Finding {
 
 fn full(situation: &Situation, origin: &Origin) -> Finding {
     let mut case = Case::new(Failure::OriginFull, &origin.name);
-    let used = origin.connections.mean(situation.now.clone());
-    let limit = origin
-        .limit
-        .last(situation.now.clone())
-        .filter(|limit| *limit > 0.0);
-    let so = used.zip(limit).map(|(used, limit)| used >= 0.95 * limit);
-    case.weigh(so, 5.0, -6.0, "how many connections the origin lets in", || {
-        format!(
-            "{} of {} connections are taken",
-            or_unknown(used, count),
-            or_unknown(limit, count)
-        )
-    });
+    let fullness = origin.fullness.mean(situation.now.clone());
+    let (used, limit) = (
+        origin.connections.mean(situation.now.clone()),
+        origin.limit.last(situation.now.clone()),
+    );
+    case.weigh(
+        fullness.map(|share| share >= 0.95),
+        5.0,
+        -6.0,
+        "how many connections the origin lets in",
+        || {
+            format!(
+                "{} of {} connections are taken, {} at the fullest server",
+                or_unknown(used, count),
+                or_unknown(limit, count),
+                or_unknown(fullness, share)
+            )
+        },
+    );
     let refused = origin
         .probed
         .iter()
@@ -117,7 +127,27 @@ fn full(situation: &Situation, origin: &Origin) -> Finding {
         "",
         || format!("{} wait for a connection", count(waiting.unwrap_or(0.0))),
     );
+    let fewer = let_in_fewer(situation, origin);
+    case.weigh(fewer, 4.0, -2.0, "", || match fewer {
+        Some(true) => "it lets fewer in than while it was calm".to_owned(),
+        _ => "it lets as many in as while it was calm".to_owned(),
+    });
+    let felt = situation.impact().is_felt();
+    case.weigh(Some(felt), 0.5, -4.0, "", || {
+        let said = if felt {
+            "calls are lost, or wait much longer"
+        } else {
+            "everybody is answered as before"
+        };
+        said.to_owned()
+    });
     case.close()
+}
+
+/// Whether the origin's limit of connections is lower than it was.
+fn let_in_fewer(situation: &Situation, origin: &Origin) -> Option<bool> {
+    let now = origin.limit.last(situation.now.clone())?;
+    Some(now < 0.9 * origin.limit.median(situation.calm)?)
 }
 
 fn down(situation: &Situation, origin: &Origin) -> Finding {

@@ -7,6 +7,8 @@ use crate::situation::Situation;
 use crate::view::Cache;
 
 const CANARY: &str = "a probe that writes a key and reads it back";
+/// So many seconds later, what was missed has been loaded.
+const LOADED_S: f64 = 5.0;
 const ASKED: &str = "the errors of those who write to the cache, by reason";
 
 pub(super) fn examine(situation: &Situation, cache: &Cache, findings: &mut Vec<Finding>) {
@@ -19,14 +21,14 @@ pub(super) fn examine(situation: &Situation, cache: &Cache, findings: &mut Vec<F
 }
 
 /// Weighs the answer to the canary's write, at the node where it fails most.
-fn canary(situation: &Situation, cache: &Cache, case: &mut Case, cause: &str, pro: f64, contra: f64) {
+fn canary(situation: &Situation, cache: &Cache, case: &mut Case, answer: &str, pro: f64, contra: f64) {
     let failing = cache
         .probed
         .iter()
-        .filter_map(|probed| situation.failing(probed, &[cause]))
+        .filter_map(|probed| situation.failing(probed, &[answer]))
         .reduce(f64::max);
     case.weigh(failing.map(|failing| failing >= 0.5), pro, contra, CANARY, || {
-        let said = cause.trim_start_matches("write_").replace('_', " ");
+        let said = answer.trim_start_matches("write_").replace('_', " ");
         format!(
             "a test write fails with \"{said}\" in {} of the probes",
             share(failing.unwrap_or(0.0))
@@ -54,9 +56,12 @@ fn out_of_memory(situation: &Situation, cache: &Cache) -> Finding {
     let limit = cache.memory_limit.last(situation.now.clone());
     if let (Some(used), Some(limit)) = (used, limit) {
         let full = limit > 0.0 && used >= 0.95 * limit;
-        case.weigh(Some(full), 2.0, -2.0, "", || match limit > 0.0 {
-            true => format!("{} of its memory is used", share(used / limit)),
-            false => "it has no limit of memory".to_owned(),
+        case.weigh(Some(full), 2.0, -2.0, "", || {
+            if limit > 0.0 {
+                format!("{} of its memory is used", share(used / limit))
+            } else {
+                "it has no limit of memory".to_owned()
+            }
         });
     }
     let evicting = cache.evicting.last(situation.now.clone());
@@ -105,8 +110,13 @@ fn disk_full(situation: &Situation, cache: &Cache) -> Finding {
 /// What is missing is loaded and then not there the next time, though nobody refuses anything.
 fn not_stored(situation: &Situation, cache: &Cache) -> Finding {
     let mut case = Case::new(Failure::NotStored, &cache.name);
-    let sum = |line: &crate::line::Line| line.sum(situation.lately.clone());
-    let kept = match (sum(&cache.sets), sum(&cache.misses)) {
+    // A load takes its time: what was missed a few seconds ago is stored now.
+    let later = situation.view.periods_in(LOADED_S, 1);
+    let earlier = situation.lately.start.saturating_sub(later)..situation.lately.end.saturating_sub(later);
+    let kept = match (
+        cache.sets.sum(situation.lately.clone()),
+        cache.misses.sum(earlier),
+    ) {
         (Some(sets), Some(misses)) if misses > 0.0 => Some(sets / misses),
         _ => None,
     };
@@ -139,6 +149,18 @@ fn not_stored(situation: &Situation, cache: &Cache) -> Finding {
         Some(true) => "it answers".to_owned(),
         _ => "it does not answer".to_owned(),
     });
+    let failing = situation.view.origins.iter().any(|origin| {
+        let (failed, asked) = (
+            origin.errors.sum(situation.now.clone()),
+            origin.requests.sum(situation.now.clone()),
+        );
+        failed
+            .zip(asked)
+            .is_some_and(|(failed, asked)| failed > 0.3 * asked)
+    });
+    case.supports(failing, -6.0, || {
+        "loads fail, so there is nothing to store".to_owned()
+    });
     let lost = situation.impact().lost();
     case.supports(lost.is_some_and(|lost| lost > 0.3), -4.0, || {
         "most calls are lost, so loads end too late to be stored".to_owned()
@@ -149,7 +171,7 @@ fn not_stored(situation: &Situation, cache: &Cache) -> Finding {
         .iter()
         .filter_map(|origin| origin.empty.sum(situation.lately.clone()))
         .sum();
-    let misses = sum(&cache.misses).unwrap_or(0.0);
+    let misses = cache.misses.sum(situation.lately.clone()).unwrap_or(0.0);
     case.supports(loads > 0.3 * misses && misses > 0.0, -4.0, || {
         format!("{} of what is asked for does not exist at all", count(loads))
     });

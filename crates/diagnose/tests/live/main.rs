@@ -5,6 +5,7 @@
 #![cfg(feature = "live")]
 #![expect(clippy::unwrap_used, reason = "in tests, a failure is a panic")]
 
+mod audit;
 mod liars;
 mod postgres;
 mod redis;

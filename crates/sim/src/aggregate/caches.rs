@@ -195,6 +195,7 @@ impl Tier {
                 far: 0.0,
                 pieces: Vec::new(),
                 writes: 1.0,
+                arrives: 1.0,
                 asked: 0.0,
                 asked_now: 0.0,
                 full: 0.0,

@@ -35,6 +35,8 @@ pub(super) struct Nodes {
     pub(super) pieces: Vec<Piece>,
     /// The share of writes that its link lets through in time.
     pub(super) writes: f64,
+    /// The share of writes that arrive, whenever the answer comes.
+    pub(super) arrives: f64,
     /// Look-ups and stores in a tick: on average of late, and in this one.
     pub(super) asked: f64,
     pub(super) asked_now: f64,
@@ -73,11 +75,20 @@ impl Tier {
             // Storing takes no time of the node, only that of the way.
             let (size, patience, far) = (self.written.entry_size, self.timeout, self.nodes[group].far);
             let nodes = &mut self.nodes[group];
-            let sent = (0..SAMPLE).filter(|_| {
-                let delivery = nodes.link.send(Time::ZERO, size, &mut self.rng);
-                matches!(delivery, Delivery::At(at) if at.as_secs_f64() + far <= patience)
-            });
-            nodes.writes = sent.count() as f64 / SAMPLE as f64;
+            let (mut heard, mut arrived) = (0_usize, 0_usize);
+            for _ in 0..SAMPLE {
+                match nodes.link.send(Time::ZERO, size, &mut self.rng) {
+                    Delivery::At(at) => {
+                        arrived += 1;
+                        heard += usize::from(at.as_secs_f64() + far <= patience);
+                    }
+                    // It is read when the process goes on.
+                    Delivery::Held => arrived += 1,
+                    Delivery::Dropped | Delivery::Reset | Delivery::Refused => {}
+                }
+            }
+            nodes.writes = heard as f64 / SAMPLE as f64;
+            nodes.arrives = arrived as f64 / SAMPLE as f64;
         }
     }
 
@@ -124,7 +135,7 @@ impl Tier {
     /// The share of so many stores on the nodes of a group that breakers let through. They learn from them: a store takes no
     /// time.
     pub(super) fn lets_store(&mut self, now: Time, tick: u32, group: usize, stores: f64) -> f64 {
-        let well = self.stores(group);
+        let well = self.hears(group);
         let nodes = &self.nodes[group];
         let faults = [nodes.says, nodes.writes_say];
         let outage = faults.into_iter().flatten().any(CacheFault::is_outage);
@@ -152,7 +163,21 @@ impl Tier {
     }
 
     /// The share of what is loaded that is stored on the nodes of a group.
+    ///
+    /// What has arrived is stored, also when its answer comes too late.
     pub(super) fn stores(&self, group: usize) -> f64 {
+        let nodes = &self.nodes[group];
+        if self.local {
+            1.0
+        } else if nodes.writes_say.is_none() && nodes.says.is_none() {
+            nodes.arrives * (1.0 - nodes.full)
+        } else {
+            0.0
+        }
+    }
+
+    /// The share of stores on the nodes of a group that are answered well in time.
+    fn hears(&self, group: usize) -> f64 {
         let nodes = &self.nodes[group];
         let well = nodes.writes_say.is_none() && nodes.says.is_none() && nodes.frozen_until.is_none();
         if self.local {
