@@ -32,6 +32,8 @@ mod diagnosis;
 mod failure;
 mod finding;
 mod follow;
+#[cfg(feature = "live")]
+pub mod incident;
 mod line;
 #[cfg(feature = "live")]
 pub mod probe;
