@@ -1,6 +1,7 @@
 //! An incident from its detection to its closing: what it is, how bad, what it cost in requests, what was done and what helped.
 //!
-//! An [`Incident`] is a value. A [`Course`] makes one from what is measured, a period at a time; [`alerts`] of other systems belong to one. Nothing here reads a clock: what time it is is an argument.
+//! An [`Incident`] is a value. A [`Course`] makes one from what is measured, a period at a time; a [`Store`] keeps it through
+//! crashes; [`alerts`] of other systems belong to one. Nothing here reads a clock but the store's lock and the sockets: what time it is is an argument.
 //!
 //! The instants of an incident, all in UTC:
 //!
@@ -26,12 +27,14 @@ pub mod alerts;
 mod course;
 mod entry;
 mod marks;
+mod store;
 mod tally;
 mod utc;
 mod window;
 
 pub use course::Course;
 pub use entry::{Entry, Found, What};
+pub use store::{Arrived, BYTES_MAX, INCIDENTS_MAX, Opening, Store, StoreError};
 pub use tally::{Tally, Usual};
 pub use utc::{BadInstant, Utc, lasting};
 pub use window::Calm;
