@@ -1,7 +1,8 @@
 //! An incident from its detection to its closing: what it is, how bad, what it cost in requests, what was done and what helped.
 //!
 //! An [`Incident`] is a value. A [`Course`] makes one from what is measured, a period at a time; a [`Store`] keeps it through
-//! crashes; [`alerts`] of other systems belong to one. Nothing here reads a clock but the store's lock and the sockets: what time it is is an argument.
+//! crashes; [`letters`] and [`postmortem`](postmortem()) write it down for people; [`alerts`] tells other systems and hears
+//! from them. Nothing here reads a clock but the store's lock and the sockets: what time it is is an argument.
 //!
 //! The instants of an incident, all in UTC:
 //!
@@ -26,7 +27,11 @@ use crate::severity::Severity;
 pub mod alerts;
 mod course;
 mod entry;
+mod kpi;
+pub mod letters;
 mod marks;
+mod postmortem;
+mod prevention;
 mod store;
 mod tally;
 mod utc;
@@ -34,6 +39,9 @@ mod window;
 
 pub use course::Course;
 pub use entry::{Entry, Found, What};
+pub use kpi::{Kpi, Met, kpis, mttr_s, overall};
+pub use postmortem::postmortem;
+pub use prevention::prevention;
 pub use store::{Arrived, BYTES_MAX, INCIDENTS_MAX, Opening, Store, StoreError};
 pub use tally::{Tally, Usual};
 pub use utc::{BadInstant, Utc, lasting};
