@@ -1,7 +1,7 @@
 //! Alerts of other systems, and ours to them: the webhook of Prometheus' Alertmanager, version 4, both ways.
 //!
 //! [`read`] makes alerts of what Alertmanager posts, [`notice`] makes of an incident what a receiver of such posts takes.
-//! An alert without a name is none; one of the
+//! [`Herald`] sends notices, a few times if need be; [`Ear`] listens for posts. An alert without a name is none; one of the
 //! severity `none` (the watchdogs that fire always) and one that we sent ourselves say nothing about the system, and are left
 //! out.
 //!
@@ -22,6 +22,12 @@ use serde_json::{Value as Json, json};
 
 use super::{Incident, Utc, clipped, lasting};
 use crate::severity::Severity;
+
+mod ear;
+mod herald;
+
+pub use ear::{Ear, Heard};
+pub use herald::{Herald, Told};
 
 /// So many alerts of one post are read.
 const ALERTS_MAX: usize = 256;
