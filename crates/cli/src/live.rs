@@ -69,3 +69,14 @@ pub(crate) fn asked<T>(questions: impl Future<Output = T>) -> Result<T, Stop> {
     runtime.shutdown_background();
     Ok(answer)
 }
+
+/// Seconds since 1970.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "when something was done is told by the clock on the wall"
+)]
+pub(crate) fn wall_clock() -> f64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0.0, |since| since.as_secs_f64())
+}

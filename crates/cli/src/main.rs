@@ -8,6 +8,7 @@ mod audit;
 mod builtin;
 mod cache_server;
 mod check;
+mod diagnose;
 mod drill;
 mod explain;
 mod gateway;
@@ -65,6 +66,7 @@ enum Command {
     Scenarios(scenarios::Arguments),
     Schema(schema::Arguments),
     Drill(drill::Arguments),
+    Diagnose(diagnose::Arguments),
     Audit(audit::Arguments),
     Gateway(gateway::Arguments),
     Proxy(proxy::Arguments),
@@ -89,6 +91,10 @@ fn main() -> ExitCode {
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Drill(arguments) => match drill::run(&arguments) {
             // A drill can end in more ways.
+            Ok(status) => return status,
+            Err(stop) => Err(stop),
+        },
+        Command::Diagnose(arguments) => match diagnose::run(&arguments) {
             Ok(status) => return status,
             Err(stop) => Err(stop),
         },

@@ -27,6 +27,8 @@
 //! ```
 
 #[cfg(feature = "live")]
+pub mod apply;
+#[cfg(feature = "live")]
 pub mod audit;
 mod diagnosis;
 mod failure;
@@ -34,6 +36,7 @@ mod finding;
 mod follow;
 #[cfg(feature = "live")]
 pub mod incident;
+mod joined;
 mod line;
 #[cfg(feature = "live")]
 pub mod probe;
@@ -41,11 +44,14 @@ mod rules;
 pub mod runbook;
 mod severity;
 mod situation;
+mod told;
 mod view;
 
 pub use diagnosis::{Diagnosis, diagnose};
 pub use failure::{Failure, Part, Role};
 pub use finding::{Evidence, Finding, LIKELY, PRIOR};
 pub use follow::{Change, Episode, Follower, Settings, follow};
+pub use joined::joined;
 pub use severity::{Judged, Severity, escalation};
 pub use situation::Impact;
+pub use told::told;

@@ -19,7 +19,7 @@ pub mod app;
 pub mod details;
 mod dial;
 mod fault;
-mod http;
+pub(crate) mod http;
 mod info;
 pub mod keys;
 pub mod kubernetes;

@@ -19,7 +19,7 @@ use serde_json::Value;
 use crate::failure::Failure;
 
 pub use catalog::{Id, catalog};
-pub use plan::{Known, plan};
+pub use plan::{Known, commands, plan};
 pub use seeds::{COUNTERPARTS, Counterpart};
 
 /// When a step is due, by the phases of the runbook of stampedes.

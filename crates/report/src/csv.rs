@@ -3,6 +3,8 @@
 //! A labelled metric keeps its label in its name: `requests_total{outcome="fresh"}`. What was not observed is an
 //! empty field.
 
+mod read;
+
 use std::io::{self, Write};
 use std::ops::Range;
 
@@ -11,6 +13,8 @@ use seawall_core::time::Span;
 
 use crate::Report;
 use crate::bucket::{buckets, decimal, end_nanos, ratios, value};
+
+pub use read::{Unreadable, read_csv, record_csv};
 
 /// The first line.
 pub(crate) const HEADER: &str = "variant,run,time_s,metric,component,instance,value";

@@ -45,7 +45,7 @@ mod wording;
 
 use seawall_core::record::Record;
 
-pub use csv::series_csv;
+pub use csv::{Unreadable, read_csv, record_csv, series_csv};
 pub use html::html;
 pub use json::json;
 pub use openmetrics::{OPENMETRICS_EPOCH_S, openmetrics};

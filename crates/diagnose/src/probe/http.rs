@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 
 use bytes::{Bytes, BytesMut};
-use http_body_util::{BodyExt, Empty};
-use hyper::Request;
+use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
-use hyper::header::{ACCEPT, AUTHORIZATION, CONNECTION, HOST, HeaderValue, USER_AGENT};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
+use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, timeout_at};
 
@@ -34,12 +34,44 @@ pub(crate) async fn get(
     most: usize,
     deadline: Instant,
 ) -> Result<Answer, Fault> {
+    ask(target, &Order::get(path), most, deadline).await
+}
+
+/// What is asked for, and how.
+#[derive(Debug)]
+pub(crate) struct Order<'a> {
+    pub(crate) method: Method,
+    pub(crate) path: &'a str,
+    /// JSON.
+    pub(crate) body: Option<String>,
+    /// A bearer token.
+    pub(crate) token: Option<&'a str>,
+}
+
+impl<'a> Order<'a> {
+    fn get(path: &'a str) -> Order<'a> {
+        Order {
+            method: Method::GET,
+            path,
+            body: None,
+            token: None,
+        }
+    }
+}
+
+/// Asks, with at most so many bytes in answer.
+pub(crate) async fn ask(
+    target: &Target,
+    order: &Order<'_>,
+    most: usize,
+    deadline: Instant,
+) -> Result<Answer, Fault> {
     let io = TokioIo::new(dial(target, deadline).await?);
     let asked = async {
         let (mut sender, connection) = http1::handshake(io).await.map_err(|error| of_hyper(&error))?;
         let driver = tokio::spawn(connection);
         let answer = async {
-            let response = sender.send_request(question(target, path)?).await;
+            let response = sender.send_request(question(target, order)?).await;
             let response = response.map_err(|error| of_hyper(&error))?;
             let status = response.status().as_u16();
             let body = bounded(response.into_body(), most).await?;
@@ -64,15 +96,19 @@ impl Drop for Ended {
     }
 }
 
-fn question(target: &Target, path: &str) -> Result<Request<Empty<Bytes>>, Fault> {
+fn question(target: &Target, order: &Order<'_>) -> Result<Request<Full<Bytes>>, Fault> {
+    let path = order.path;
     let base = target.path().trim_end_matches('/');
     let slash = if base.is_empty() { "" } else { "/" };
     let uri = format!("{slash}{base}/{}", path.trim_start_matches('/'));
     let wrong = |error: &dyn std::fmt::Display| {
         Fault::new(Why::Error, format!("the path cannot be asked for: {error}"))
     };
-    let mut request = Request::get(uri)
-        .body(Empty::new())
+    let body = Bytes::from(order.body.clone().unwrap_or_default());
+    let mut request = Request::builder()
+        .method(order.method.clone())
+        .uri(uri)
+        .body(Full::new(body))
         .map_err(|error| wrong(&error))?;
     let host = if target.host().contains(':') {
         format!("[{}]:{}", target.host(), target.port())
@@ -84,6 +120,15 @@ fn question(target: &Target, path: &str) -> Result<Request<Empty<Bytes>>, Fault>
     headers.insert(USER_AGENT, HeaderValue::from_static("seawall"));
     headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
     headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    if order.body.is_some() {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
+    if let Some(token) = order.token {
+        let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|error| wrong(&error))?;
+        value.set_sensitive(true);
+        headers.insert(AUTHORIZATION, value);
+        return Ok(request);
+    }
     if target.user().is_some() || target.password().is_some() {
         let login = format!(
             "{}:{}",

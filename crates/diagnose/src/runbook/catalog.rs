@@ -109,6 +109,7 @@ impl Serialize for Id {
 }
 
 /// The step of this name.
+#[expect(clippy::too_many_lines, reason = "it is a table")]
 pub fn catalog(id: Id) -> Recipe {
     let policy = |name, settings| How::Seawall(Action::Policy { name, settings });
     let person = |commands: &[&str]| How::Person(commands.iter().map(|line| (*line).to_owned()).collect());

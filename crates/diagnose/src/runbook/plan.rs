@@ -52,6 +52,14 @@ fn step(id: Id, against: Failure, known: &Known) -> Step {
     }
 }
 
+/// The commands of a step that only a person takes, with the names of the system; none of one that Seawall does.
+pub fn commands(id: Id, known: &Known) -> Vec<String> {
+    match catalog(id).how {
+        How::Person(commands) => commands.iter().map(|line| named(line, known)).collect(),
+        How::Seawall(_) => Vec::new(),
+    }
+}
+
 fn named(line: &str, known: &Known) -> String {
     let (host, port) = known
         .cache
@@ -66,6 +74,7 @@ fn named(line: &str, known: &Known) -> String {
 }
 
 /// What helps against a failure, in order: keep the origin alive, mend the cause, bring the load back slowly.
+#[expect(clippy::too_many_lines, reason = "it is a table")]
 pub(crate) fn against(failure: Failure) -> &'static [Id] {
     match failure {
         Failure::Refused => &[

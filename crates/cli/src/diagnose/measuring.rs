@@ -1,0 +1,184 @@
+//! What live servers say, for a while.
+
+use std::time::Duration;
+
+use seawall_core::record::Record;
+use seawall_core::time::Span;
+use seawall_diagnose::probe::prometheus::{Past, past};
+use seawall_diagnose::probe::{Details, Kind, LogProbe, Options, Place, Prober, Recording, Target};
+use seawall_diagnose::runbook::Known;
+
+use super::Arguments;
+use crate::live::{target, target_of, unread, wall_clock};
+use crate::stop::Stop;
+
+/// So many periods are measured at most.
+const PERIODS_MAX: u64 = 3_600;
+/// A past in so many periods of so many seconds.
+const PAST: (usize, u64) = (240, 15);
+/// What is newer than so many seconds may be the incident.
+const RECENT_S: u64 = 900;
+
+/// Servers that are asked, and a place for their answers.
+pub(super) struct Measuring {
+    runtime: tokio::runtime::Runtime,
+    prober: Prober,
+    targets: Vec<Target>,
+    length: Span,
+    every: Span,
+    past: Option<Record>,
+    details: Vec<String>,
+}
+
+impl Measuring {
+    pub(super) fn new(arguments: &Arguments) -> Result<Measuring, Stop> {
+        let targets = arguments.addresses.iter().map(|text| target(text));
+        let targets = targets.collect::<Result<Vec<_>, _>>()?;
+        let (length, every) = (arguments.length, arguments.every);
+        if every.is_zero() || length < every || length.as_nanos() / every.as_nanos() > PERIODS_MAX {
+            return Err(Stop::Input(
+                "--for must be between one and 3600 times --every".to_owned(),
+                "for example --for 6s --every 1s".to_owned(),
+            ));
+        }
+        let options = Options {
+            canary: !arguments.no_canary,
+            patience: Duration::from_nanos(every.as_nanos())
+                .clamp(Duration::from_millis(200), Duration::from_secs(1)),
+            ..Options::default()
+        };
+        let mut prober = Prober::new(targets.clone(), options);
+        for log in &arguments.logs {
+            let probe = if log == "-" {
+                LogProbe::stream(tokio::io::stdin(), Place::new("log"))
+            } else {
+                LogProbe::file(std::path::Path::new(log), Place::new("log"), false)
+            };
+            prober = prober.with_log(probe);
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| Stop::Failed(format!("failed to begin: {error}")))?;
+        let past = match &arguments.prometheus {
+            Some(url) => Some(past_of(&runtime, &target_of(url, Kind::Http, "--prometheus")?)?),
+            None => None,
+        };
+        Ok(Measuring {
+            runtime,
+            prober,
+            targets,
+            length,
+            every,
+            past,
+            details: Vec::new(),
+        })
+    }
+
+    /// What Prometheus knows of the time before.
+    pub(super) fn past(&self) -> Option<&Record> {
+        self.past.as_ref()
+    }
+
+    /// What stands beside the numbers.
+    pub(super) fn details(&self) -> &[String] {
+        &self.details
+    }
+
+    /// The first address of a kind.
+    pub(super) fn first(&self, kind: Kind) -> Option<&Target> {
+        self.targets.iter().find(|target| target.kind() == kind)
+    }
+
+    /// The names that commands need.
+    pub(super) fn known(&self) -> Known {
+        Known {
+            cache: self
+                .first(Kind::Redis)
+                .map(|redis| (redis.host().to_owned(), redis.port())),
+            origin: self.first(Kind::Postgres).map(|origin| origin.host().to_owned()),
+        }
+    }
+
+    /// Waits for an answer of a server.
+    pub(super) fn block_on<T>(&self, answer: impl Future<Output = T>) -> T {
+        self.runtime.block_on(answer)
+    }
+
+    /// Lets time pass.
+    pub(super) fn wait(&self, time: Duration) {
+        self.runtime.block_on(tokio::time::sleep(time));
+    }
+
+    /// Asks once a period, for as long as was said. A hung server costs a period's patience and no more.
+    pub(super) fn measure(&mut self) -> Result<Record, Stop> {
+        let periods = (self.length.as_nanos() / self.every.as_nanos()).max(1) as usize;
+        let every = Duration::from_nanos(self.every.as_nanos());
+        let mut recording = Recording::new(self.every, periods);
+        let (prober, details) = (&mut self.prober, &mut self.details);
+        self.runtime.block_on(async {
+            let mut beat = tokio::time::interval(every);
+            beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            // The first round opens connections and has nothing to compare counters with.
+            beat.tick().await;
+            let first = prober.round().await;
+            if periods == 1 {
+                recording.push(first);
+                return;
+            }
+            for _ in 0..periods {
+                beat.tick().await;
+                recording.push(prober.round().await);
+            }
+            *details = seen(prober.details().await.into_iter().flatten());
+        });
+        if self.targets.is_empty() && self.past.is_some() {
+            // Nobody is asked: the end of what Prometheus knows is now.
+            return self
+                .past
+                .take()
+                .ok_or_else(|| Stop::Failed("nothing was measured".to_owned()));
+        }
+        Ok(recording.record())
+    }
+}
+
+fn past_of(runtime: &tokio::runtime::Runtime, target: &Target) -> Result<Record, Stop> {
+    let now = wall_clock() as u64;
+    let (periods, seconds) = PAST;
+    let asked = Past {
+        end: now.saturating_sub(RECENT_S),
+        periods,
+        period: Span::secs(seconds),
+    };
+    runtime
+        .block_on(past(target, asked, Duration::from_secs(10)))
+        .map_err(|fault| unread(&target.to_string(), &fault))
+}
+
+/// What a person wants to see of the details.
+fn seen(details: impl Iterator<Item = Details>) -> Vec<String> {
+    let mut lines = Vec::new();
+    for found in details {
+        for slow in found.slow.iter().take(3) {
+            let key = if slow.key.is_empty() {
+                String::new()
+            } else {
+                format!(" {}", slow.key)
+            };
+            lines.push(format!(
+                "SLOWLOG: {}{key} took {:.1} ms",
+                slow.command,
+                slow.seconds * 1e3
+            ));
+        }
+        for (from, count) in found.clients.from.iter().take(3) {
+            lines.push(format!("{count} clients from {from}"));
+        }
+        if found.clients.idle > 0 {
+            lines.push(format!(
+                "{} of {} clients are idle",
+                found.clients.idle, found.clients.count
+            ));
+        }
+    }
+    lines
+}

@@ -1,0 +1,503 @@
+//! Does one step of the runbook on a live system, and takes it back.
+//!
+//! What is to be done is worked out first and told, with the value that is there now ([`Work::prepare`]); nothing has been
+//! changed then. What was changed can be taken back exactly ([`Work::undo`]): a protection of the gateway by taking the
+//! change of it away, a setting of Redis by the value that it had. A purge, a warming and a closed connection cannot, and
+//! need not.
+//!
+//! Whether it helped is a comparison of what was found before and after ([`effect`]), and not a matter of opinion.
+
+mod effect;
+
+use std::time::Duration;
+
+use hyper::Method;
+use seawall_resp::Value as Said;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::probe::details::{IDLE_S, connected};
+use crate::probe::http::{Answer, Order, ask};
+use crate::probe::{Fault, Target, Why, text, words};
+use crate::runbook::{Action, To};
+
+pub use effect::{Effect, Measured, effect};
+
+/// One question takes no longer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// An answer of the gateway is no longer.
+const ANSWER_MAX: usize = 4 << 20;
+/// So many idle clients are dropped at a time.
+const DROPPED_MAX: usize = 1_000;
+
+/// Where a step is done.
+#[derive(Clone, Debug, Default)]
+pub struct Means {
+    /// The admin API of the gateway.
+    pub gateway: Option<Target>,
+    /// Its bearer token.
+    pub token: Option<String>,
+    /// The Redis.
+    pub redis: Option<Target>,
+    /// The keys that are to be purged, as the gateway spells them.
+    pub keys: Vec<String>,
+}
+
+/// A step that is ready to be done: what it will change, and from what.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Work {
+    kind: Doing,
+    /// What will be done, as a person would do it.
+    pub command: String,
+    /// What is there now, in a few words.
+    pub before: String,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Doing {
+    Policy {
+        name: &'static str,
+        body: Value,
+        changed_before: bool,
+        was: Value,
+    },
+    Breaker {
+        upstreams: Vec<String>,
+    },
+    Warm {
+        keys: Vec<String>,
+    },
+    Purge {
+        keys: Vec<String>,
+    },
+    Setting {
+        name: &'static str,
+        to: String,
+        was: String,
+    },
+    DropIdle {
+        ids: Vec<String>,
+    },
+}
+
+/// Why a step cannot be done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// It is done through something that was not named.
+    #[error("this step is done through {what}, which was not named")]
+    Nowhere {
+        /// What it is done through.
+        what: &'static str,
+    },
+    /// A server could not be asked, or said no.
+    #[error("{what}: {why}")]
+    Failed {
+        /// What was asked.
+        what: String,
+        /// What was the answer.
+        why: String,
+    },
+    /// It would do nothing, or harm.
+    #[error("{0}")]
+    Senseless(String),
+}
+
+impl Refused {
+    fn failed(what: &str, fault: &Fault) -> Refused {
+        Refused::Failed {
+            what: what.to_owned(),
+            why: fault.to_string(),
+        }
+    }
+}
+
+impl Work {
+    /// Works out what a step changes. It only reads.
+    ///
+    /// # Errors
+    /// When the system cannot be read, or the step would do nothing or harm.
+    pub async fn prepare(action: &Action, means: &Means) -> Result<Work, Refused> {
+        match action {
+            Action::Policy { name, settings } => policy(name, settings, means).await,
+            Action::HoldBreaker => breaker(means).await,
+            Action::Warm => warm(means).await,
+            Action::Purge => purge(means),
+            Action::Setting { name, to } => setting(name, to, means).await,
+            Action::DropIdleClients { idle_s } => idle(*idle_s, means).await,
+        }
+    }
+
+    /// Whether it can be taken back.
+    pub fn can_be_undone(&self) -> bool {
+        matches!(
+            self.kind,
+            Doing::Policy { .. } | Doing::Breaker { .. } | Doing::Setting { .. }
+        )
+    }
+
+    /// Does it.
+    ///
+    /// # Errors
+    /// When a server says no. Nothing is half done then: what was done of several is taken back.
+    pub async fn apply(&self, means: &Means) -> Result<String, Refused> {
+        match &self.kind {
+            Doing::Policy { name, body, .. } => {
+                let path = format!("policies/{name}");
+                order(means, Method::PATCH, &path, Some(body)).await?;
+                Ok(format!("{name} is changed"))
+            }
+            Doing::Breaker { upstreams } => {
+                for (done, upstream) in upstreams.iter().enumerate() {
+                    let held = order(means, Method::POST, &format!("breakers/{upstream}/open"), None).await;
+                    if let Err(refused) = held {
+                        for upstream in &upstreams[..done] {
+                            let _ =
+                                order(means, Method::POST, &format!("breakers/{upstream}/auto"), None).await;
+                        }
+                        return Err(refused);
+                    }
+                }
+                Ok(format!("{} breakers are held open", upstreams.len()))
+            }
+            Doing::Warm { keys } => {
+                order(means, Method::POST, "warm", Some(&json!({ "keys": keys }))).await?;
+                Ok("the gateway is loading them".to_owned())
+            }
+            Doing::Purge { keys } => {
+                order(means, Method::POST, "purge", Some(&json!({ "keys": keys }))).await?;
+                Ok(format!("{} keys are purged", keys.len()))
+            }
+            Doing::Setting { name, to, .. } => {
+                configure(means, name, to).await?;
+                Ok(format!("{name} is {to}"))
+            }
+            Doing::DropIdle { ids } => drop_clients(means, ids).await,
+        }
+    }
+
+    /// Takes it back, and looks whether it is.
+    ///
+    /// # Errors
+    /// When a server says no; then it says what is still changed.
+    pub async fn undo(&self, means: &Means) -> Result<String, Refused> {
+        match &self.kind {
+            Doing::Policy {
+                name,
+                changed_before,
+                was,
+                ..
+            } => {
+                let path = format!("policies/{name}");
+                // A change that was there before this one is put back; otherwise the document is in force again.
+                if *changed_before {
+                    order(means, Method::PATCH, &path, Some(was)).await?;
+                } else {
+                    order(means, Method::DELETE, &path, None).await?;
+                }
+                Ok(format!("{name} is as it was"))
+            }
+            Doing::Breaker { upstreams } => {
+                for upstream in upstreams {
+                    order(means, Method::POST, &format!("breakers/{upstream}/auto"), None).await?;
+                }
+                Ok("the breakers are left to themselves".to_owned())
+            }
+            Doing::Setting { name, was, .. } => {
+                configure(means, name, was).await?;
+                Ok(format!("{name} is {was} again"))
+            }
+            Doing::Warm { .. } | Doing::Purge { .. } | Doing::DropIdle { .. } => {
+                Ok("there is nothing to take back".to_owned())
+            }
+        }
+    }
+}
+
+fn gateway(means: &Means) -> Result<&Target, Refused> {
+    means.gateway.as_ref().ok_or(Refused::Nowhere {
+        what: "the gateway's admin API (--gateway http://…)",
+    })
+}
+
+fn redis(means: &Means) -> Result<&Target, Refused> {
+    means.redis.as_ref().ok_or(Refused::Nowhere {
+        what: "Redis (redis://…)",
+    })
+}
+
+async fn order(means: &Means, method: Method, path: &str, body: Option<&Value>) -> Result<Answer, Refused> {
+    let target = gateway(means)?;
+    let what = format!("{method} {target} {path}");
+    let order = Order {
+        method,
+        path,
+        body: body.map(Value::to_string),
+        token: means.token.as_deref(),
+    };
+    let answer = ask(target, &order, ANSWER_MAX, Instant::now() + PATIENCE).await;
+    let answer = answer.map_err(|fault| Refused::failed(&what, &fault))?;
+    if (200..300).contains(&answer.status) {
+        return Ok(answer);
+    }
+    let said: Value = serde_json::from_slice(&answer.body).unwrap_or(Value::Null);
+    let why = match &said["error"] {
+        Value::String(text) => text.clone(),
+        Value::Array(list) => list
+            .iter()
+            .filter_map(Value::as_str)
+            .collect::<Vec<_>>()
+            .join("; "),
+        _ => format!("status {}", answer.status),
+    };
+    Err(Refused::Failed { what, why })
+}
+
+fn read(answer: &Answer) -> Value {
+    serde_json::from_slice(&answer.body).unwrap_or(Value::Null)
+}
+
+async fn policy(name: &'static str, settings: &Value, means: &Means) -> Result<Work, Refused> {
+    let now = read(&order(means, Method::GET, &format!("policies/{name}"), None).await?);
+    let all = read(&order(means, Method::GET, "policies", None).await?);
+    // What is written without `on` in the runbook is a table that is never off.
+    let body = match settings {
+        Value::Object(_) => settings.clone(),
+        Value::Bool(on) => json!({ "on": on }),
+        other => json!({ "on": true, "strategy": other }),
+    };
+    let prefix = format!("protect.{name}");
+    let overrides = &all["overrides"];
+    let changed_before = match overrides {
+        Value::Object(table) => table.keys().any(|key| key.starts_with(&prefix)),
+        Value::Array(list) => list.iter().any(|entry| entry.to_string().contains(&prefix)),
+        _ => false,
+    };
+    let upstreams = now["upstreams"].as_object().into_iter().flatten();
+    let mut places = upstreams.map(|(_, settings)| settings).chain([&now["gateway"]]);
+    let was = places.find(|settings| settings["on"] == json!(true)).cloned();
+    let was = was.unwrap_or_else(|| json!({ "on": false }));
+    let told = if was["on"] == json!(true) {
+        was.to_string()
+    } else {
+        "off".to_owned()
+    };
+    Ok(Work {
+        command: format!("PATCH {}/policies/{name} {body}", gateway(means)?),
+        before: told,
+        kind: Doing::Policy {
+            name,
+            body,
+            changed_before,
+            was,
+        },
+    })
+}
+
+async fn breaker(means: &Means) -> Result<Work, Refused> {
+    let state = read(&order(means, Method::GET, "state", None).await?);
+    let sites = state["sites"].as_array().into_iter().flatten();
+    let upstreams: Vec<String> = sites
+        .filter_map(|site| Some(site["upstream"].as_str()?.to_owned()))
+        .collect();
+    if upstreams.is_empty() {
+        return Err(Refused::Senseless("the gateway has no upstream".to_owned()));
+    }
+    let held: Vec<&str> = state["sites"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|site| site["breaker"].as_str())
+        .collect();
+    Ok(Work {
+        command: format!("POST {}/breakers/{}/open", gateway(means)?, upstreams.join(",")),
+        before: held.join(", "),
+        kind: Doing::Breaker { upstreams },
+    })
+}
+
+async fn warm(means: &Means) -> Result<Work, Refused> {
+    if means.keys.is_empty() {
+        return Err(Refused::Senseless(
+            "which keys? name them with --key, or have `protect.warm.automatic` on, which knows what was hot"
+                .to_owned(),
+        ));
+    }
+    let state = read(&order(means, Method::GET, "state", None).await?);
+    if state["warming"]["under_way"] == json!(true) {
+        return Err(Refused::Senseless("the gateway is warming already".to_owned()));
+    }
+    Ok(Work {
+        command: format!("POST {}/warm, {} keys", gateway(means)?, means.keys.len()),
+        before: "not warming".to_owned(),
+        kind: Doing::Warm {
+            keys: means.keys.clone(),
+        },
+    })
+}
+
+fn purge(means: &Means) -> Result<Work, Refused> {
+    if means.keys.is_empty() {
+        return Err(Refused::Senseless("which keys? name them with --key".to_owned()));
+    }
+    Ok(Work {
+        command: format!("POST {}/purge, {} keys", gateway(means)?, means.keys.len()),
+        before: "whatever is kept".to_owned(),
+        kind: Doing::Purge {
+            keys: means.keys.clone(),
+        },
+    })
+}
+
+/// Asks Redis one thing.
+async fn ask_redis(target: &Target, question: &[&str]) -> Result<Said, Refused> {
+    let what = format!(
+        "{} at {target}",
+        question.iter().take(3).copied().collect::<Vec<_>>().join(" ")
+    );
+    let deadline = Instant::now() + PATIENCE;
+    let mut wire = connected(target, deadline)
+        .await
+        .map_err(|fault| Refused::failed(&what, &fault))?;
+    let said = wire
+        .ask(words(question), deadline)
+        .await
+        .map_err(|fault| Refused::failed(&what, &fault))?;
+    match said.error() {
+        Some(error) => Err(Refused::failed(&what, &Fault::said(target, error))),
+        None => Ok(said),
+    }
+}
+
+async fn value_of(target: &Target, name: &str) -> Result<String, Refused> {
+    let said = ask_redis(target, &["CONFIG", "GET", name]).await?;
+    let parts = crate::probe::items(&said);
+    parts
+        .get(1)
+        .map(text)
+        .ok_or_else(|| Refused::Senseless(format!("this Redis has no setting {name}")))
+}
+
+async fn info(target: &Target, field: &str) -> Result<Option<f64>, Refused> {
+    let said = ask_redis(target, &["INFO", "memory"]).await?;
+    let all = text(&said);
+    let line = all
+        .lines()
+        .find_map(|line| line.trim().strip_prefix(field)?.strip_prefix(':'));
+    Ok(line.and_then(|value| value.parse().ok()))
+}
+
+async fn setting(name: &'static str, to: &To, means: &Means) -> Result<Work, Refused> {
+    let target = redis(means)?;
+    let was = value_of(target, name).await?;
+    let to = match to {
+        To::Value(value) => (*value).to_owned(),
+        To::Times(factor) => {
+            let number: f64 = was
+                .parse()
+                .map_err(|_| Refused::Senseless(format!("{name} is {was}, which is no number")))?;
+            if number <= 0.0 {
+                return Err(Refused::Senseless(format!(
+                    "{name} is {was}: there is no limit that could be raised"
+                )));
+            }
+            format!("{:.0}", number * factor)
+        }
+    };
+    if to == was {
+        return Err(Refused::Senseless(format!("{name} is {was} already")));
+    }
+    if name == "maxmemory" {
+        let room = info(target, "total_system_memory").await?;
+        let wanted: f64 = to.parse().unwrap_or(f64::INFINITY);
+        if room.is_some_and(|room| wanted > 0.8 * room) {
+            return Err(Refused::Senseless(format!(
+                "{to} bytes are more than four fifths of the machine's memory: the kernel would kill it"
+            )));
+        }
+    }
+    Ok(Work {
+        command: format!(
+            "redis-cli -h {} -p {} config set {name} {to}",
+            target.host(),
+            target.port()
+        ),
+        before: format!("{name} is {was}"),
+        kind: Doing::Setting { name, to, was },
+    })
+}
+
+async fn configure(means: &Means, name: &str, to: &str) -> Result<(), Refused> {
+    let target = redis(means)?;
+    ask_redis(target, &["CONFIG", "SET", name, to]).await?;
+    let is = value_of(target, name).await?;
+    // What is set to more than the system allows becomes less without a word.
+    if is == to {
+        return Ok(());
+    }
+    Err(Refused::Failed {
+        what: format!("CONFIG SET {name} {to}"),
+        why: format!("it is {is} now"),
+    })
+}
+
+async fn idle(idle_s: u64, means: &Means) -> Result<Work, Refused> {
+    let target = redis(means)?;
+    let said = ask_redis(target, &["CLIENT", "LIST", "TYPE", "normal"]).await?;
+    let all = text(&said);
+    let mut ids = Vec::new();
+    let mut clients = 0;
+    for line in all.lines() {
+        clients += 1;
+        let field = |name: &str| {
+            line.split(' ')
+                .find_map(|part| part.strip_prefix(name)?.strip_prefix('='))
+        };
+        let idle = field("idle")
+            .and_then(|idle| idle.parse::<u64>().ok())
+            .unwrap_or(0);
+        // Who subscribes or blocks is silent because that is what it does.
+        let waits = field("sub").is_some_and(|count| count != "0")
+            || field("psub").is_some_and(|count| count != "0")
+            || field("flags").is_some_and(|flags| flags.contains(['b', 'P', 'x']));
+        if idle >= idle_s.max(IDLE_S.min(idle_s)) && !waits && ids.len() < DROPPED_MAX {
+            ids.extend(field("id").map(str::to_owned));
+        }
+    }
+    if ids.is_empty() {
+        return Err(Refused::Senseless(format!(
+            "none of {clients} clients has been idle for {idle_s} s"
+        )));
+    }
+    Ok(Work {
+        command: format!(
+            "redis-cli client kill id …, for {} of {clients} clients",
+            ids.len()
+        ),
+        before: format!("{clients} clients"),
+        kind: Doing::DropIdle { ids },
+    })
+}
+
+async fn drop_clients(means: &Means, ids: &[String]) -> Result<String, Refused> {
+    let target = redis(means)?;
+    let deadline = Instant::now() + PATIENCE;
+    let failed = |fault: &Fault| Refused::failed("CLIENT KILL ID", fault);
+    let mut wire = connected(target, deadline)
+        .await
+        .map_err(|fault| failed(&fault))?;
+    let mut dropped = 0;
+    for id in ids {
+        let said = wire.ask(words(&["CLIENT", "KILL", "ID", id]), deadline).await;
+        let said = said.map_err(|fault| failed(&fault))?;
+        match said.error() {
+            Some(error) => {
+                let fault = Fault::said(target, error);
+                if fault.why == Why::Denied {
+                    return Err(failed(&fault));
+                }
+            }
+            None => dropped += crate::probe::number(&said).unwrap_or(0),
+        }
+    }
+    Ok(format!("{dropped} idle clients are gone"))
+}
