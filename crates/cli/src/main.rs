@@ -31,6 +31,7 @@ mod source;
 mod stop;
 mod sweep;
 mod telling;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -68,6 +69,7 @@ enum Command {
     Drill(drill::Arguments),
     Diagnose(diagnose::Arguments),
     Audit(audit::Arguments),
+    Watch(watch::Arguments),
     Gateway(gateway::Arguments),
     Proxy(proxy::Arguments),
     Load(load::Arguments),
@@ -95,6 +97,10 @@ fn main() -> ExitCode {
             Err(stop) => Err(stop),
         },
         Command::Diagnose(arguments) => match diagnose::run(&arguments) {
+            Ok(status) => return status,
+            Err(stop) => Err(stop),
+        },
+        Command::Watch(arguments) => match watch::run(&arguments) {
             Ok(status) => return status,
             Err(stop) => Err(stop),
         },
