@@ -122,7 +122,7 @@ async fn receiver(states: &'static [u16]) -> (String, tokio::task::JoinHandle<Ve
 #[tokio::test]
 async fn a_receiver_takes_what_we_post() {
     let (url, posts) = receiver(&[503, 200, 200]).await;
-    let mut herald = Herald::new(url.parse().expect("an address"));
+    let herald = Herald::new(url.parse().expect("an address"));
     assert!(
         herald.send(notice(&incident(false))),
         "the first is refused once and sent again"

@@ -306,7 +306,7 @@ mod tests {
         assert!(text.contains("right answers: 10 of 100/s"), "{text}");
         assert!(text.contains("Nobody listens at the cache's address"), "{text}");
         assert!(
-            text.contains("1. ") && text.contains("02:00:31 detected: refused of redis"),
+            text.contains("1. ") && text.contains("02:00:32 detected: refused of redis"),
             "{text}"
         );
     }
