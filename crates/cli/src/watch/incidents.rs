@@ -1,11 +1,13 @@
 //! `seawall watch incidents`: what is kept, and what people write about it.
 
+// Writing to a string does not fail, so what comes of it is not looked at.
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use seawall_diagnose::incident::letters::{Letter, Sender, Style, letter};
 use seawall_diagnose::incident::{
-    Incident, Opening, Store, StoreError, What, kpis, lasting, overall, postmortem,
+    Entry, Incident, Opening, Store, StoreError, What, kpis, lasting, overall, postmortem,
 };
 
 use super::lines::{cost, verdict};
@@ -130,10 +132,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Stop> {
         print(&format!(
             "{}: {}\n",
             incident.id,
-            incident
-                .timeline
-                .last()
-                .map_or_else(String::new, |entry| entry.line())
+            incident.timeline.last().map_or_else(String::new, Entry::line)
         ))
     };
     match arguments.what.as_ref().unwrap_or(&Verb::List) {
@@ -236,8 +235,9 @@ fn list(opening: &Opening, json: bool) -> Result<(), Stop> {
         text += "no incident is kept\n";
     }
     for incident in opening.incidents.iter().rev() {
-        text += &format!(
-            "{}  {}\n    {}\n    {}\n",
+        let _ = writeln!(
+            text,
+            "{}  {}\n    {}\n    {}",
             incident.began.told(),
             incident.id,
             verdict(incident),
@@ -245,13 +245,14 @@ fn list(opening: &Opening, json: bool) -> Result<(), Stop> {
         );
     }
     if opening.bad_lines > 0 {
-        text += &format!("{} damaged lines were left out\n", opening.bad_lines);
+        let _ = writeln!(text, "{} damaged lines were left out", opening.bad_lines);
     }
     if !opening.incidents.is_empty() {
         for kpi in overall(&opening.incidents) {
             let measured = kpi.measured.as_deref().unwrap_or("unknown");
-            text += &format!(
-                "{}: {measured} (target {}: {})\n",
+            let _ = writeln!(
+                text,
+                "{}: {measured} (target {}: {})",
                 kpi.name,
                 kpi.target,
                 kpi.met.word()
@@ -264,26 +265,28 @@ fn list(opening: &Opening, json: bool) -> Result<(), Stop> {
 fn shown(incident: &Incident) -> String {
     let mut text = format!("{}\n{}\n{}\n", incident.id, verdict(incident), cost(incident));
     for found in incident.beliefs() {
-        text += &format!(
-            "\n{} ({:.0}% sure): {}\n",
+        let _ = writeln!(
+            text,
+            "\n{} ({:.0}% sure): {}",
             found.name(),
             found.confidence * 100.0,
             found.failure.what()
         );
         for fact in &found.pro {
-            text += &format!("  + {fact}\n");
+            let _ = writeln!(text, "  + {fact}");
         }
         for fact in &found.contra {
-            text += &format!("  - {fact}\n");
+            let _ = writeln!(text, "  - {fact}");
         }
         for what in &found.unknown {
-            text += &format!("  ? {what} would tell more\n");
+            let _ = writeln!(text, "  ? {what} would tell more");
         }
     }
     text += "\n";
     for entry in &incident.timeline {
-        text += &format!(
-            "{} {:>10}  {}\n",
+        let _ = writeln!(
+            text,
+            "{} {:>10}  {}",
             entry.at.clock(),
             lasting(entry.at.since_s(incident.began)),
             entry.line()
@@ -292,15 +295,16 @@ fn shown(incident: &Incident) -> String {
     text += "\n";
     for kpi in kpis(incident) {
         let measured = kpi.measured.as_deref().unwrap_or("unknown");
-        text += &format!(
-            "{:<28}{measured:>12}  target {:<9} {}\n",
+        let _ = writeln!(
+            text,
+            "{:<28}{measured:>12}  target {:<9} {}",
             kpi.name,
             kpi.target,
             kpi.met.word()
         );
     }
     for reason in &incident.escalate {
-        text += &format!("escalate: {reason}\n");
+        let _ = writeln!(text, "escalate: {reason}");
     }
     text
 }

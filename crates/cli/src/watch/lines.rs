@@ -1,5 +1,8 @@
 //! Plain lines: for logs, for pipes, and for scripts as JSON.
 
+// Writing to a string does not fail, so what comes of it is not looked at.
+use std::fmt::Write as _;
+
 use seawall_diagnose::incident::{Course, Entry, Incident, Utc, What, lasting};
 use seawall_diagnose::runbook::{How, Step};
 use serde_json::{Value, json};
@@ -47,7 +50,7 @@ impl Lines {
             text += &what_to_do(steps);
         }
         if matches!(entry.what, What::Closed { .. }) {
-            text += &format!("         {}\n", cost(incident));
+            let _ = writeln!(text, "         {}", cost(incident));
         }
         print(&text)
     }
@@ -113,10 +116,10 @@ fn why(incident: &Incident) -> String {
     };
     let mut text = format!("         {}\n", found.failure.what());
     for fact in &found.pro {
-        text += &format!("         + {fact}\n");
+        let _ = writeln!(text, "         + {fact}");
     }
     for fact in &found.contra {
-        text += &format!("         - {fact}\n");
+        let _ = writeln!(text, "         - {fact}");
     }
     text
 }
@@ -135,7 +138,7 @@ pub(super) fn step(step: &Step) -> String {
 fn what_to_do(steps: &[Step]) -> String {
     let mut text = String::new();
     for (number, one) in steps.iter().take(STEPS_MAX).enumerate() {
-        text += &format!("         {}. {}\n", number + 1, step(one));
+        let _ = writeln!(text, "         {}. {}", number + 1, step(one));
     }
     text
 }

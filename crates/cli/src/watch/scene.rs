@@ -1,6 +1,8 @@
 //! What a watch shows in a terminal: the verdict first, then why, what it costs, what to do, and what happened.
 
 use std::collections::VecDeque;
+// Writing to a string does not fail, so what comes of it is not looked at.
+use std::fmt::Write as _;
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -153,7 +155,7 @@ impl Scene {
             Some(incident) if incident.is_open() => {
                 let mut text = format!("{}; {}", incident.reason, cost(incident));
                 for reason in &incident.escalate {
-                    text += &format!("; ESCALATE: {reason}");
+                    let _ = write!(text, "; ESCALATE: {reason}");
                 }
                 text
             }
