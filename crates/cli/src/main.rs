@@ -12,6 +12,7 @@ mod diagnose;
 mod drill;
 mod explain;
 mod gateway;
+mod init;
 mod keeper;
 mod limits;
 mod live;
@@ -70,6 +71,7 @@ enum Command {
     Diagnose(diagnose::Arguments),
     Audit(audit::Arguments),
     Watch(watch::Arguments),
+    Init(init::Arguments),
     Gateway(gateway::Arguments),
     Proxy(proxy::Arguments),
     Load(load::Arguments),
@@ -108,6 +110,7 @@ fn main() -> ExitCode {
             Ok(status) => return status,
             Err(stop) => Err(stop),
         },
+        Command::Init(arguments) => init::run(&arguments),
         Command::Gateway(arguments) => gateway::run(&arguments),
         Command::Proxy(arguments) => proxy::run(&arguments),
         Command::Load(arguments) => load::run(&arguments),

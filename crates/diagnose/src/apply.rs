@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use crate::probe::details::{IDLE_S, connected};
 use crate::probe::http::{Answer, Order, ask};
-use crate::probe::{Fault, Target, Why, text, words};
+use crate::probe::{Fault, Target, Why, Wire, text, words};
 use crate::runbook::{Action, To};
 
 pub use effect::{Effect, Measured, effect};
@@ -27,6 +27,8 @@ pub use effect::{Effect, Measured, effect};
 const PATIENCE: Duration = Duration::from_secs(5);
 /// An answer of the gateway is no longer.
 const ANSWER_MAX: usize = 4 << 20;
+/// Who was turned away comes again after this time.
+const AGAIN: Duration = Duration::from_millis(10);
 /// So many idle clients are dropped at a time.
 const DROPPED_MAX: usize = 1_000;
 
@@ -44,16 +46,18 @@ pub struct Means {
 }
 
 /// A step that is ready to be done: what it will change, and from what.
-#[derive(Clone, Debug, PartialEq)]
+///
+/// It keeps the connection on which it was prepared: a Redis that lets nobody else in can still be told to go back.
 pub struct Work {
     kind: Doing,
+    line: Line,
     /// What will be done, as a person would do it.
     pub command: String,
     /// What is there now, in a few words.
     pub before: String,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug)]
 enum Doing {
     Policy {
         name: &'static str,
@@ -139,7 +143,7 @@ impl Work {
     ///
     /// # Errors
     /// When a server says no. Nothing is half done then: what was done of several is taken back.
-    pub async fn apply(&self, means: &Means) -> Result<String, Refused> {
+    pub async fn apply(&mut self, means: &Means) -> Result<String, Refused> {
         match &self.kind {
             Doing::Policy { name, body, .. } => {
                 let path = format!("policies/{name}");
@@ -168,10 +172,10 @@ impl Work {
                 Ok(format!("{} keys are purged", keys.len()))
             }
             Doing::Setting { name, to, .. } => {
-                configure(means, name, to).await?;
+                configure(&mut self.line, means, name, to).await?;
                 Ok(format!("{name} is {to}"))
             }
-            Doing::DropIdle { ids } => drop_clients(means, ids).await,
+            Doing::DropIdle { ids } => drop_clients(&mut self.line, means, ids).await,
         }
     }
 
@@ -179,7 +183,7 @@ impl Work {
     ///
     /// # Errors
     /// When a server says no; then it says what is still changed.
-    pub async fn undo(&self, means: &Means) -> Result<String, Refused> {
+    pub async fn undo(&mut self, means: &Means) -> Result<String, Refused> {
         match &self.kind {
             Doing::Policy {
                 name,
@@ -203,7 +207,7 @@ impl Work {
                 Ok("the breakers are left to themselves".to_owned())
             }
             Doing::Setting { name, was, .. } => {
-                configure(means, name, was).await?;
+                configure(&mut self.line, means, name, was).await?;
                 Ok(format!("{name} is {was} again"))
             }
             Doing::Warm { .. } | Doing::Purge { .. } | Doing::DropIdle { .. } => {
@@ -290,6 +294,7 @@ async fn policy(name: &'static str, settings: &Value, means: &Means) -> Result<W
             changed_before,
             was,
         },
+        line: Line::default(),
     })
 }
 
@@ -312,6 +317,7 @@ async fn breaker(means: &Means) -> Result<Work, Refused> {
         command: format!("POST {}/breakers/{}/open", gateway(means)?, upstreams.join(",")),
         before: held.join(", "),
         kind: Doing::Breaker { upstreams },
+        line: Line::default(),
     })
 }
 
@@ -332,6 +338,7 @@ async fn warm(means: &Means) -> Result<Work, Refused> {
         kind: Doing::Warm {
             keys: means.keys.clone(),
         },
+        line: Line::default(),
     })
 }
 
@@ -345,31 +352,56 @@ fn purge(means: &Means) -> Result<Work, Refused> {
         kind: Doing::Purge {
             keys: means.keys.clone(),
         },
+        line: Line::default(),
     })
 }
 
-/// Asks Redis one thing.
-async fn ask_redis(target: &Target, question: &[&str]) -> Result<Said, Refused> {
-    let what = format!(
-        "{} at {target}",
-        question.iter().take(3).copied().collect::<Vec<_>>().join(" ")
-    );
-    let deadline = Instant::now() + PATIENCE;
-    let mut wire = connected(target, deadline)
-        .await
-        .map_err(|fault| Refused::failed(&what, &fault))?;
-    let said = wire
-        .ask(words(question), deadline)
-        .await
-        .map_err(|fault| Refused::failed(&what, &fault))?;
-    match said.error() {
-        Some(error) => Err(Refused::failed(&what, &Fault::said(target, error))),
-        None => Ok(said),
+/// A connection to Redis. One that has no room for clients is asked again and again, for somebody goes.
+async fn let_in(target: &Target, deadline: Instant) -> Result<Wire, Fault> {
+    loop {
+        match connected(target, deadline).await {
+            Err(fault) if fault.why == Why::TooManyClients => {
+                if Instant::now() + AGAIN >= deadline {
+                    return Err(fault);
+                }
+                tokio::time::sleep(AGAIN).await;
+            }
+            done => return done,
+        }
     }
 }
 
-async fn value_of(target: &Target, name: &str) -> Result<String, Refused> {
-    let said = ask_redis(target, &["CONFIG", "GET", name]).await?;
+/// A connection to Redis, opened when it is needed and kept then.
+#[derive(Default)]
+struct Line(Option<Wire>);
+
+impl Line {
+    /// Asks one thing.
+    async fn ask(&mut self, target: &Target, question: &[&str]) -> Result<Said, Refused> {
+        let what = format!(
+            "{} at {target}",
+            question.iter().take(3).copied().collect::<Vec<_>>().join(" ")
+        );
+        let failed = |fault: &Fault| Refused::failed(&what, fault);
+        let deadline = Instant::now() + PATIENCE;
+        let mut wire = match self.0.take().filter(|wire| !wire.is_broken() && !wire.owes()) {
+            Some(wire) => wire,
+            None => let_in(target, deadline).await.map_err(|fault| failed(&fault))?,
+        };
+        let said = wire
+            .ask(words(question), deadline)
+            .await
+            .map_err(|fault| failed(&fault))?;
+        self.0 = Some(wire);
+        match said.error() {
+            Some(error) => Err(failed(&Fault::said(target, error))),
+            None => Ok(said),
+        }
+    }
+}
+
+async fn value_of(line: &mut Line, target: &Target, name: &str) -> Result<String, Refused> {
+    let said = line.ask(target, &["CONFIG", "GET", name]).await?;
     let parts = crate::probe::items(&said);
     parts
         .get(1)
@@ -377,18 +409,19 @@ async fn value_of(target: &Target, name: &str) -> Result<String, Refused> {
         .ok_or_else(|| Refused::Senseless(format!("this Redis has no setting {name}")))
 }
 
-async fn info(target: &Target, field: &str) -> Result<Option<f64>, Refused> {
-    let said = ask_redis(target, &["INFO", "memory"]).await?;
+async fn info(line: &mut Line, target: &Target, field: &str) -> Result<Option<f64>, Refused> {
+    let said = line.ask(target, &["INFO", "memory"]).await?;
     let all = text(&said);
-    let line = all
+    let found = all
         .lines()
         .find_map(|line| line.trim().strip_prefix(field)?.strip_prefix(':'));
-    Ok(line.and_then(|value| value.parse().ok()))
+    Ok(found.and_then(|value| value.parse().ok()))
 }
 
 async fn setting(name: &'static str, to: &To, means: &Means) -> Result<Work, Refused> {
     let target = redis(means)?;
-    let was = value_of(target, name).await?;
+    let mut line = Line::default();
+    let was = value_of(&mut line, target, name).await?;
     let to = match to {
         To::Value(value) => (*value).to_owned(),
         To::Times(factor) => {
@@ -407,7 +440,7 @@ async fn setting(name: &'static str, to: &To, means: &Means) -> Result<Work, Ref
         return Err(Refused::Senseless(format!("{name} is {was} already")));
     }
     if name == "maxmemory" {
-        let room = info(target, "total_system_memory").await?;
+        let room = info(&mut line, target, "total_system_memory").await?;
         let wanted: f64 = to.parse().unwrap_or(f64::INFINITY);
         if room.is_some_and(|room| wanted > 0.8 * room) {
             return Err(Refused::Senseless(format!(
@@ -423,13 +456,14 @@ async fn setting(name: &'static str, to: &To, means: &Means) -> Result<Work, Ref
         ),
         before: format!("{name} is {was}"),
         kind: Doing::Setting { name, to, was },
+        line,
     })
 }
 
-async fn configure(means: &Means, name: &str, to: &str) -> Result<(), Refused> {
+async fn configure(line: &mut Line, means: &Means, name: &str, to: &str) -> Result<(), Refused> {
     let target = redis(means)?;
-    ask_redis(target, &["CONFIG", "SET", name, to]).await?;
-    let is = value_of(target, name).await?;
+    line.ask(target, &["CONFIG", "SET", name, to]).await?;
+    let is = value_of(line, target, name).await?;
     // What is set to more than the system allows becomes less without a word.
     if is == to {
         return Ok(());
@@ -442,7 +476,8 @@ async fn configure(means: &Means, name: &str, to: &str) -> Result<(), Refused> {
 
 async fn idle(idle_s: u64, means: &Means) -> Result<Work, Refused> {
     let target = redis(means)?;
-    let said = ask_redis(target, &["CLIENT", "LIST", "TYPE", "normal"]).await?;
+    let mut kept = Line::default();
+    let said = kept.ask(target, &["CLIENT", "LIST", "TYPE", "normal"]).await?;
     let all = text(&said);
     let mut ids = Vec::new();
     let mut clients = 0;
@@ -475,28 +510,19 @@ async fn idle(idle_s: u64, means: &Means) -> Result<Work, Refused> {
         ),
         before: format!("{clients} clients"),
         kind: Doing::DropIdle { ids },
+        line: kept,
     })
 }
 
-async fn drop_clients(means: &Means, ids: &[String]) -> Result<String, Refused> {
+async fn drop_clients(line: &mut Line, means: &Means, ids: &[String]) -> Result<String, Refused> {
     let target = redis(means)?;
-    let deadline = Instant::now() + PATIENCE;
-    let failed = |fault: &Fault| Refused::failed("CLIENT KILL ID", fault);
-    let mut wire = connected(target, deadline)
-        .await
-        .map_err(|fault| failed(&fault))?;
     let mut dropped = 0;
     for id in ids {
-        let said = wire.ask(words(&["CLIENT", "KILL", "ID", id]), deadline).await;
-        let said = said.map_err(|fault| failed(&fault))?;
-        match said.error() {
-            Some(error) => {
-                let fault = Fault::said(target, error);
-                if fault.why == Why::Denied {
-                    return Err(failed(&fault));
-                }
-            }
-            None => dropped += crate::probe::number(&said).unwrap_or(0),
+        match line.ask(target, &["CLIENT", "KILL", "ID", id]).await {
+            Ok(said) => dropped += crate::probe::number(&said).unwrap_or(0),
+            // Who has gone by himself is gone.
+            Err(Refused::Failed { why, .. }) if why.contains("No such client") => {}
+            Err(refused) => return Err(refused),
         }
     }
     Ok(format!("{dropped} idle clients are gone"))

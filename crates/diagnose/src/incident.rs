@@ -231,6 +231,54 @@ pub(crate) mod tests {
     use super::*;
     use crate::failure::Failure;
 
+    /// What happened in it, by the second.
+    fn happened(found: Found) -> Vec<(i64, What)> {
+        let at = |second: i64| Utc::from_millis(1_795_312_800_000 + second * 1_000);
+        let acted = What::Acted {
+            by: "operator".to_owned(),
+            action: "restart the process of redis".to_owned(),
+            before: Some("80% of the calls lost".to_owned()),
+            after: Some("1% lost".to_owned()),
+            helped: Some(true),
+        };
+        let useless = What::Acted {
+            by: "operator".to_owned(),
+            action: "scale the service to 10 copies".to_owned(),
+            before: None,
+            after: None,
+            helped: Some(false),
+        };
+        let alerted = What::Alerted {
+            name: "RedisDown".to_owned(),
+            firing: true,
+            severity: Some("critical".to_owned()),
+            summary: None,
+        };
+        vec![
+            (4, What::Opened { found: Some(found) }),
+            (
+                4,
+                What::Judged {
+                    severity: Severity::P0,
+                    reason: "80% of the calls are lost".to_owned(),
+                },
+            ),
+            (35, alerted),
+            (50, useless),
+            (90, acted),
+            (104, What::Mitigated { since: at(94) }),
+            (125, What::Over { since: at(110) }),
+            (130, What::Stabilised { since: at(100) }),
+            (140, What::Recovered { since: at(130) }),
+            (
+                145,
+                What::Closed {
+                    why: "all is well".to_owned(),
+                },
+            ),
+        ]
+    }
+
     /// An incident as the course makes them, an hour into a day.
     pub(crate) fn example() -> Incident {
         let at = |second: i64| Utc::from_millis(1_795_312_800_000 + second * 1_000);
@@ -293,49 +341,7 @@ pub(crate) mod tests {
             timeline: Vec::new(),
             dropped: 0,
         };
-        let acted = What::Acted {
-            by: "operator".to_owned(),
-            action: "restart the process of redis".to_owned(),
-            before: Some("80% of the calls lost".to_owned()),
-            after: Some("1% lost".to_owned()),
-            helped: Some(true),
-        };
-        let useless = What::Acted {
-            by: "operator".to_owned(),
-            action: "scale the service to 10 copies".to_owned(),
-            before: None,
-            after: None,
-            helped: Some(false),
-        };
-        let alerted = What::Alerted {
-            name: "RedisDown".to_owned(),
-            firing: true,
-            severity: Some("critical".to_owned()),
-            summary: None,
-        };
-        for (second, what) in [
-            (4, What::Opened { found: Some(found) }),
-            (
-                4,
-                What::Judged {
-                    severity: Severity::P0,
-                    reason: "80% of the calls are lost".to_owned(),
-                },
-            ),
-            (35, alerted),
-            (50, useless),
-            (90, acted),
-            (104, What::Mitigated { since: at(94) }),
-            (125, What::Over { since: at(110) }),
-            (130, What::Stabilised { since: at(100) }),
-            (140, What::Recovered { since: at(130) }),
-            (
-                145,
-                What::Closed {
-                    why: "all is well".to_owned(),
-                },
-            ),
-        ] {
+        for (second, what) in happened(found) {
             incident.enter(at(second), what);
         }
         incident

@@ -36,6 +36,8 @@ mod finding;
 mod follow;
 #[cfg(feature = "live")]
 pub mod incident;
+#[cfg(feature = "live")]
+pub mod init;
 mod joined;
 mod line;
 #[cfg(feature = "live")]

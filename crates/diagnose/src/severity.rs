@@ -86,6 +86,8 @@ pub(crate) fn judge(situation: &Situation, findings: &[Finding], impact: &Impact
         format!("{} are lost", percent(lost))
     } else if impact.is_felt() {
         "calls take much longer, and are answered".to_owned()
+    } else if impact.good.is_none() {
+        "whether calls are lost was not measured (name the app's address, too)".to_owned()
     } else {
         "no call is lost".to_owned()
     };

@@ -26,7 +26,7 @@ use seawall::redis::Redis;
 use seawall::{Cache, Raw};
 use seawall_core::policies::Policies;
 use seawall_core::time::Span;
-use seawall_scenario::{CacheKind, Document, Place, Scaled, Scenario};
+use seawall_scenario::{CacheKind, CacheMode, Document, Place, Scaled, Scenario};
 use serde::{Deserialize, Serialize};
 
 use crate::copies::Copies;
@@ -36,6 +36,7 @@ use work::Work;
 
 pub use control::{Rewritten, Took};
 pub use origin::TABLE;
+pub(crate) use origin::{APP, FOR_EVER};
 
 /// What an instance is to be.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -279,7 +280,7 @@ const ENTRY: u64 = 160;
 /// No instance keeps more in its own memory.
 const ENTRIES_MAX: u64 = 1 << 20;
 /// A cache without a TTL keeps what it has for as long as any drill lasts.
-const FOR_EVER: Duration = Duration::from_hours(24);
+const KEPT: Duration = Duration::from_hours(24);
 
 fn cache(
     duty: &Duty,
@@ -297,7 +298,7 @@ fn cache(
         .codec(Raw)
         .no_memory();
     for (tier, cache) in service.caches.iter().map(|at| &scenario.caches[*at]).enumerate() {
-        let ttl = cache.ttl.map_or(FOR_EVER, Duration::from);
+        let ttl = cache.ttl.map_or(KEPT, Duration::from);
         if cache.kind == CacheKind::Local {
             if tier > 0 {
                 return Err(NoApp::Unfit(format!(
@@ -320,22 +321,26 @@ fn cache(
                 nodes: nodes.clone(),
             })
         } else {
-            store(&cache.name, nodes, cache.timeout)?
+            store(cache, nodes)?
         };
         builder = builder.layer(store, Some(ttl), cache.timeout.into());
     }
     Ok(builder.origin(loader).build())
 }
 
-fn store(name: &str, nodes: &[SocketAddr], timeout: Span) -> Result<Arc<dyn seawall::Store>, NoApp> {
+fn store(cache: &seawall_scenario::Cache, nodes: &[SocketAddr]) -> Result<Arc<dyn seawall::Store>, NoApp> {
     let places: Vec<String> = nodes.iter().map(ToString::to_string).collect();
-    let scheme = if places.len() > 1 { "redis-ring" } else { "redis" };
+    let scheme = match cache.mode {
+        CacheMode::Cluster => "redis-cluster",
+        CacheMode::Nodes if places.len() > 1 => "redis-ring",
+        CacheMode::Nodes => "redis",
+    };
     let unfit = |error: seawall::redis::ConfigError| NoApp::Unfit(error.to_string());
     let redis = Redis::url(&format!("{scheme}://{}", places.join(",")))
         .map_err(unfit)?
-        .name(name)
+        .name(&cache.name)
         .connect_timeout(CONNECT)
-        .response_timeout(Duration::from(timeout).max(CONNECT))
+        .response_timeout(Duration::from(cache.timeout).max(CONNECT))
         .build()
         .map_err(unfit)?;
     Ok(Arc::new(redis))

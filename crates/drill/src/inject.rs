@@ -27,6 +27,7 @@ pub mod postgres;
 pub mod process;
 pub mod redis;
 
+pub(crate) use door::Knock;
 pub use door::{Door, Speaks};
 pub use means::{Means, possible};
 

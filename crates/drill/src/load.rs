@@ -36,6 +36,7 @@ mod attempts;
 mod pacer;
 mod pipeline;
 mod progress;
+mod sent;
 mod tally;
 mod target;
 mod told;
@@ -55,6 +56,7 @@ use tokio::time::Instant;
 
 pub use pipeline::Pipeline;
 pub use progress::Progress;
+pub use sent::Sent;
 pub use target::{Call, Function, Reply, Target};
 pub use told::Report;
 pub use truth::{Judgement, Truth};
@@ -140,6 +142,7 @@ pub(crate) struct Run {
     began: Instant,
     stopped: AtomicBool,
     in_flight: AtomicU64,
+    sent: Arc<Sent>,
     tally: Mutex<Tally>,
 }
 
@@ -189,6 +192,7 @@ impl Load {
             began: Instant::now(),
             stopped: AtomicBool::new(false),
             in_flight: AtomicU64::new(0),
+            sent: Arc::default(),
             tally: Mutex::new(tally),
         });
         let (orders, inbox) = mpsc::sync_channel(ORDERS_MAX);
@@ -238,6 +242,11 @@ impl Load {
     /// When the run began, on tokio's clock.
     pub fn began(&self) -> Instant {
         self.run.began
+    }
+
+    /// What it sends, as it goes on.
+    pub fn sent(&self) -> Arc<Sent> {
+        Arc::clone(&self.run.sent)
     }
 
     /// How it goes.

@@ -117,6 +117,8 @@ pub struct Facts {
     pub expectations: Vec<Expectation>,
     /// What could not be done of the timeline.
     pub troubles: Vec<String>,
+    /// What was done of it without effect.
+    pub unfelt: Vec<String>,
     /// What could not be taken back.
     pub left: Vec<String>,
     /// Why it was not well after all had been taken back.
@@ -136,6 +138,7 @@ impl Facts {
             examples: Vec::new(),
             expectations: Vec::new(),
             troubles: Vec::new(),
+            unfelt: Vec::new(),
             left: Vec::new(),
             after: None,
             heals: true,
@@ -222,6 +225,13 @@ fn judge(facts: &Facts, mistaken: bool) -> (Verdict, String) {
             format!("what was to be done to it could not be done, so it proves nothing: {first}{more}"),
         );
     }
+    if let [first, rest @ ..] = facts.unfelt.as_slice() {
+        let more = and_more(rest.len());
+        return (
+            Verdict::Aborted,
+            format!("the fault did not take effect: {first}{more}"),
+        );
+    }
     let count = |standing: Standing| {
         facts
             .expectations
@@ -303,6 +313,9 @@ fn advice(facts: &Facts, verdict: Verdict, predicted_well: Option<bool>) -> Vec<
         Verdict::Aborted if facts.ending != Ending::Whole => {
             advice.push("run it again; it says nothing about the system".to_owned());
         }
+        Verdict::Aborted if facts.troubles.is_empty() => advice.push(
+            "what was not felt proves nothing: give it more time, or look what is in its way, then run it again".to_owned(),
+        ),
         Verdict::Aborted => advice.push("look why it could not be done here, then run it again".to_owned()),
         Verdict::Deviated if facts.wrong > 0 => advice.push(
             "wrong answers first, whatever the numbers: read those keys at the origin and in the cache, and find who wrote the difference".to_owned(),
@@ -410,6 +423,22 @@ mod tests {
         // A wrong answer is one all the same.
         let outcome = judged(|facts| (facts.troubles, facts.wrong) = (vec!["no cgroups".to_owned()], 1));
         assert_eq!(outcome.verdict, Verdict::Deviated);
+    }
+
+    #[test]
+    fn a_fault_without_effect_proves_nothing() {
+        let vain = |facts: &mut Facts| facts.unfelt = vec!["redis hangs: PING is answered".to_owned()];
+        let outcome = judged(vain);
+        assert_eq!((outcome.verdict, outcome.verdict.status()), (Verdict::Aborted, 4));
+        assert_eq!(
+            outcome.why,
+            "the fault did not take effect: redis hangs: PING is answered"
+        );
+        assert!(
+            outcome.advice[0].contains("what was not felt"),
+            "{:?}",
+            outcome.advice
+        );
     }
 
     #[test]

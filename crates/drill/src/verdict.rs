@@ -149,9 +149,12 @@ pub fn compare(scenario: &Scenario, predicted: &Record, measured: &Record) -> Ve
             }
         }
         for origin in &origins {
+            // What nobody counts is not nothing.
+            let is_counted = measured.components(Metric::OriginRequests).contains(origin);
             let of = |record: &Record, phase: &Phase| rate(record, Metric::OriginRequests, origin, phase);
             let usual = phases.first().map_or(0.0, |before| of(predicted, before));
-            let (expected, seen) = (of(predicted, phase), of(measured, phase));
+            let seen = if is_counted { of(measured, phase) } else { f64::NAN };
+            let expected = of(predicted, phase);
             let usual = if usual.is_finite() { usual } else { 0.0 };
             all.push(compared(
                 place,

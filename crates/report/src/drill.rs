@@ -204,5 +204,4 @@ pub(crate) fn error_said(error: f64) -> String {
 }
 
 /// Why some expectations are not judged.
-pub(crate) const NOT_JUDGED: &str =
-    "the simulator does not meet it either in the shortened time of a drill, so it says nothing";
+pub(crate) const NOT_JUDGED: &str = "the simulator does not meet it either in the shortened time of a drill, so it says nothing, or nobody measures it";

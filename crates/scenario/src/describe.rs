@@ -68,9 +68,18 @@ impl Scenario {
             Fault::TtlIgnored => format!("entries of {whom} never expire: the TTL is ignored"),
             Fault::NeverStored => format!("nothing is stored in {whom}"),
             Fault::Corrupt { share: bad } => format!("{} of the entries of {whom} are corrupted", share(bad)),
+            Fault::WrongType { share: bad } => {
+                format!("{} of the entries of {whom} are of another type", share(bad))
+            }
             Fault::OutOfMemory => format!("{whom} {is} out of memory: writes fail"),
             Fault::TooManyClients => format!("{whom} turn{s} new clients away"),
             Fault::Slow { factor } => format!("commands on {whom} take {} as long", times(factor)),
+            Fault::Blocked { share: busy, burst } => {
+                format!(
+                    "a command blocks {whom} for {} of the time, {burst} each time",
+                    share(busy)
+                )
+            }
             Fault::Loading => format!("{whom} {is} loading the data set"),
             Fault::ReadOnly => format!("{whom} refuse{s} writes: read-only"),
             Fault::Starve { share: taken } => format!("{whom} lose{s} {} of the processor", share(taken)),
@@ -83,7 +92,10 @@ impl Scenario {
                     share(missing)
                 )
             }
-            Fault::Connections { max } => format!("{whom} accept{s} {max} connections a node"),
+            Fault::Connections { max, waits: true } => format!("{whom} accept{s} {max} connections a node"),
+            Fault::Connections { max, .. } => {
+                format!("{whom} accept{s} {max} connections a node, and refuse{s} more")
+            }
             Fault::Lock => format!("a lock stops all queries on {whom}"),
             Fault::SlowQuery { factor } => format!("queries on {whom} take {} as long", times(factor)),
             Fault::Leak { after, .. } => {

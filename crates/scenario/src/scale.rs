@@ -69,6 +69,35 @@ impl Scenario {
     }
 }
 
+impl Scenario {
+    /// What clusters make of it: where a copy takes the place of a node that is gone, the node is gone for as long as that
+    /// takes, and what it held is not. It is how the simulator plays a failover.
+    pub fn with_failovers(&self) -> Scenario {
+        let mut scenario = self.clone();
+        for event in &mut scenario.timeline {
+            let Some(Place::Cache(at)) = event.on else {
+                continue;
+            };
+            let cache = &scenario.caches[at];
+            if cache.replicas == 0 {
+                continue;
+            }
+            let gone = match &event.what {
+                What::Fault(Fault::Kill) => Fault::Refuse,
+                What::Fault(fault @ (Fault::Hang | Fault::Pause)) => fault.clone(),
+                _ => continue,
+            };
+            event.what = What::Fault(gone);
+            event.for_ = Some(
+                event
+                    .for_
+                    .map_or(cache.failover, |length| length.min(cache.failover)),
+            );
+        }
+        scenario
+    }
+}
+
 impl Scaled {
     fn shrink(&mut self) {
         let scale = self.scale;
@@ -141,7 +170,7 @@ impl Scaled {
     fn shrink_event(&self, on: Option<Place>, what: &mut What) {
         let (scale, size) = (self.scale, self.size_of(on));
         match what {
-            What::Fault(Fault::Connections { max }) => *max = smaller(*max, size),
+            What::Fault(Fault::Connections { max, .. }) => *max = smaller(*max, size),
             What::Fault(Fault::Crash {
                 instances: Some(instances),
             }) => *instances = smaller(*instances, scale),

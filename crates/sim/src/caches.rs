@@ -3,7 +3,7 @@
 //! A look-up reads the store at the instant it is asked and is answered after the node's latency. Which node is asked
 //! is the guard's decision; what a broken node says is decided here.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use seawall_core::dist::Dist;
 use seawall_core::guard::{CacheFault, Entry, Reply};
@@ -90,6 +90,10 @@ pub(crate) struct CacheNode {
     /// Writes are answered with this.
     pub(crate) writes_say: Option<CacheFault>,
     pub(crate) frozen_until: Option<Time>,
+    /// Since when it is busy with something else now and then: for how long each time, and how often.
+    pub(crate) blocked: Option<(Time, Span, Span)>,
+    /// Keys whose entries are of another type.
+    pub(crate) foreign: BTreeSet<u64>,
     /// Look-ups reach it and come back.
     pub(crate) answers: bool,
     pub(crate) slow: f64,
@@ -128,6 +132,8 @@ impl CacheNode {
             says: None,
             writes_say: None,
             frozen_until: None,
+            blocked: None,
+            foreign: BTreeSet::new(),
             answers: true,
             slow: 1.0,
             processor: 1.0,
@@ -267,6 +273,10 @@ impl CacheSim {
                     return (Reply::CacheFailed(fault), after);
                 }
             }
+            if self.is_foreign(now, node, key) {
+                meter.count(self.errors[CacheFault::WrongType as usize]);
+                return (Reply::CacheFailed(CacheFault::WrongType), took);
+            }
         }
         (self.read(now, node, key, meter), took)
     }
@@ -332,6 +342,10 @@ impl CacheSim {
         if let Some(until) = node.frozen_until {
             took += until.since(now);
         }
+        if let Some((began, burst, cycle)) = node.blocked {
+            let into = now.since(began).as_nanos() % cycle.as_nanos().max(1);
+            took += burst.saturating_sub(Span::nanos(into));
+        }
         if took > patience {
             return Err(late_but_done);
         }
@@ -377,6 +391,8 @@ impl CacheSim {
         if self.never_stored {
             return heard;
         }
+        // Whatever is there is written over.
+        self.nodes[node as usize].foreign.remove(&key);
         let (keep, entry) = self.kept(keep, entry);
         let store = &mut self.nodes[node as usize].store;
         if store
@@ -540,6 +556,32 @@ impl CacheSim {
         meter.add(self.invalidations, node.store.len() as f64);
         node.store.flush();
         node.probe.emptied();
+        node.foreign.clear();
+    }
+
+    /// Makes this share of the entries of a node something else, which reads are errors of until it is written over.
+    pub(crate) fn retype(&mut self, node: usize, share: f64) {
+        let (rng, at) = (&mut self.rng, &mut self.nodes[node]);
+        let foreign = &mut at.foreign;
+        at.store.change(|key, _| {
+            if rng.chance(share) {
+                foreign.insert(key);
+            }
+        });
+        self.sound &= at.foreign.is_empty();
+    }
+
+    fn is_foreign(&mut self, now: Time, node: u16, key: u64) -> bool {
+        let node = &mut self.nodes[node as usize];
+        if !node.foreign.contains(&key) {
+            return false;
+        }
+        let there = node.store.look(now, key).is_some();
+        if !there {
+            // It has expired, or was pushed out.
+            node.foreign.remove(&key);
+        }
+        there
     }
 
     pub(crate) fn corrupt(&mut self, node: usize, share: f64) {

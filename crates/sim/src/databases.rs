@@ -225,11 +225,13 @@ impl DatabaseSim {
             .collect();
     }
 
-    pub(crate) fn set_connections(&mut self, node: usize, most: Option<u32>) {
+    /// Lets a node have so many connections; those beyond wait in its line, or are refused.
+    pub(crate) fn set_connections(&mut self, node: usize, most: Option<u32>, refuses: bool) {
         let most = most.map_or(usize::MAX, |most| most as usize);
+        let places = if refuses { Some(0) } else { self.queue };
         self.nodes[node]
             .station
-            .retune(most, self.queue.map(|places| places as usize));
+            .retune(most, places.map(|places| places as usize));
     }
 
     /// Whether a read that comes now runs at once, alone, and is answered after its own time; and what that time is

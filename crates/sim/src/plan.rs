@@ -18,7 +18,7 @@ pub(crate) fn of(scenario: &Scenario, options: &Options) -> Result<Plan, Refusal
             "the scale is {scale}, which is not above 0 and at most 1"
         )));
     }
-    let plan = scenario.scaled(scale);
+    let plan = scenario.with_failovers().scaled(scale);
     check(&plan)?;
     Ok(plan)
 }

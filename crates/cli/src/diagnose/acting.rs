@@ -103,7 +103,7 @@ pub(super) fn run(
     let means = acting.means(measuring)?;
     let before = measured(measuring, calm)?;
     let against = aim(id, &before);
-    let work = measuring
+    let mut work = measuring
         .block_on(Work::prepare(&action, &means))
         .map_err(|refused| refusal(&refused))?;
     let recipe = catalog(id);
@@ -145,16 +145,20 @@ pub(super) fn run(
     };
     print(&format!("done: {done}\n"))?;
     log.note(id.name(), "done", &json!(done))?;
-    measuring.wait(Duration::from_nanos(acting.settle.as_nanos()));
-    let outcome = measured(measuring, calm).map(|after| effect(against, &before, &after, None));
-    judge(acting, id, &work, &means, &outcome, measuring, &mut log)
+    // Whoever ends it by hand gets it taken back, too.
+    let outcome = if measuring.wait(Duration::from_nanos(acting.settle.as_nanos())) {
+        measured(measuring, calm).map(|after| effect(against, &before, &after, None))
+    } else {
+        Err(Stop::Failed("it was ended by hand".to_owned()))
+    };
+    judge(acting, id, &mut work, &means, &outcome, measuring, &mut log)
 }
 
 /// Says what came of it, and takes it back when it did not help, also when it could not be looked at.
 fn judge(
     acting: &Acting,
     id: Id,
-    work: &Work,
+    work: &mut Work,
     means: &Means,
     outcome: &Result<Effect, Stop>,
     measuring: &mut Measuring,

@@ -103,9 +103,14 @@ impl Measuring {
         self.runtime.block_on(answer)
     }
 
-    /// Lets time pass.
-    pub(super) fn wait(&self, time: Duration) {
-        self.runtime.block_on(tokio::time::sleep(time));
+    /// Lets time pass; false when somebody pressed Ctrl-C.
+    pub(super) fn wait(&self, time: Duration) -> bool {
+        self.runtime.block_on(async {
+            tokio::select! {
+                () = tokio::time::sleep(time) => true,
+                pressed = tokio::signal::ctrl_c() => pressed.is_err(),
+            }
+        })
     }
 
     /// Asks once a period, for as long as was said. A hung server costs a period's patience and no more.
@@ -114,7 +119,7 @@ impl Measuring {
         let every = Duration::from_nanos(self.every.as_nanos());
         let mut recording = Recording::new(self.every, periods);
         let (prober, details) = (&mut self.prober, &mut self.details);
-        self.runtime.block_on(async {
+        let asked = async {
             let mut beat = tokio::time::interval(every);
             beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             // The first round opens connections and has nothing to compare counters with.
@@ -129,7 +134,16 @@ impl Measuring {
                 recording.push(prober.round().await);
             }
             *details = seen(prober.details().await.into_iter().flatten());
+        };
+        let whole = self.runtime.block_on(async {
+            tokio::select! {
+                () = asked => true,
+                _ = tokio::signal::ctrl_c() => false,
+            }
         });
+        if !whole {
+            return Err(Stop::Failed("it was ended by hand".to_owned()));
+        }
         if self.targets.is_empty() && self.past.is_some() {
             // Nobody is asked: the end of what Prometheus knows is now.
             return self

@@ -211,6 +211,7 @@ pub(super) fn line(news: &News) -> Option<String> {
         News::Ready(parts) => format!("ready: {}", parts.join("; ")),
         News::Period(..) => return None,
         News::Done(clock, what) => format!("{clock:7.2} s  {what}"),
+        News::Felt(clock, how) => format!("{clock:7.2} s  felt: {how}"),
         News::Over(clock, what) => format!("{clock:7.2} s  over: {what}"),
         News::Trouble(why) => format!("trouble: {why}"),
     })

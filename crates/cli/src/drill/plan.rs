@@ -9,7 +9,7 @@ use seawall_drill::history::{History, usual_folder};
 use seawall_drill::journal::journal;
 use seawall_drill::kept::Kept;
 use seawall_drill::outcome::Verdict;
-use seawall_drill::run::refusals;
+use seawall_drill::run::{refusals, refusals_of_this_machine};
 use seawall_report::drill::Drill;
 use seawall_scenario::{Document, Scenario};
 use serde_json::Value;
@@ -49,9 +49,16 @@ impl Plan {
 
     /// Whether each variant can be drilled here.
     pub(super) fn judge_refusals(&self, embedded: bool) -> Result<(), Stop> {
+        let program = std::env::current_exe()
+            .map_err(|error| Stop::Failed(format!("failed to find out what program this is: {error}")))?;
         let mut refused = Vec::new();
         for (what, _) in &self.variants {
-            for why in refusals(&what.scaled()?, embedded) {
+            let scaled = what.scaled()?;
+            let mut whys = refusals(&scaled, embedded);
+            if whys.is_empty() {
+                whys = refusals_of_this_machine(&scaled, embedded, &program);
+            }
+            for why in whys {
                 let line = if self.variants.len() == 1 {
                     why
                 } else {

@@ -197,3 +197,119 @@ fn told(plan: &Plan, protection: ProtectionName, pairs: &[[f64; 2]]) -> (String,
     }
     (text, made)
 }
+
+#[cfg(test)]
+mod tests {
+    use seawall_core::record::{Record, Series};
+    use seawall_core::time::Span;
+    use seawall_drill::kept::Told;
+    use seawall_drill::outcome::{Facts, Rules, outcome};
+    use seawall_scenario::Document;
+
+    use super::*;
+
+    const SMALL: &str = "[client.web]\ncalls = \"app\"\nrate = \"1/s\"\nkeys = { uniform = { count = 1 } }\n\
+        [service.app]\nservice_time = \"1ms\"\n[run]\nduration = \"3s\"\nwarmup = \"1s\"";
+
+    fn plan() -> Plan {
+        let document = Document::parse("small.toml", SMALL).expect("it is in order");
+        let scenario = document.scenario("as-written", &[]).expect("it is in order");
+        let what = seawall_drill::app::What {
+            name: "small.toml".to_owned(),
+            text: SMALL.to_owned(),
+            variant: "as-written".to_owned(),
+            sets: Vec::new(),
+            time: 1.0,
+            scale: 1.0,
+        };
+        Plan {
+            name: "small.toml".to_owned(),
+            variants: vec![(what, scenario)],
+        }
+    }
+
+    fn said(pairs: &[[f64; 2]]) -> (String, bool) {
+        told(&plan(), ProtectionName::Breaker, pairs)
+    }
+
+    #[test]
+    fn a_difference_is_one_when_chance_does_not_make_it() {
+        // Differences of 50, 52 and 54 points: 52 ± 4.303 · 2/√3.
+        let (text, made) = said(&[[0.95, 0.45], [0.96, 0.44], [0.97, 0.43]]);
+        assert!(made);
+        assert!(
+            text.starts_with("MADE THE DIFFERENCE: `breaker` in small.toml, variant as-written\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("difference 52.0 points, with 95% confidence between 47.0 and 57.0"),
+            "{text}"
+        );
+        assert!(text.contains("pair 2: with 96.0%, without 44.0%"), "{text}");
+    }
+
+    #[test]
+    fn what_varies_as_much_as_it_differs_shows_nothing() {
+        let (text, made) = said(&[[0.9, 0.5], [0.5, 0.9], [0.9, 0.6]]);
+        assert!(!made && text.starts_with("NO DIFFERENCE SHOWN"), "{text}");
+        // It is certain, and too little to matter.
+        let (text, made) = said(&[[0.961, 0.96], [0.961, 0.96], [0.961, 0.96]]);
+        assert!(!made && text.starts_with("NO DIFFERENCE SHOWN"), "{text}");
+    }
+
+    #[test]
+    fn harm_is_told_and_is_no_proof() {
+        let (text, made) = said(&[[0.4, 0.9], [0.41, 0.9], [0.42, 0.9]]);
+        assert!(!made && text.starts_with("DID HARM"), "{text}");
+    }
+
+    #[test]
+    fn one_pair_proves_nothing_and_a_drill_without_calls_is_no_pair() {
+        let (text, made) = said(&[[0.9, 0.1]]);
+        assert!(!made && text.contains("one pair has no confidence"), "{text}");
+        let (text, made) = said(&[[0.9, 0.1], [f64::NAN, 0.1], [0.91, 0.1]]);
+        assert!(made && text.contains("difference 80.5 points"), "{text}");
+    }
+
+    #[test]
+    fn what_is_answered_counts_from_the_beginning_of_the_scenario() {
+        let plan = plan();
+        let mut record = Record::new(Span::secs(1), Span::secs(1), 4);
+        record.push(Series::new(
+            Metric::Requests,
+            "web",
+            vec![100.0, 10.0, 10.0, 20.0],
+        ));
+        record.push(Series::new(Metric::Goodput, "web", vec![0.0, 10.0, 5.0, 15.0]));
+        let scenario = &plan.variants[0].1;
+        let mut drilled = drilled(scenario);
+        drilled.measured = Told::of(&record);
+        assert!((answered(scenario, &drilled) - 0.75).abs() < 1e-9);
+    }
+
+    /// A drill of which nothing is known.
+    fn drilled(scenario: &Scenario) -> Drilled {
+        let nothing = Told::of(&Record::new(Span::secs(1), Span::secs(1), 0));
+        Drilled {
+            variant: scenario.variant.clone(),
+            about: String::new(),
+            outcome: outcome(&Facts::whole(), &Rules::default()),
+            began: 0.0,
+            seconds: 0.0,
+            phases: Vec::new(),
+            compared: Vec::new(),
+            expectations: Vec::new(),
+            clients: Vec::new(),
+            happened: Vec::new(),
+            left: Vec::new(),
+            troubles: Vec::new(),
+            after: None,
+            evidence: Vec::new(),
+            doubts: Vec::new(),
+            parts: Vec::new(),
+            prediction: String::new(),
+            measured: nothing,
+            predicted: Vec::new(),
+        }
+    }
+}

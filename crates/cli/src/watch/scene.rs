@@ -253,6 +253,7 @@ mod tests {
     use ratatui::backend::TestBackend;
     use seawall_core::time::Span;
     use seawall_diagnose::probe::Point;
+    use seawall_diagnose::runbook::{Known, plan};
 
     fn drawn(scene: &Scene) -> String {
         let mut terminal = Terminal::new(TestBackend::new(110, 30)).expect("it is in memory");
@@ -289,8 +290,7 @@ mod tests {
                 ..Sample::default()
             };
             let diagnosis = course.diagnosis().filter(|_| course.open().is_some());
-            let steps =
-                diagnosis.map(|diagnosis| seawall_diagnose::runbook::plan(diagnosis, &Default::default()));
+            let steps = diagnosis.map(|diagnosis| plan(diagnosis, &Known::default()));
             scene.see(now, &course, &steps.unwrap_or_default(), &sample, 1.0);
         }
         scene

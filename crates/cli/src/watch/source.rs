@@ -1,6 +1,5 @@
 //! Where samples come from: live servers, or a run that was recorded.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use seawall_core::record::Record;
@@ -136,15 +135,4 @@ fn points(record: &Record, index: usize) -> Vec<Point> {
         })
     };
     record.series().iter().filter_map(point).collect()
-}
-
-/// Samples that were written down, for tests.
-#[derive(Debug, Default)]
-#[cfg_attr(not(test), expect(dead_code, reason = "tests alone write samples down"))]
-pub(super) struct Scripted(pub(super) VecDeque<(Utc, Sample)>);
-
-impl Source for Scripted {
-    async fn sample(&mut self) -> Option<(Utc, Sample)> {
-        self.0.pop_front()
-    }
 }

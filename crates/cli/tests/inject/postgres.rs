@@ -42,7 +42,7 @@ async fn tables_are_locked_and_logins_refused_and_a_stopped_server_hangs() {
         .await
         .expect_err("a superuser");
     assert!(error.to_string().contains("superuser"), "{error}");
-    let app = role(&server, "app").await.expect("a superuser");
+    let app = role(&server, "app", &[]).await.expect("a superuser");
     psql(at, "ALTER ROLE app CONNECTION LIMIT 50").await;
     let mut sessions = Vec::new();
     for number in 1..=3 {

@@ -128,6 +128,10 @@ fn setting(cache: &mut CacheFacts, name: &str, value: &str) {
     cache.settings.insert(name.to_owned(), value.to_owned());
 }
 
+fn off(database: &mut DatabaseFacts, name: &str) {
+    database.settings.insert(name.to_owned(), "0".to_owned());
+}
+
 #[test]
 fn a_full_cache_that_evicts_is_normal() {
     let all = facts(|_, _| {});
@@ -181,7 +185,7 @@ const CASES: &[(&str, Change, &str)] = &[
                 .seen
                 .iter_mut()
                 .take(100)
-                .for_each(|seen| seen.ttl = None)
+                .for_each(|seen| seen.ttl = None);
         },
         "--scan --pattern 'user:*'",
     ),
@@ -192,7 +196,7 @@ const CASES: &[(&str, Change, &str)] = &[
                 .seen
                 .iter_mut()
                 .take(300)
-                .for_each(|seen| seen.ttl = Some(60.5))
+                .for_each(|seen| seen.ttl = Some(60.5));
         },
         "jitter",
     ),
@@ -303,17 +307,12 @@ const CASES: &[(&str, Change, &str)] = &[
     ),
     (
         "postgres-statement-timeout-off",
-        |_, d| drop(d.settings.insert("statement_timeout".into(), "0".into())),
+        |_, d| off(d, "statement_timeout"),
         "ALTER DATABASE \\\"shop\\\" SET statement_timeout",
     ),
     (
         "postgres-idle-in-transaction-timeout-off",
-        |_, d| {
-            drop(
-                d.settings
-                    .insert("idle_in_transaction_session_timeout".into(), "0".into()),
-            )
-        },
+        |_, d| off(d, "idle_in_transaction_session_timeout"),
         "idle_in_transaction_session_timeout = '60s'",
     ),
     (
@@ -323,17 +322,12 @@ const CASES: &[(&str, Change, &str)] = &[
     ),
     (
         "postgres-lock-timeout-off",
-        |_, d| drop(d.settings.insert("lock_timeout".into(), "0".into())),
+        |_, d| off(d, "lock_timeout"),
         "lock_timeout = '2s'",
     ),
     (
         "postgres-no-reserve",
-        |_, d| {
-            drop(
-                d.settings
-                    .insert("superuser_reserved_connections".into(), "0".into()),
-            )
-        },
+        |_, d| off(d, "superuser_reserved_connections"),
         "superuser_reserved_connections = 3",
     ),
 ];

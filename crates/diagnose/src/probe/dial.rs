@@ -40,7 +40,12 @@ pub(crate) async fn dial(target: &Target, deadline: Instant) -> Result<Box<dyn S
     let secured = tokio_rustls::TlsConnector::from(tls()?).connect(name, stream);
     let secured = timeout_at(deadline, secured)
         .await
-        .map_err(|_| Fault::late("answer to the TLS handshake"))?
+        .map_err(|_| {
+            Fault::new(
+                Why::TimedOut,
+                "no answer to the TLS handshake before the deadline: does it speak TLS?",
+            )
+        })?
         .map_err(|error| of_tls(&error))?;
     Ok(Box::new(secured))
 }

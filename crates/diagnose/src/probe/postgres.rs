@@ -95,6 +95,11 @@ impl PostgresProbe {
         &self.target
     }
 
+    /// What it told last.
+    pub(crate) fn told(&self) -> Option<&Told> {
+        self.before.as_ref()
+    }
+
     /// Asks everything, and is back by the deadline whatever the server does.
     pub async fn round(&mut self, deadline: Instant) -> Sample {
         let (mut fresh_ledger, mut ledger) = (Ledger::default(), Ledger::default());
@@ -138,6 +143,7 @@ impl PostgresProbe {
             told.tell(self.before.as_ref(), &self.place, &mut sample);
             self.before = Some(told);
         }
+        sample.silent(&self.place, Metric::OriginConnections);
         sample
     }
 }

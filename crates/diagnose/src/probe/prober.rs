@@ -133,14 +133,15 @@ impl Prober {
         sample
     }
 
-    /// What stands beside the numbers, of each cache in turn.
+    /// What stands beside the numbers, of each cache in turn. How hot the hottest key is, is a number of the rounds that
+    /// follow, where the server counts uses and has few enough keys to look at all of them.
     pub async fn details(&mut self) -> Vec<Result<Details, Fault>> {
         let (patience, keys_max) = (self.options.patience * 3, self.options.keys_max);
         let mut told = Vec::with_capacity(self.caches.len());
         for probe in &mut self.caches {
             let found = details(probe.target(), keys_max, Instant::now() + patience).await;
             if let Ok(found) = &found {
-                probe.discount(found.survey.lookups);
+                probe.surveyed(&found.survey);
             }
             told.push(found);
         }

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::fault::{Fault, Why};
 use super::info::{Info, Own};
+use super::keys::Survey;
 use super::sample::{Place, Sample};
 use super::step::{Ledger, Step};
 use super::target::Target;
@@ -31,6 +32,8 @@ pub struct RedisProbe {
     writer: Option<Wire>,
     before: Option<Told>,
     own: Own,
+    /// The share of all uses that is the hottest key's, where it is known.
+    hot: Option<f64>,
     tag: String,
 }
 
@@ -68,6 +71,7 @@ impl RedisProbe {
             writer: None,
             before: None,
             own: Own::default(),
+            hot: None,
             tag: random(),
         }
     }
@@ -82,9 +86,10 @@ impl RedisProbe {
         self.before.as_ref().map(|told| &told.info)
     }
 
-    /// So many look-ups since the last round were ours.
-    pub(crate) fn discount(&mut self, lookups: u64) {
-        self.own.hits += i64::try_from(lookups).unwrap_or(0);
+    /// Some keys were looked at: look-ups that were ours, and how hot the hottest key is.
+    pub(crate) fn surveyed(&mut self, survey: &Survey) {
+        self.own.hits += i64::try_from(survey.lookups).unwrap_or(0);
+        self.hot = survey.hottest_share();
     }
 
     /// Asks everything, and is back by the deadline whatever the server does.
@@ -134,9 +139,12 @@ impl RedisProbe {
         let mut sample = Sample::default();
         all.tell(&self.place, &STEPS, &mut sample);
         self.own.add(&written.own);
+        let hot = self.hot.map(|hot| self.place.point(Metric::HotKeyShare, hot));
+        sample.points.extend(hot);
         if let Some(told) = told {
             self.tell(told, &mut sample);
         }
+        sample.silent(&self.place, Metric::CacheUptime);
         sample
     }
 

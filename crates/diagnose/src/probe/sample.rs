@@ -71,6 +71,14 @@ impl Sample {
         Some(first + found.sum::<f64>())
     }
 
+    /// Says that there is such a thing, although it told nothing: what is there and silent is not the same as what is not
+    /// there.
+    pub(crate) fn silent(&mut self, place: &Place, metric: Metric) {
+        if !self.points.iter().any(|point| point.metric == metric) {
+            self.points.push(place.point(metric, f64::NAN));
+        }
+    }
+
     /// Adds another part's.
     pub fn extend(&mut self, other: Sample) {
         let room = POINTS_MAX.saturating_sub(self.points.len());

@@ -256,9 +256,7 @@ fn every_failure_is_told_for_what_it_is() {
         );
     }
     let page = written(&said);
-    if !only.is_empty() {
-        panic!("{wrong}{page}");
-    }
+    assert!(only.is_empty(), "{wrong}{page}");
     let ill: Vec<&Said> = said.iter().filter(|one| !one.truth.is_empty()).collect();
     let right = ill.iter().filter(|one| one.is_right()).count() as f64 / ill.len() as f64;
     let well = said.iter().filter(|one| one.truth.is_empty());

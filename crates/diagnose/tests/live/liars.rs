@@ -268,7 +268,7 @@ async fn a_log_is_followed_when_it_is_rotated() {
     let (mut ours, theirs) = tokio::io::duplex(64);
     let mut stream = LogProbe::stream(theirs, Place::new("app"));
     ours.write_all(b"MISCONF Redis\nendless ").await.unwrap();
-    let mut short = || tokio::time::Instant::now() + Duration::from_millis(50);
+    let short = || tokio::time::Instant::now() + Duration::from_millis(50);
     assert_eq!(count(&stream.round(short()).await, "disk_full"), Some(1.0));
     drop(ours);
 }

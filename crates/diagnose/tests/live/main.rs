@@ -6,8 +6,11 @@
 #![expect(clippy::unwrap_used, reason = "in tests, a failure is a panic")]
 
 mod audit;
+mod findings;
+mod init;
 mod liars;
 mod postgres;
+mod prometheus;
 mod redis;
 #[path = "../../../runtime/tests/support/mod.rs"]
 mod support;

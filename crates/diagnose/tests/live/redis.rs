@@ -354,4 +354,11 @@ async fn details_are_told_without_values() {
         details.survey.hottest_share()
     );
     assert_eq!(details.clients.count, 0, "{:?}", details.clients);
+    let sample = round(&mut prober, PATIENCE).await;
+    assert!(value(&sample, Metric::HotKeyShare) > 0.5);
+    assert_eq!(
+        sample.value(Metric::CacheHits, "redis"),
+        None,
+        "it is the first round"
+    );
 }

@@ -32,6 +32,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/took", post(took))
         .route("/begin/{event}", post(begin))
         .route("/end/{event}", post(end))
+        .route("/active", get(active))
         .route("/prefill", post(prefill))
         .route("/rewrite", post(rewrite))
         .with_state(app)
@@ -88,6 +89,14 @@ async fn begin(State(app): State<Arc<App>>, Path(index): Path<usize>) -> Told {
 
 async fn end(State(app): State<Arc<App>>, Path(index): Path<usize>) -> Told {
     told(&app, index, false)
+}
+
+async fn active(State(app): State<Arc<App>>) -> Json<Vec<usize>> {
+    let active = app
+        .active
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    Json(active.iter().copied().collect())
 }
 
 async fn prefill(State(app): State<Arc<App>>) -> Json<u64> {
@@ -175,11 +184,18 @@ impl App {
                 }
             }),
             Action::Set(knob) if event.on == Some(place) => self.set(knob),
+            Action::Warm { pace } if self.looks_into(event.on) => self.warm(*pace),
             _ => {}
         }
     }
 
-    fn retune(&self, change: impl FnOnce(&mut Policies)) {
+    /// Whether it is a cache of this service.
+    fn looks_into(&self, place: Option<Place>) -> bool {
+        let service = &self.scaled.scenario.services[self.index()];
+        matches!(place, Some(Place::Cache(cache)) if service.caches.contains(&cache))
+    }
+
+    pub(super) fn retune(&self, change: impl FnOnce(&mut Policies)) {
         let now = self.work.now();
         let mut ways = self.work.ways();
         change(&mut ways.policies);

@@ -30,6 +30,8 @@ const WAITING_MAX: usize = 100_000;
 /// At most so many durations are kept until somebody asks for them.
 const TOOK_MAX: usize = 20_000;
 
+/// Who instances are at the drill's databases: somebody whom limits bind.
+pub(crate) const APP: &str = "app";
 /// What the drill's databases hold: a key, its value, and its version.
 pub const TABLE: &str = "CREATE TABLE IF NOT EXISTS things (key text PRIMARY KEY, value bytea NOT NULL)";
 
@@ -82,7 +84,7 @@ impl Database {
             let options = PgConnectOptions::new_without_pgpass()
                 .host(&address.ip().to_string())
                 .port(address.port())
-                .username("drill")
+                .username(APP)
                 .database("postgres")
                 .ssl_mode(PgSslMode::Disable);
             Pool::with_options(options, settings.clone())
@@ -300,7 +302,7 @@ fn heard(reply: Reply) -> Result<Option<Bytes>, LoadError> {
 pub(super) struct Rule(Arc<(AtomicBool, AtomicBool)>);
 
 /// As good as for ever.
-const FOR_EVER: Duration = Duration::from_hours(365 * 24);
+pub(crate) const FOR_EVER: Duration = Duration::from_hours(365 * 24);
 
 impl Rule {
     /// Whether nothing is stored.

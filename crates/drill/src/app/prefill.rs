@@ -19,6 +19,8 @@ use super::control::Rewritten;
 
 /// So many entries are put in before the writes are waited for.
 const BATCH: u64 = 128;
+/// No more keys are loaded before anybody asks.
+const WARM_MAX: usize = 1 << 22;
 /// Writes are waited for so long.
 const PATIENCE: Duration = Duration::from_secs(5);
 const GLANCE: Duration = Duration::from_millis(2);
@@ -88,6 +90,46 @@ impl App {
         }
         self.written(mine).await;
         mine
+    }
+
+    /// Loads the most popular keys, those that bring the share of the traffic that the protection says: this instance its
+    /// part of them.
+    pub(super) fn warm(&self, pace: Option<f64>) {
+        let Some(cache) = &self.cache else { return };
+        if let Some(pace) = pace {
+            self.retune(|policies| {
+                // An event's pace is of the played size already, and protections are made so once more.
+                policies.warm.get_or_insert_default().pace = pace / self.scaled.scale;
+            });
+        }
+        let threshold = self
+            .work
+            .ways()
+            .policies
+            .warm
+            .clone()
+            .unwrap_or_default()
+            .threshold;
+        let scenario = &self.scaled.scenario;
+        let mut all = Vec::new();
+        for client in &scenario.clients {
+            let keys = Keys::new(client.keys.law());
+            let mut covered = 0.0;
+            for key in keys.popular(WARM_MAX) {
+                if covered >= threshold {
+                    break;
+                }
+                covered += keys.probability(key);
+                all.push(key);
+            }
+        }
+        let instances = scenario.services[self.index()].instances.max(1) as usize;
+        let mine = all
+            .into_iter()
+            .skip(self.duty.instance as usize)
+            .step_by(instances);
+        // Without an origin there is nothing to warm from.
+        let _ = cache.warm(mine);
     }
 
     /// Writes these entries again, as a bulk job does that gives them all the same end; how many there still were.

@@ -20,7 +20,7 @@ const PERIOD_US: u64 = 20_000;
 /// No quota is shorter (the kernel's own bound).
 const QUOTA_MIN_US: u64 = 1_000;
 /// How long it is looked for a group that is held back.
-const LOOK: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_secs(4);
 /// And how long of it without helping.
 const PATIENCE: Duration = Duration::from_millis(500);
 

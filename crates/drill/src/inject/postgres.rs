@@ -7,10 +7,13 @@
 mod disk;
 mod limit;
 mod lock;
+mod read_only;
+mod standby;
 
 pub use disk::{Tablespace, disk_full};
 pub use limit::connections;
 pub use lock::lock;
+pub use read_only::read_only;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -58,6 +61,12 @@ impl Server {
         Server { options, address }
     }
 
+    /// The same server, as another user.
+    pub fn of(self, user: &str) -> Server {
+        let options = self.options.username(user);
+        Server { options, ..self }
+    }
+
     /// One that wants a password.
     pub fn with_password(self, password: &str) -> Server {
         let options = self.options.password(password);
@@ -95,22 +104,22 @@ fn quoted(name: &str) -> String {
     parts.join(".")
 }
 
-/// An ordinary user who may log in and do all in the database, for applications: limits of connections bind no
+/// An ordinary user who may log in, make tables, and do all with these, for applications: limits of connections bind no
 /// superuser.
 ///
 /// # Errors
 /// When it cannot be made.
-pub async fn role(server: &Server, name: &str) -> Result<Server, Refused> {
+pub async fn role(server: &Server, name: &str, tables: &[&str]) -> Result<Server, Refused> {
     let mut session = server.session().await?;
     let quoted = quoted(name);
     told(&mut session, &format!("CREATE ROLE {quoted} LOGIN")).await?;
     told(&mut session, &format!("GRANT ALL ON SCHEMA public TO {quoted}")).await?;
+    for table in tables {
+        let table = self::quoted(table);
+        told(&mut session, &format!("GRANT ALL ON {table} TO {quoted}")).await?;
+    }
     session.close().await?;
-    let options = server.options.clone().username(name);
-    Ok(Server {
-        options,
-        address: server.address,
-    })
+    Ok(server.clone().of(name))
 }
 
 /// What no server answers in time is told as it is.

@@ -87,8 +87,10 @@ impl Fault for Stopped {
                 let Door { address, .. } = victim.door;
                 match victim.door.knock(SILENCE).await {
                     Knock::Silent => {}
-                    Knock::Answered => return Err(NoEffect(format!("{address} still answers"))),
-                    Knock::Nobody(why) => return Err(NoEffect(format!("{address} does not let in: {why}"))),
+                    Knock::Answered(..) => return Err(NoEffect(format!("{address} still answers"))),
+                    Knock::Nobody(why) | Knock::HungUp(why) => {
+                        return Err(NoEffect(format!("{address} does not let in: {why}")));
+                    }
                 }
             }
             Ok(Evidence::new(
@@ -125,9 +127,11 @@ impl Fault for Stopped {
 
 async fn answers(door: Door) -> Result<(), Failed> {
     match door.knock(SILENCE * 5).await {
-        Knock::Answered => Ok(()),
+        Knock::Answered(..) => Ok(()),
         Knock::Silent => Err(Failed::new(format!("{} does not answer", door.address))),
-        Knock::Nobody(why) => Err(Failed::new(format!("{} does not let in: {why}", door.address))),
+        Knock::Nobody(why) | Knock::HungUp(why) => {
+            Err(Failed::new(format!("{} does not let in: {why}", door.address)))
+        }
     }
 }
 
@@ -226,11 +230,11 @@ impl Fault for Killed {
         Box::pin(async {
             let Door { address, .. } = self.victim.door;
             match self.victim.door.knock(SILENCE).await {
-                Knock::Nobody(why) => Ok(Evidence::new(
+                Knock::Nobody(why) | Knock::HungUp(why) => Ok(Evidence::new(
                     format!("killed process {}", self.victim.pid),
                     format!("{address} does not let in: {why}"),
                 )),
-                Knock::Answered => Err(NoEffect(format!("{address} answers"))),
+                Knock::Answered(..) => Err(NoEffect(format!("{address} answers"))),
                 Knock::Silent => Err(NoEffect(format!("{address} lets in"))),
             }
         })

@@ -55,7 +55,7 @@ pub fn drilled(
     let first = predicted.first().filter(|_| whole);
     let compared = first.map_or_else(Vec::new, |predicted| compare(scenario, predicted, &ran.record));
     let expectations = if whole {
-        expectations(scenario, predicted, &ran.record)
+        expectations(scenario, predicted, &ran.record, &ran.blind)
     } else {
         Vec::new()
     };
@@ -75,6 +75,7 @@ pub fn drilled(
             .collect(),
         expectations: expectations.clone(),
         troubles: ran.troubles.clone(),
+        unfelt: ran.unfelt.clone(),
         left: ran.left.clone(),
         after: ran.after.clone(),
         heals: first.is_none_or(|predicted| heals(scenario, predicted)),
@@ -92,7 +93,7 @@ pub fn drilled(
         clients: ran.clients.iter().map(client).collect(),
         happened: gathered.happened,
         left: ran.left.clone(),
-        troubles: ran.troubles.clone(),
+        troubles: troubles(ran),
         after: ran.after.clone(),
         evidence: ran.evidence.clone(),
         doubts: ran.doubts.clone(),
@@ -101,6 +102,12 @@ pub fn drilled(
         measured: Told::of(&ran.record),
         predicted: predicted.iter().map(Told::of).collect(),
     }
+}
+
+/// What could not be done, and what was done in vain.
+fn troubles(ran: &Ran) -> Vec<String> {
+    let vain = ran.unfelt.iter().map(|fault| format!("no effect: {fault}"));
+    ran.troubles.iter().cloned().chain(vain).collect()
 }
 
 fn line(one: &Compared) -> Line {
@@ -130,8 +137,13 @@ fn heals(scenario: &Scenario, predicted: &Record) -> bool {
 }
 
 /// What had to hold, by both records. What the simulator itself does not meet is not held against the system.
-fn expectations(scenario: &Scenario, predicted: &[Record], measured: &Record) -> Vec<Expectation> {
-    let measured = scenario.judge(std::slice::from_ref(measured));
+fn expectations(
+    scenario: &Scenario,
+    predicted: &[Record],
+    record: &Record,
+    blind: &[String],
+) -> Vec<Expectation> {
+    let measured = scenario.judge(std::slice::from_ref(record));
     let predicted = if predicted.is_empty() {
         Vec::new()
     } else {
@@ -140,7 +152,11 @@ fn expectations(scenario: &Scenario, predicted: &[Record], measured: &Record) ->
     let mut all = Vec::new();
     for (place, measured) in measured.into_iter().enumerate() {
         let before = predicted.get(place);
-        let standing = match (measured.met, before.is_none_or(|before| before.met)) {
+        // What never happened has no series, and what nobody counts has none either.
+        let is_measured = !blind.contains(&measured.of)
+            || record.components(measured.metric).contains(&measured.of.as_str());
+        let can_be = is_measured && before.is_none_or(|before| before.met);
+        let standing = match (measured.met, can_be) {
             (_, false) => Standing::NotJudged,
             (true, true) => Standing::Met,
             (false, true) => Standing::NotMet,
@@ -150,7 +166,11 @@ fn expectations(scenario: &Scenario, predicted: &[Record], measured: &Record) ->
             standing,
             wanted: measured.wanted,
             predicted: before.map_or_else(String::new, |before| before.seen.clone()),
-            measured: measured.seen,
+            measured: if is_measured {
+                measured.seen
+            } else {
+                "nothing: it is not measured here".to_owned()
+            },
             metric: measured.metric.name().to_owned(),
             of: measured.of,
             from: measured.over.from,

@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 
 use super::Run;
 use super::attempts::{self, Asked};
+use super::sent::HOT;
 use super::target::Target;
 
 /// A change while it runs.
@@ -109,7 +110,7 @@ impl<T: Target> Pacer<T> {
         let writes = self.run.settings.writes;
         let read = writes <= 0.0 || !self.mix_rng.chance(writes);
         if read && self.hot > 0.0 && self.mix_rng.chance(self.hot) {
-            key = 0;
+            key = HOT;
         }
         if read && self.missing > 0.0 && self.mix_rng.chance(self.missing) {
             key = MISSING | self.mix_rng.below(1 << 20);
@@ -123,6 +124,7 @@ impl<T: Target> Pacer<T> {
             self.run.tally().overrun();
             return;
         }
+        self.run.sent.count(key, read);
         // A write that would overlap another of its key is a read.
         let version = if read { None } else { self.run.truth.begin(key) };
         let asked = Asked { key, version, due };

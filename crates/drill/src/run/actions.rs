@@ -1,6 +1,7 @@
 //! What operators do, for real.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use seawall_core::policies::Policies;
@@ -9,8 +10,8 @@ use seawall_scenario::{Action, CacheKind, Event, Knob, Place, Scaled, What};
 use serde_json::Value;
 
 use super::faults::nodes_of;
-use super::system::{System, policy_of};
-use super::{NoDrill, asking, gateway};
+use super::system::{Instance, System, policy_of};
+use super::{NoDrill, asking, becomes, gateway};
 use crate::load::Load;
 
 /// Why a drill cannot do this, if it cannot.
@@ -19,10 +20,21 @@ pub(crate) fn impossible(scaled: &Scaled, event: &Event) -> Option<String> {
         return None;
     };
     let why = match action {
-        Action::Scale { .. } => "a drill does not scale a system that runs",
-        Action::Shard { .. } => "the library's ring is what it was when it began",
+        Action::Scale {
+            replicas: None,
+            nodes: None,
+            ..
+        } => match event.on {
+            Some(place) if becomes::stands(scaled, place, false) == becomes::Stands::Elsewhere => {
+                "it is not the drill's own"
+            }
+            _ => return None,
+        },
+        Action::Scale {
+            replicas: Some(_), ..
+        } => "instances know the replicas that there were when they began",
+        Action::Shard { .. } | Action::Scale { .. } => "the library's ring is what it was when it began",
         Action::Balance(_) => "copies are chosen as they were when it began",
-        Action::Warm { .. } => "a drill does not warm by hand",
         Action::Set(knob) => match (event.on, knob) {
             (Some(Place::Service(_)), _)
             | (
@@ -76,7 +88,26 @@ impl System {
                 }
                 Ok(())
             }
-            Action::Scale { .. } | Action::Warm { .. } | Action::Balance(_) | Action::Shard { .. } => Ok(()),
+            Action::Warm { .. } => self.tell(index, true).await,
+            Action::Scale {
+                instances,
+                connections,
+                takes,
+                ..
+            } => {
+                tokio::time::sleep((*takes).into()).await;
+                match (event.on, instances, connections) {
+                    (Some(Place::Service(at)), Some(count), _) => {
+                        self.scale(index, at, *count as usize).await
+                    }
+                    (Some(Place::Database(at)), _, Some(most)) => {
+                        self.connect(at, *most);
+                        Ok(())
+                    }
+                    _ => Ok(()),
+                }
+            }
+            Action::Balance(_) | Action::Shard { .. } => Ok(()),
         }
     }
 
@@ -116,10 +147,7 @@ impl System {
         match (event.on, knob) {
             (Some(Place::Service(_)), _) => self.tell(index, true).await,
             (Some(Place::Database(at)), Knob::Connections(most)) => {
-                let places = self.scaled.scenario.databases[at].queue;
-                for node in &self.databases[at] {
-                    node.node.set_connections(Some(*most), places);
-                }
+                self.connect(at, *most);
                 Ok(())
             }
             (Some(Place::Cache(at)), knob) if self.scaled.scenario.caches[at].kind == CacheKind::Shared => {
@@ -146,6 +174,37 @@ impl System {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Lets each node of a database have so many connections.
+    fn connect(&self, at: usize, most: u32) {
+        let places = self.scaled.scenario.databases[at].queue;
+        for node in &self.databases[at] {
+            node.node.set_connections(Some(most), places);
+        }
+    }
+
+    /// Starts and ends instances of a service until there are so many.
+    async fn scale(&self, index: usize, at: usize, count: usize) -> Result<(), NoDrill> {
+        let all: Vec<Arc<Instance>> = self.copies(at).cloned().collect();
+        let before = self.scaled.scenario.timeline.iter().take(index + 1).enumerate();
+        let before = before.filter(|(_, event)| matches!(event.what, What::Action(_)));
+        let before: Vec<usize> = before.map(|(event, _)| event).collect();
+        for (number, copy) in all.iter().enumerate() {
+            let up = copy.up.load(Ordering::Acquire);
+            if number >= count && up {
+                self.kill_instance(copy).await?;
+            }
+            if number < count && !up {
+                self.revive(copy).await?;
+                let Some(control) = copy.control else { continue };
+                // It knows nothing of what was done before.
+                for event in &before {
+                    asking::tell(control, *event, true).await?;
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn restart(self: &Arc<Self>, event: &Event, takes: Span) -> Result<(), NoDrill> {

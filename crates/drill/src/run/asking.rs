@@ -118,6 +118,37 @@ pub(crate) async fn keys(address: SocketAddr) -> Result<Vec<u64>, NoDrill> {
     }
 }
 
+/// Some entries of a Redis from this place on: where to go on, and how long each has to live. One that never ends lives
+/// longest.
+pub(crate) async fn lives(address: SocketAddr, cursor: &str) -> Result<(String, Vec<Duration>), NoDrill> {
+    let (next, names): (String, Vec<Vec<u8>>) = command(address, &["SCAN", cursor, "COUNT", "50"]).await?;
+    let failed = |error: redis::RedisError| NoDrill::Failed(format!("PTTL at Redis {address}: {error}"));
+    let asked = async {
+        let mut pipe = redis::pipe();
+        for name in &names {
+            pipe.cmd("PTTL").arg(name);
+        }
+        let mut connection = redis(address).await?;
+        pipe.query_async::<Vec<i64>>(&mut connection)
+            .await
+            .map_err(failed)
+    };
+    let lives = timeout(SOON, asked).await;
+    let lives =
+        lives.unwrap_or_else(|_| Err(NoDrill::Failed(format!("Redis at {address} does not answer"))))?;
+    let span = |left: i64| match left {
+        -1 => Some(Duration::MAX),
+        left => u64::try_from(left).ok().map(Duration::from_millis),
+    };
+    Ok((next, lives.into_iter().filter_map(span).collect()))
+}
+
+/// Which events are under way at an instance.
+pub(crate) async fn active(address: SocketAddr) -> Result<Vec<usize>, NoDrill> {
+    let body = asked(Method::GET, address, "/active", None, SOON).await?;
+    serde_json::from_slice(&body).map_err(|error| NoDrill::Failed(error.to_string()))
+}
+
 /// Changes protections of a gateway, as its admin API has them.
 pub(crate) async fn change(admin: SocketAddr, policies: String) -> Result<(), NoDrill> {
     asked(Method::PATCH, admin, "/policies", Some(policies), SOON).await?;
@@ -175,6 +206,19 @@ pub(crate) struct Standing {
     pub(crate) evicted: u64,
     /// For how long it runs, in seconds.
     pub(crate) uptime: u64,
+    /// Whether it holds what it holds for itself, and not for another one.
+    pub(crate) is_master: bool,
+}
+
+/// How the one of these stands that serves: of a node and its copies, the one that has its place now.
+pub(crate) async fn standing_of(addresses: &[SocketAddr]) -> Option<Standing> {
+    for address in addresses {
+        match standing(*address).await {
+            Ok(standing) if standing.is_master || addresses.len() == 1 => return Some(standing),
+            _ => {}
+        }
+    }
+    None
 }
 
 /// How a Redis stands; asked at once or not at all.
@@ -196,5 +240,6 @@ pub(crate) async fn standing(address: SocketAddr) -> Result<Standing, NoDrill> {
         entries: keys.unwrap_or(0),
         evicted: number("evicted_keys"),
         uptime: number("uptime_in_seconds"),
+        is_master: info.lines().any(|line| line.trim() == "role:master"),
     })
 }

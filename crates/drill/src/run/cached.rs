@@ -1,14 +1,20 @@
 //! A node of a shared cache: a real Redis, or the cache server of this process where there is none.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::NoDrill;
 use super::system::keeping;
-use crate::inject::Door;
 use crate::inject::process::Victim;
+use crate::inject::{Door, Knock};
 use crate::keeper::Keeper;
 use crate::server::{Condition, Server, Settings};
 use crate::stack::Redis;
+
+/// A server in this process that serves again is asked so often, so patiently, and with this in between.
+const KNOCKS: u32 = 100;
+const PATIENCE: Duration = Duration::from_millis(500);
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// A node of a shared cache.
 pub(crate) enum Cached {
@@ -68,7 +74,18 @@ impl Cached {
             Cached::Real(redis) => Ok(redis.restart(keeper).await?),
             Cached::Embedded(server) => {
                 server.set_condition(Condition::Serving);
-                Ok(())
+                let door = Door::redis(server.address());
+                for _ in 0..KNOCKS {
+                    // Its listener opens a moment later.
+                    if let Knock::Answered(..) = door.knock(PATIENCE).await {
+                        return Ok(());
+                    }
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Err(NoDrill::Failed(format!(
+                    "the server at {} does not answer",
+                    door.address
+                )))
             }
             Cached::Elsewhere(address) => Err(not_ours(*address)),
         }

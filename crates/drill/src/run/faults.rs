@@ -1,24 +1,29 @@
 //! What breaks, for real: from a fault of the scenario to what is done to which process, connection, or server.
+//!
+//! What is done proves itself: an [injection](crate::inject) by its own probe, all else by somebody who
+//! [watches](super::felt) from outside. What becomes of a fault, and how it is felt, is told by [`super::becomes`].
 
-use std::sync::{Arc, Mutex, PoisonError};
+mod cache;
+mod client;
+mod database;
+mod service;
+mod undo;
+
+use std::sync::Arc;
 use std::time::Duration;
 
-use seawall_core::rng::Seed;
 use seawall_core::time::Span;
 use seawall_scenario::{Event, Fault, Place};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 
-use super::cached::Cached;
-use super::system::{Instance, System, keeping};
-use super::{NoDrill, asking};
-use crate::app::Rewritten;
-use crate::inject::process::{self, Victim};
-use crate::inject::redis::Server;
-use crate::inject::{self, Door, Evidence, Injection, NoEffect};
+use super::NoDrill;
+use super::felt::{Gone, Heard, Watch};
+use super::system::{Instance, System};
+use crate::inject::cgroup::{Cgroups, Controller, Group};
+use crate::inject::{Evidence, Injection, NoEffect, Refused};
+use crate::keeper::Pid;
 use crate::load::Load;
 use crate::proxy::{Bandwidth, Kind, Latency, Partition, ResetPeer, Side, Stall, Toxic};
-use crate::server::Condition;
 
 /// How a fault is taken back. In the order of doing; taken back in the other one.
 enum Undo {
@@ -38,6 +43,8 @@ enum Undo {
     Connections(usize, usize),
     /// What was injected, once it was looked whether it is felt.
     Injection(JoinHandle<(Injection, Result<Evidence, NoEffect>)>),
+    /// The same for what happened at an instant and is no state that could be taken back.
+    Happened(JoinHandle<Result<Evidence, NoEffect>>),
     /// Instances are told that the event is over.
     Told,
     /// The client sends what it always does.
@@ -51,9 +58,15 @@ enum Undo {
 /// A fault in force.
 pub(crate) struct InForce {
     event: usize,
+    /// What it is, in words.
+    what: String,
+    is_leak: bool,
     undo: Vec<Undo>,
-    /// What was seen of it, or why nothing was.
-    seen: Arc<Mutex<Vec<Result<String, String>>>>,
+    watches: Vec<Watch>,
+    /// What injections have noticed of themselves.
+    probes: Vec<Watch>,
+    /// What was seen of it as it was done.
+    seen: Vec<Result<String, String>>,
 }
 
 /// A fault without an end ends by itself after this time.
@@ -66,28 +79,66 @@ fn lease_of(event: &Event) -> Duration {
     event.for_.map_or(LEASE, |length| Duration::from(length) + GRACE)
 }
 
+fn failed(error: &dyn std::fmt::Display) -> NoDrill {
+    NoDrill::Failed(error.to_string())
+}
+
 impl InForce {
+    /// The event's place in the timeline.
+    pub(crate) fn event(&self) -> usize {
+        self.event
+    }
+
+    /// What it is, in words.
+    pub(crate) fn what(&self) -> &str {
+        &self.what
+    }
+
     /// Keeps what was injected, and looks whether it is felt while the run goes on. What happened at an instant is not taken
     /// back: it was an event and no state.
     fn hold(&mut self, mut injection: Injection, instant: bool) {
-        let seen = self.seen.clone();
-        let probed = tokio::spawn(async move {
-            let felt = injection.probe().await;
-            let told = match &felt {
-                Ok(evidence) => Ok(evidence.to_string()),
-                Err(error) => Err(error.to_string()),
-            };
-            seen.lock().unwrap_or_else(PoisonError::into_inner).push(told);
-            (injection, felt)
+        let watch = Watch::for_others("", Vec::new());
+        let heard = watch.heard();
+        self.probes.push(watch);
+        let tell = |heard: &Heard, felt: &Result<Evidence, NoEffect>| {
+            if let Ok(evidence) = felt {
+                heard.felt(evidence.to_string());
+            }
+        };
+        self.undo.push(if instant {
+            Undo::Happened(tokio::spawn(async move {
+                let felt = injection.probe().await;
+                tell(&heard, &felt);
+                felt
+            }))
+        } else {
+            Undo::Injection(tokio::spawn(async move {
+                let felt = injection.probe().await;
+                tell(&heard, &felt);
+                (injection, felt)
+            }))
         });
-        if !instant {
-            self.undo.push(Undo::Injection(probed));
+    }
+
+    /// The same, of what may have been refused.
+    fn hold_if(&mut self, injection: Result<Injection, Refused>) -> Result<(), NoDrill> {
+        self.hold(injection.map_err(|error| failed(&error))?, false);
+        Ok(())
+    }
+
+    /// An instance has crashed by itself: a leak is felt by that.
+    pub(crate) fn hear_of_crash(&self, crashed: &str) {
+        if self.is_leak {
+            self.watches
+                .iter()
+                .for_each(|watch| watch.heard().felt(crashed.to_owned()));
         }
     }
 
-    /// What was seen of it, or why nothing was, since this was asked last.
-    pub(crate) fn seen(&self) -> Vec<Result<String, String>> {
-        std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner))
+    /// What was felt of it since this was asked last.
+    pub(crate) fn news(&self) -> Vec<String> {
+        let all = self.watches.iter().chain(&self.probes);
+        all.filter_map(Watch::news).collect()
     }
 }
 
@@ -117,12 +168,8 @@ fn toxic_of(fault: &Fault, usual: Span) -> Option<Toxic> {
             ..Latency::default()
         }),
         // Of a cache, commands that take longer are answers that come later.
-        Fault::Slow { factor } => Kind::Latency(Latency {
-            latency: millis(usual.scaled((factor - 1.0).max(0.0))),
-            ..Latency::default()
-        }),
-        Fault::Starve { share } => Kind::Latency(Latency {
-            latency: millis(usual.scaled(1.0 / (1.0 - share).max(0.001) - 1.0)),
+        Fault::Slow { .. } | Fault::Starve { .. } => Kind::Latency(Latency {
+            latency: millis(longer(fault, usual)),
             ..Latency::default()
         }),
         Fault::Bandwidth { rate } => Kind::Bandwidth(Bandwidth {
@@ -141,6 +188,25 @@ fn toxic_of(fault: &Fault, usual: Span) -> Option<Toxic> {
     Some(Toxic::new(Side::Downstream, kind))
 }
 
+/// How much longer work takes that usually takes this.
+pub(crate) fn longer(fault: &Fault, usual: Span) -> Span {
+    match fault {
+        Fault::Slow { .. } | Fault::SlowQuery { .. } | Fault::Starve { .. } => {
+            usual.scaled((slowness(fault) - 1.0).max(0.0))
+        }
+        _ => Span::ZERO,
+    }
+}
+
+/// How many times as long work takes.
+pub(crate) fn slowness(fault: &Fault) -> f64 {
+    match fault {
+        Fault::Slow { factor } | Fault::SlowQuery { factor } => *factor,
+        Fault::Starve { share } => 1.0 / (1.0 - share).max(0.001),
+        _ => 1.0,
+    }
+}
+
 impl System {
     /// Begins the fault of this event of the timeline.
     pub(crate) async fn begin(
@@ -152,50 +218,47 @@ impl System {
     ) -> Result<InForce, NoDrill> {
         let mut force = InForce {
             event: index,
+            what: self.scaled.scenario.describe(event),
+            is_leak: matches!(fault, Fault::Leak { .. }),
             undo: Vec::new(),
-            seen: Arc::default(),
+            watches: Vec::new(),
+            probes: Vec::new(),
+            seen: Vec::new(),
         };
-        let done = self.strike(&mut force, event, fault, loads).await;
-        if let Err(error) = done {
-            // What was done until then is not left as it is.
-            self.end(force, loads).await?;
-            return Err(error);
-        }
-        Ok(force)
-    }
-
-    async fn strike(
-        self: &Arc<Self>,
-        force: &mut InForce,
-        event: &Event,
-        fault: &Fault,
-        loads: &[Load],
-    ) -> Result<(), NoDrill> {
-        match event.on {
+        let done = match event.on {
             Some(Place::Client(at)) => {
-                let Some(load) = loads.get(at) else { return Ok(()) };
-                match fault {
-                    Fault::Spike { factor } => {
-                        load.set_factor(*factor);
-                        force.undo.push(Undo::Spike(at));
-                    }
-                    Fault::HotKey { share } => {
-                        load.hot_key(*share);
-                        force.undo.push(Undo::HotKey(at));
-                    }
-                    Fault::Penetration { share } => {
-                        load.missing(*share);
-                        force.undo.push(Undo::Penetration(at));
-                    }
-                    _ => {}
-                }
+                self.strike_client(&mut force, event, at, fault, loads);
                 Ok(())
             }
-            Some(Place::Cache(at)) => self.strike_cache(force, event, at, fault).await,
-            Some(Place::Database(at)) => self.strike_database(force, event, at, fault).await,
-            Some(Place::Service(at)) => self.strike_service(force, event, at, fault).await,
+            Some(Place::Cache(at)) => self.strike_cache(&mut force, event, at, fault).await,
+            Some(Place::Database(at)) => self.strike_database(&mut force, event, at, fault).await,
+            Some(Place::Service(at)) => self.strike_service(&mut force, event, at, fault).await,
             _ => Ok(()),
+        };
+        if let Err(error) = done {
+            // What was done until then is not left as it is.
+            force.watches.clear();
+            let ended = self.end(force, loads).await;
+            return Err(match ended.gone.into_iter().find_map(Result::err) {
+                Some(left) => NoDrill::Failed(format!("{error}; and it was not taken back: {left}")),
+                None => error,
+            });
         }
+        for (spot, sign) in self.signs(event, fault) {
+            let usual = self.usual(&spot, &sign).await;
+            let mut watch = Watch::at(spot.clone(), sign, usual);
+            for undo in &force.undo {
+                // Of few packets that are lost, one that is not says nothing.
+                if let (Undo::Toxic(proxy, toxic), Fault::Loss { .. }) = (undo, fault)
+                    && *proxy == spot.name()
+                {
+                    let gone = Gone::Toxic(self.proxies.clone(), proxy.clone(), toxic.clone());
+                    watch = watch.and_gone(gone);
+                }
+            }
+            force.watches.push(watch);
+        }
+        Ok(force)
     }
 
     async fn add_toxic(&self, force: &mut InForce, proxy: &str, toxic: Toxic) -> Result<(), NoDrill> {
@@ -212,289 +275,45 @@ impl System {
         Ok(())
     }
 
-    /// A fault of one node of a cache that is none of its link.
-    async fn strike_node(
-        self: &Arc<Self>,
+    /// Takes this share of the processors that a process may use, by a control group, where this machine has them; whether
+    /// it was done.
+    async fn starve(
+        &self,
         force: &mut InForce,
-        event: &Event,
-        (at, number): (usize, usize),
-        fault: &Fault,
-    ) -> Result<(), NoDrill> {
-        let node = &self.caches[at][number];
-        let (keeper, server, max) = (&self.keeper, Server::at(node.address), lease_of(event));
-        let seed = Seed(self.scaled.scenario.run.seed.wrapping_add(number as u64));
-        let impossible = || NoDrill::Failed(format!("a drill cannot do this to `{}`", node.name));
-        let injection = match fault {
-            Fault::Kill => {
-                force.undo.push(Undo::Cache(at, number));
-                self.close(&node.name).await?;
-                return node.server.kill(keeper);
-            }
-            Fault::Replace => {
-                self.close(&node.name).await?;
-                node.server.kill(keeper)?;
-                node.server.restart(keeper).await?;
-                self.bound_node(at, number, self.scaled.scenario.caches[at].entries_max())
-                    .await?;
-                self.open(&node.name).await?;
-                return Ok(());
-            }
-            Fault::Refuse => {
-                force.undo.push(Undo::Open(node.name.clone()));
-                return self.close(&node.name).await;
-            }
-            Fault::Hang | Fault::Pause => {
-                if node.server.fare(Condition::Hanging) {
-                    force.undo.push(Undo::Serving(at, number));
-                    return Ok(());
-                }
-                let victim = node.server.victim().ok_or_else(impossible)?;
-                process::stop(keeper, &[victim], max).await
-            }
-            Fault::Flush => inject::redis::flush(&server).await,
-            Fault::Expire { share } => inject::redis::expire(&server, *share, seed).await,
-            Fault::Corrupt { share } if self.checks(at) => {
-                inject::redis::corrupt(keeper, &server, *share, seed, max).await
-            }
-            // Where nobody checks, a value that is wrong is one that nothing but its reader can tell.
-            Fault::Corrupt { share } => inject::redis::forge(keeper, &server, *share, seed, max).await,
-            Fault::OutOfMemory => inject::redis::out_of_memory(keeper, &server, max).await,
-            Fault::TooManyClients => inject::redis::too_many_clients(keeper, &server, max).await,
-            Fault::ReadOnly => inject::redis::read_only(keeper, &server, max).await,
-            Fault::Loading if node.server.fare(Condition::Loading) => {
-                force.undo.push(Undo::Serving(at, number));
-                return Ok(());
-            }
-            Fault::Loading => {
-                let Cached::Real(redis) = &node.server else {
-                    return Err(impossible());
-                };
-                let long = event.for_.map_or(max, Duration::from);
-                inject::redis::loading(keeper, redis, &server, long).await
-            }
-            Fault::DiskFull => {
-                let disk = node.disk.as_ref().ok_or_else(impossible)?;
-                inject::redis::disk_full(keeper, &server, disk, max).await
-            }
-            _ => return Err(impossible()),
-        };
-        let injection = injection.map_err(|error| NoDrill::Failed(error.to_string()))?;
-        force.hold(injection, fault.is_instant());
-        Ok(())
-    }
-
-    /// Gives all entries of a cache the same end, as a bulk job does: by writing them again.
-    async fn rewrite(
-        self: &Arc<Self>,
-        force: &mut InForce,
-        event: &Event,
-        at: usize,
-        instant: Span,
-    ) -> Result<(), NoDrill> {
-        let begun = Instant::now();
-        let mut keys = Vec::new();
-        for number in nodes_of(event, self.caches[at].len()) {
-            keys.extend(asking::keys(self.caches[at][number].address).await?);
-        }
-        let users = self.scaled.scenario.services.iter().zip(&self.services);
-        let mut users = users.filter(|(service, _)| service.caches.contains(&at));
-        let control = users.find_map(|(_, copies)| copies.first()?.control);
-        let control = control.ok_or_else(|| NoDrill::Failed("nobody uses this cache".to_owned()))?;
-        let left = Duration::from(instant.saturating_sub(event.at)).saturating_sub(begun.elapsed());
-        let all = keys.len();
-        let order = Rewritten {
-            keys,
-            ttl_ms: left.as_millis() as u64,
-        };
-        let count = asking::rewrite(control, &order).await?;
-        if count == 0 {
-            return Err(NoDrill::Failed(format!(
-                "none of {all} entries was there to be written again"
+        (name, pid): (&str, Pid),
+        (share, processors): (f64, f64),
+        max: Duration,
+    ) -> Result<bool, NoDrill> {
+        let Some(group) = self.group(name).await? else {
+            force.seen.push(Ok(format!(
+                "{name} keeps its processors, for this machine makes no control groups; what takes its time takes longer"
             )));
-        }
-        let seen = format!("wrote {count} of {all} entries again, all of them to end {left:.1?} from then");
-        force
-            .seen
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(Ok(seen));
-        Ok(())
-    }
-
-    /// Whether what is read from a cache is checked before it is an answer.
-    fn checks(&self, cache: usize) -> bool {
-        let scenario = &self.scaled.scenario;
-        let mut users = scenario.services.iter().enumerate();
-        users.any(|(at, service)| {
-            service.caches.contains(&cache) && scenario.policies(Place::Service(at)).integrity
-        })
-    }
-
-    async fn strike_cache(
-        self: &Arc<Self>,
-        force: &mut InForce,
-        event: &Event,
-        at: usize,
-        fault: &Fault,
-    ) -> Result<(), NoDrill> {
-        let usual = self.scaled.scenario.caches[at].latency.mean();
-        if matches!(fault, Fault::NeverStored | Fault::TtlIgnored) {
-            return self.tell_all(force).await;
-        }
-        if let Fault::ExpireAt { instant } = fault {
-            return self.rewrite(force, event, at, *instant).await;
-        }
-        for number in nodes_of(event, self.caches[at].len()) {
-            match toxic_of(fault, usual) {
-                Some(toxic) => {
-                    self.add_toxic(force, &self.caches[at][number].name, toxic)
-                        .await?;
-                }
-                None => self.strike_node(force, event, (at, number), fault).await?,
-            }
-        }
-        Ok(())
-    }
-
-    async fn strike_database(
-        self: &Arc<Self>,
-        force: &mut InForce,
-        event: &Event,
-        at: usize,
-        fault: &Fault,
-    ) -> Result<(), NoDrill> {
-        // What is done to the one server that there is would be done to all nodes of all databases.
-        let locks = event.nodes.is_none() && self.databases.len() == 1 && self.postgres.is_some();
-        for number in nodes_of(event, self.databases[at].len()) {
-            let node = &self.databases[at][number];
-            let slows = matches!(fault, Fault::Slow { .. } | Fault::Starve { .. });
-            if let Some(toxic) = toxic_of(fault, Span::ZERO)
-                && !slows
-            {
-                self.add_toxic(force, &node.name, toxic).await?;
-                continue;
-            }
-            let pace = match fault {
-                Fault::Slow { factor } | Fault::SlowQuery { factor } => Some(1.0 / factor.max(1e-6)),
-                Fault::Starve { share } => Some(1.0 - share),
-                Fault::Hang | Fault::Pause => Some(0.0),
-                Fault::Lock if !locks => Some(0.0),
-                _ => None,
-            };
-            if let Some(pace) = pace {
-                force.undo.push(Undo::Pace(at, number));
-                node.node.set_pace(pace);
-            }
-            match fault {
-                Fault::Kill | Fault::Refuse => {
-                    force.undo.push(Undo::Open(node.name.clone()));
-                    self.close(&node.name).await?;
-                }
-                Fault::Connections { max } => {
-                    force.undo.push(Undo::Connections(at, number));
-                    let places = self.scaled.scenario.databases[at].queue;
-                    node.node.set_connections(Some(*max), places);
-                }
-                _ => {}
-            }
-        }
-        let Some(postgres) = self.postgres.as_ref().filter(|_| locks) else {
-            return Ok(());
+            return Ok(false);
         };
-        let (server, max) = (
-            inject::postgres::Server::at(postgres.address(), "drill", "postgres"),
-            lease_of(event),
-        );
-        let injection = match fault {
-            Fault::Kill => {
-                force.undo.push(Undo::Postgres);
-                keeping(|| postgres.kill(&self.keeper))?;
-                return Ok(());
-            }
-            Fault::Hang | Fault::Pause => {
-                let victim = Victim {
-                    pid: postgres.pid(),
-                    door: Door::postgres(postgres.address()),
-                };
-                process::stop(&self.keeper, &[victim], max).await
-            }
-            Fault::Lock => inject::postgres::lock(&server, &["things"], max).await,
-            _ => return Ok(()),
-        };
-        force.hold(
-            injection.map_err(|error| NoDrill::Failed(error.to_string()))?,
-            false,
-        );
-        Ok(())
+        group.adopt(pid).map_err(|error| failed(&error))?;
+        let left = (1.0 - share).max(LEFT_MIN) * processors;
+        force.hold_if(group.throttle(left, max).await)?;
+        Ok(true)
     }
 
-    async fn strike_service(
-        self: &Arc<Self>,
-        force: &mut InForce,
-        event: &Event,
-        at: usize,
-        fault: &Fault,
-    ) -> Result<(), NoDrill> {
-        if matches!(
-            fault,
-            Fault::Starve { .. } | Fault::Slow { .. } | Fault::Leak { .. }
-        ) {
-            return self.tell_all(force).await;
+    /// The control group of a process; none where there are no such groups.
+    async fn group(&self, name: &str) -> Result<Option<Arc<Group>>, NoDrill> {
+        let mut groups = self.groups.lock().await;
+        if let Some(group) = groups.get(name) {
+            return Ok(Some(group.clone()));
         }
-        let mut numbers = nodes_of(event, self.services[at].len());
-        if let Fault::Crash {
-            instances: Some(most),
-        } = fault
-        {
-            numbers.truncate(*most as usize);
-        }
-        if let Fault::Restart { each } = fault {
-            let (system, each) = (self.clone(), Duration::from(*each));
-            let copies: Vec<Arc<Instance>> = numbers
-                .iter()
-                .map(|number| self.services[at][*number].clone())
-                .collect();
-            self.errand(async move {
-                for copy in copies {
-                    system.kill_instance(&copy).await?;
-                    tokio::time::sleep(each).await;
-                    system.revive(&copy).await?;
-                }
-                Ok(())
-            });
-            return Ok(());
-        }
-        for number in numbers {
-            let copy = &self.services[at][number];
-            if let Some(toxic) = toxic_of(fault, Span::ZERO) {
-                self.add_toxic(force, &copy.name, toxic).await?;
-                continue;
+        let made = Cgroups::of_this_machine()
+            .group(&self.keeper, Controller::Processor, name)
+            .await;
+        match made {
+            Ok(group) => {
+                let group = Arc::new(group);
+                groups.insert(name.to_owned(), group.clone());
+                Ok(Some(group))
             }
-            match fault {
-                Fault::Kill | Fault::Crash { .. } => {
-                    force.undo.push(Undo::Instance(copy.clone()));
-                    self.kill_instance(copy).await?;
-                }
-                Fault::Hang | Fault::Pause => {
-                    let door = copy.control.unwrap_or(copy.door);
-                    let victim = Victim {
-                        pid: copy.pid(),
-                        door: Door::http(door),
-                    };
-                    let stopped = process::stop(&self.keeper, &[victim], lease_of(event)).await;
-                    force.hold(
-                        stopped.map_err(|error| NoDrill::Failed(error.to_string()))?,
-                        false,
-                    );
-                }
-                Fault::Refuse => {
-                    force.undo.push(Undo::Open(copy.name.clone()));
-                    self.close(&copy.name).await?;
-                }
-                _ => {}
-            }
+            Err(Refused::Impossible(_)) => Ok(None),
+            Err(error) => Err(failed(&error)),
         }
-        Ok(())
     }
 
     /// Tells all instances of all services that an event begins, and notes that they have to be told of its end.
@@ -505,72 +324,15 @@ impl System {
 
     /// Tells all instances that run.
     pub(crate) async fn tell(&self, event: usize, begins: bool) -> Result<(), NoDrill> {
-        for copy in self.services.iter().flatten() {
-            if let (Some(control), true) = (copy.control, copy.up.load(std::sync::atomic::Ordering::Acquire))
-            {
-                asking::tell(control, event, begins).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes a fault back, all of it, also when a part of that fails.
-    pub(crate) async fn end(self: &Arc<Self>, force: InForce, loads: &[Load]) -> Result<(), NoDrill> {
-        let mut failed = None;
-        for undo in force.undo.into_iter().rev() {
-            if let Err(error) = self.take_back(force.event, undo, loads).await {
-                failed.get_or_insert(error);
-            }
-        }
-        failed.map_or(Ok(()), Err)
-    }
-
-    async fn take_back(self: &Arc<Self>, event: usize, undo: Undo, loads: &[Load]) -> Result<(), NoDrill> {
-        match undo {
-            Undo::Toxic(proxy, name) => {
-                self.proxies
-                    .remove_toxic(&proxy, &name)
-                    .await
-                    .map_err(NoDrill::proxy)?;
-            }
-            Undo::Open(proxy) => self.open(&proxy).await?,
-            Undo::Cache(at, number) => {
-                let node = &self.caches[at][number];
-                node.server.restart(&self.keeper).await?;
-                self.bound_node(at, number, self.scaled.scenario.caches[at].entries_max())
-                    .await?;
-                self.open(&node.name).await?;
-            }
-            Undo::Serving(at, number) => {
-                self.caches[at][number].server.fare(Condition::Serving);
-            }
-            Undo::Instance(copy) => self.revive(&copy).await?,
-            Undo::Pace(at, number) => self.databases[at][number].node.set_pace(1.0),
-            Undo::Connections(at, number) => {
-                let database = &self.scaled.scenario.databases[at];
-                let node = &self.databases[at][number].node;
-                node.set_connections(database.connections, database.queue);
-            }
-            Undo::Injection(probed) => {
-                let (injection, _) = probed.await.map_err(|error| NoDrill::Failed(error.to_string()))?;
-                injection
-                    .undo()
-                    .await
-                    .map_err(|error| NoDrill::Failed(error.to_string()))?;
-            }
-            Undo::Told => self.tell(event, false).await?,
-            Undo::Spike(at) => loads.get(at).into_iter().for_each(|load| load.set_factor(1.0)),
-            Undo::HotKey(at) => loads.get(at).into_iter().for_each(|load| load.hot_key(0.0)),
-            Undo::Penetration(at) => {
-                let usual = self.scaled.scenario.clients[at].missing;
-                loads.get(at).into_iter().for_each(|load| load.missing(usual));
-            }
-            Undo::Postgres => {
-                if let Some(postgres) = &self.postgres {
-                    postgres.restart(&self.keeper).await?;
-                }
-            }
+        let copies = self.services.iter().chain(&self.spares).flatten();
+        let up = copies.filter(|copy| copy.up.load(std::sync::atomic::Ordering::Acquire));
+        let controls: Vec<_> = up.filter_map(|copy| copy.control).collect();
+        for control in controls {
+            super::asking::tell(control, event, begins).await?;
         }
         Ok(())
     }
 }
+
+/// Whatever is taken, so much of a processor is left: none at all would be another fault.
+const LEFT_MIN: f64 = 0.05;

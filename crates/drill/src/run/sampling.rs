@@ -1,12 +1,13 @@
 //! What is measured of a system, period by period, as the simulator records it.
 
+mod gathered;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use seawall_core::histogram::Histogram;
-use seawall_core::record::{Kind, Metric, QUANTILES, Record, Series};
+use seawall_core::record::Metric;
 use seawall_core::time::Span;
 use seawall_scenario::{CacheKind, Place};
 use tokio::task::JoinSet;
@@ -16,7 +17,7 @@ use super::asking::{self, Standing};
 use super::page::Page;
 use super::system::System;
 use crate::app::Took;
-use crate::steady::Steady;
+use gathered::Gathered;
 
 /// What the library calls its memory.
 const MEMORY: &str = "memory";
@@ -26,106 +27,6 @@ const THINGS: &str = "things";
 const CALLS: &str = "cache_duration_seconds";
 /// The component that a gateway's door has.
 const DOOR: &str = "gateway";
-
-/// One series while it is gathered: what, of which component, of which node, with which label.
-type Name = (Metric, String, Option<u32>, Option<String>);
-
-/// Series of a run under way.
-#[derive(Debug, Default)]
-pub(crate) struct Gathered {
-    series: BTreeMap<Name, Vec<f64>>,
-    periods: usize,
-    /// Of each shared cache before anything was injected: how many calls took no longer than so many seconds.
-    calls: BTreeMap<String, BTreeMap<String, f64>>,
-}
-
-impl Gathered {
-    fn set(&mut self, metric: Metric, component: &str, label: Option<&str>, value: f64) {
-        self.put(
-            (metric, component.to_owned(), None, label.map(str::to_owned)),
-            value,
-        );
-    }
-
-    fn put(&mut self, name: Name, value: f64) {
-        let nothing = if name.0.kind() == Kind::Duration {
-            f64::NAN
-        } else {
-            0.0
-        };
-        let values = self.series.entry(name).or_default();
-        if values.len() > self.periods {
-            // Two services with one cache.
-            if let Some(last) = values.last_mut() {
-                *last += value;
-            }
-            return;
-        }
-        values.resize(self.periods, nothing);
-        values.push(value);
-    }
-
-    fn durations(&mut self, metric: Metric, component: &str, times: &[u64]) {
-        let mut histogram = Histogram::default();
-        for micros in times {
-            histogram.record(Span::micros(*micros));
-        }
-        for (q, label) in QUANTILES {
-            let value = if histogram.count() > 0 {
-                histogram.quantile(q).as_secs_f64()
-            } else {
-                f64::NAN
-            };
-            self.set(metric, component, Some(label), value);
-        }
-    }
-
-    /// What was measured before anything was injected.
-    pub(crate) fn steady(&self) -> Steady {
-        let medians = self
-            .calls
-            .iter()
-            .filter_map(|(cache, counts)| Some((cache.clone(), median(counts)?)));
-        Steady {
-            caches: medians.collect(),
-        }
-    }
-
-    /// The record of so many periods, with what clients have measured, as it would be at full size.
-    pub(crate) fn record(
-        &self,
-        of_clients: &[Record],
-        period: Span,
-        origin: Span,
-        periods: usize,
-        scale: f64,
-    ) -> Record {
-        let mut record = Record::new(period, origin, periods);
-        let sized = |metric: Metric, mut values: Vec<f64>| {
-            let nothing = if metric.kind() == Kind::Duration {
-                f64::NAN
-            } else {
-                0.0
-            };
-            values.resize(periods, nothing);
-            values
-        };
-        for one in of_clients.iter().flat_map(Record::series) {
-            let values = sized(one.metric, one.values.clone());
-            record.push(Series {
-                values,
-                ..one.clone()
-            });
-        }
-        for ((metric, component, instance, label), values) in &self.series {
-            let mut series = Series::new(*metric, component, sized(*metric, values.clone()));
-            series.label.clone_from(label);
-            series.instance = *instance;
-            record.push(series);
-        }
-        record.at_full_size(scale)
-    }
-}
 
 /// What an instance had counted when it was asked last, and in which life.
 #[derive(Clone, Debug, Default)]
@@ -201,8 +102,8 @@ async fn nodes(system: &System) -> BTreeMap<(usize, usize), Standing> {
     let mut asked = JoinSet::new();
     for (at, nodes) in system.caches.iter().enumerate() {
         for (number, node) in nodes.iter().enumerate() {
-            let address = node.address;
-            asked.spawn(async move { Some(((at, number), asking::standing(address).await.ok()?)) });
+            let addresses: Vec<_> = node.all().map(|node| node.address).collect();
+            asked.spawn(async move { Some(((at, number), asking::standing_of(&addresses).await?)) });
         }
     }
     let mut held = BTreeMap::new();
@@ -238,7 +139,10 @@ fn note_nodes(
 /// Asks everybody at once.
 async fn look(system: &System, before: &mut BTreeMap<String, Before>) -> BTreeMap<String, Said> {
     let mut asked = JoinSet::new();
-    for copy in system.services.iter().flatten() {
+    for copy in system.services.iter().chain(&system.spares).flatten() {
+        if !copy.up.load(Ordering::Acquire) {
+            continue;
+        }
         let (name, Some(control)) = (copy.name.clone(), copy.control) else {
             continue;
         };
@@ -284,7 +188,16 @@ fn note(system: &System, into: &mut Gathered, seen: &BTreeMap<String, Said>) {
     let scenario = &system.scaled.scenario;
     let calm = scenario.run.every.scaled(into.periods as f64 + 1.0) <= scenario.run.warmup;
     for (at, service) in scenario.services.iter().enumerate() {
-        let copies = &system.services[at];
+        let copies: Vec<_> = system.copies(at).collect();
+        if !system.tells(at) {
+            let up = copies
+                .iter()
+                .filter(|copy| copy.up.load(Ordering::Acquire))
+                .count();
+            let full = up as f64 * system.scaled.copies[at];
+            into.set(Metric::Instances, &service.name, None, full);
+            continue;
+        }
         let said: Vec<&Said> = copies.iter().filter_map(|copy| seen.get(&copy.name)).collect();
         note_service(system, into, at, &said);
         for cache in service.caches.iter().map(|at| &scenario.caches[*at]) {
@@ -302,17 +215,14 @@ fn note(system: &System, into: &mut Gathered, seen: &BTreeMap<String, Said>) {
             running += busy;
             waiting += line;
         }
-        note_origin(into, &database.name, seen.values());
+        if system.is_told_of(Place::Database(at)) {
+            note_origin(into, &database.name, seen.values());
+        }
         into.set(Metric::OriginConnections, &database.name, None, running as f64);
         into.set(Metric::QueueDepth, &database.name, None, waiting as f64);
     }
     for (at, service) in scenario.services.iter().enumerate() {
-        let place = Place::Service(at);
-        let is_origin = |other: &seawall_scenario::Service| {
-            let fallback = other.fallback.as_ref().map(|fallback| fallback.origin);
-            other.origin == Some(place) || fallback == Some(place) || other.also.contains(&place)
-        };
-        if scenario.services.iter().any(is_origin) {
+        if system.is_told_of(Place::Service(at)) {
             note_origin(into, &service.name, seen.values());
         }
     }
@@ -397,25 +307,6 @@ fn note_service(system: &System, into: &mut Gathered, at: usize, said: &[&Said])
         .flat_map(|said| said.took.waits.iter().copied())
         .collect();
     into.durations(Metric::QueueWait, name, &waits);
-}
-
-/// The median of a histogram of Prometheus, in a straight line within its bucket.
-fn median(counts: &BTreeMap<String, f64>) -> Option<Span> {
-    let mut buckets: Vec<(f64, f64)> = counts
-        .iter()
-        .filter_map(|(bound, count)| Some((bound.parse().ok()?, *count)))
-        .collect();
-    buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let half = buckets.last()?.1 / 2.0;
-    let mut below = (0.0, 0.0);
-    for (bound, count) in buckets {
-        if half > 0.0 && count >= half && bound.is_finite() {
-            let share = (half - below.1) / (count - below.1);
-            return Some(Span::from_secs_f64(below.0 + share * (bound - below.0)));
-        }
-        below = (bound, count);
-    }
-    None
 }
 
 fn note_tier(into: &mut Gathered, cache: &str, tier: &str, calm: bool, said: &[&Said]) {

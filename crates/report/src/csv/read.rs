@@ -253,7 +253,7 @@ mod tests {
                 .values
                 .iter()
                 .zip(&other.values)
-                .all(|(a, b)| a == b || (a.is_nan() && b.is_nan()));
+                .all(|(a, b)| a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()));
             assert!(same, "{one:?} {other:?}");
         }
     }

@@ -19,6 +19,16 @@ pub enum CacheKind {
     Local,
 }
 
+/// Who knows which node holds a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum CacheMode {
+    /// Those who ask: nodes know nothing of each other.
+    #[default]
+    Nodes,
+    /// The nodes: a cluster of Redis, whose clients learn it from them.
+    Cluster,
+}
+
 /// What happens when a node is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Eviction {
@@ -38,6 +48,12 @@ element! {
         kind: CacheKind, default CacheKind = CacheKind::Shared;
         /// How many nodes it has.
         nodes: u32, default Count<1> = 1;
+        /// Who knows which node holds a key.
+        mode: CacheMode, default CacheMode = CacheMode::Nodes;
+        /// How many copies each node of a cluster has, one of which takes its place when it is gone.
+        replicas: u32, default Count = 0;
+        /// How long it takes until it does.
+        failover: Span, default Period = Span::secs(2);
         /// Which node holds a key.
         sharding: Sharding, default Sharding = Sharding::Ring;
         /// How many entries a node holds; without limit when absent.
@@ -77,6 +93,7 @@ impl Cache {
 }
 
 words! { CacheKind, "kind of cache" { "shared" = Shared, "local" = Local } }
+words! { CacheMode, "mode" { "nodes" = Nodes, "cluster" = Cluster } }
 words! { Eviction, "eviction" { "lru" = Lru, "none" = None } }
 
 fn check(cx: &mut Reader, node: &Node, cache: &Cache) {
@@ -96,6 +113,7 @@ fn check(cx: &mut Reader, node: &Node, cache: &Cache) {
             "leave `nodes` out, or make it a shared cache",
         );
     }
+    check_cluster(cx, node, cache);
     if let Some(memory) = cache.maxmemory
         && memory < cache.entry_size
     {
@@ -104,6 +122,37 @@ fn check(cx: &mut Reader, node: &Node, cache: &Cache) {
             "not one entry fits into this memory",
             "too small",
             format!("an entry has {} bytes", cache.entry_size),
+        );
+    }
+}
+
+/// A cluster of Redis has three nodes at least, and only a cluster puts a copy in the place of a node by itself.
+fn check_cluster(cx: &mut Reader, node: &Node, cache: &Cache) {
+    if cache.mode == CacheMode::Nodes {
+        if cache.replicas > 0 {
+            cx.mistake(
+                node.at_field("replicas"),
+                "nobody puts a copy in the place of a node that is none of a cluster",
+                "impossible",
+                "add `mode = \"cluster\"`, or leave `replicas` out",
+            );
+        }
+        return;
+    }
+    if cache.nodes < 3 || cache.kind == CacheKind::Local {
+        cx.mistake(
+            node.at_field("mode"),
+            "a cluster has at least three nodes that all instances share",
+            "too few nodes",
+            "give it `nodes = 3` or more",
+        );
+    }
+    if cache.gutter > 0 {
+        cx.mistake(
+            node.at_field("gutter"),
+            "a cluster has no spare nodes",
+            "impossible",
+            "leave `gutter` out; copies of its nodes are `replicas`",
         );
     }
 }

@@ -4,7 +4,7 @@ use seawall_core::time::Span;
 
 use super::Place;
 use crate::element::tagged;
-use crate::form::{Count, Duration, Factor, Maybe, Natural, Number, Share, Throughput};
+use crate::form::{Count, Duration, Factor, Flag, Maybe, Natural, Number, Share, Throughput};
 
 /// Something that breaks. One vocabulary for what is simulated and what is drilled.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,6 +61,11 @@ pub enum Fault {
         /// Of all entries.
         share: f64,
     },
+    /// This share of the entries is of another type, at once: reading them is an error until they are written again.
+    WrongType {
+        /// Of all entries.
+        share: f64,
+    },
     /// Writes fail for want of memory.
     OutOfMemory,
     /// New connections are turned away.
@@ -69,6 +74,14 @@ pub enum Fault {
     Slow {
         /// How many times as long.
         factor: f64,
+    },
+    /// A command that takes long keeps the node busy for this share of the time, in bursts during which nobody is
+    /// answered.
+    Blocked {
+        /// Of the time.
+        share: f64,
+        /// How long each burst takes.
+        burst: Span,
     },
     /// The node reads its data set, and answers that it is loading.
     Loading,
@@ -100,6 +113,8 @@ pub enum Fault {
     Connections {
         /// A node.
         max: u32,
+        /// Whether those beyond wait for one, as they do before a pool; otherwise they are refused, as a server does.
+        waits: bool,
     },
     /// A lock stops all queries.
     Lock,
@@ -166,12 +181,16 @@ tagged! {
         "never_stored" = NeverStored;
         /// A share of the entries is corrupted, at once.
         "corrupt" = Corrupt { share: Share };
+        /// A share of the entries is of another type, at once.
+        "wrong_type" = WrongType { share: Share };
         /// Writes fail for want of memory.
         "out_of_memory" = OutOfMemory;
         /// New connections are turned away.
         "too_many_clients" = TooManyClients;
         /// Commands take this many times as long.
         "slow" = Slow { factor: Factor };
+        /// A command that takes long keeps the node busy for a share of the time, in bursts.
+        "blocked" = Blocked { share: Share, burst: Duration = Span::millis(100) };
         /// The node reads its data set, and answers that it is loading.
         "loading" = Loading;
         /// Writes are refused by a replica.
@@ -187,7 +206,7 @@ tagged! {
         /// A share of the client's reads is for keys that do not exist.
         "penetration" = Penetration { share: Share };
         /// The database accepts only so many connections a node.
-        "connections" = Connections { max: Count };
+        "connections" = Connections { max: Count, waits: Flag = true };
         /// A lock stops all queries.
         "lock" = Lock;
         /// Queries take this many times as long.
@@ -223,9 +242,11 @@ impl Fault {
             Fault::TtlIgnored => "ttl_ignored",
             Fault::NeverStored => "never_stored",
             Fault::Corrupt { .. } => "corrupt",
+            Fault::WrongType { .. } => "wrong_type",
             Fault::OutOfMemory => "out_of_memory",
             Fault::TooManyClients => "too_many_clients",
             Fault::Slow { .. } => "slow",
+            Fault::Blocked { .. } => "blocked",
             Fault::Loading => "loading",
             Fault::ReadOnly => "read_only",
             Fault::Starve { .. } => "starve",
@@ -252,12 +273,13 @@ impl Fault {
                 | Fault::Expire { .. }
                 | Fault::ExpireAt { .. }
                 | Fault::Corrupt { .. }
+                | Fault::WrongType { .. }
                 | Fault::Restart { .. }
         )
     }
 
     /// What kinds of component it can happen to, in words; `None` when it can happen to this one.
-    pub(crate) fn misfit(&self, place: Place) -> Option<&'static str> {
+    pub fn misfit(&self, place: Place) -> Option<&'static str> {
         let (fits, kinds) = match self {
             Fault::Replace
             | Fault::Flush
@@ -266,6 +288,8 @@ impl Fault {
             | Fault::TtlIgnored
             | Fault::NeverStored
             | Fault::Corrupt { .. }
+            | Fault::WrongType { .. }
+            | Fault::Blocked { .. }
             | Fault::OutOfMemory
             | Fault::TooManyClients
             | Fault::Loading => (matches!(place, Place::Cache(_)), "a cache"),

@@ -19,7 +19,7 @@ mod service;
 mod settings;
 
 pub use action::{Action, Knob};
-pub use cache::{Cache, CacheKind, Eviction};
+pub use cache::{Cache, CacheKind, CacheMode, Eviction};
 pub use client::{Arrival, Client, Keys, Step};
 pub use database::{Autoscaling, Database, Overload};
 pub use deploy::{CacheTable, HealthCheck, Listener, RedisTier, Route, Upstream, UpstreamTls};

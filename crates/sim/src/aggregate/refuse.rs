@@ -145,6 +145,10 @@ fn of_cache(scenario: &Scenario, index: usize, cache: &Cache, reasons: &mut Vec<
         entry_size: _,
         maxmemory: _,
         gutter: _,
+        // What they make of a node that is gone is in the timeline by now.
+        mode: _,
+        replicas: _,
+        failover: _,
     } = cache;
     if *renewed_by_hits {
         reasons.push(format!("`cache.{name}.renewed_by_hits`"));
@@ -297,7 +301,7 @@ fn plays(fault: &Fault, on: Option<Place>) -> bool {
         | Fault::Spike { .. }
         | Fault::HotKey { .. }
         | Fault::Penetration { .. }
-        | Fault::Connections { .. }
+        | Fault::Connections { waits: true, .. }
         | Fault::Lock
         | Fault::SlowQuery { .. }
         | Fault::FarRegion { .. }
@@ -308,6 +312,9 @@ fn plays(fault: &Fault, on: Option<Place>) -> bool {
         Fault::Loss { .. } => matches!(on, Some(Place::Cache(_))),
         Fault::Bandwidth { .. }
         | Fault::Corrupt { .. }
+        | Fault::WrongType { .. }
+        | Fault::Blocked { .. }
+        | Fault::Connections { .. }
         | Fault::Leak { .. }
         | Fault::Crash { .. }
         | Fault::Restart { .. } => false,

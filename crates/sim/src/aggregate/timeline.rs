@@ -278,7 +278,7 @@ impl World {
                 Fault::Latency { add, .. } | Fault::FarRegion { add } => far += add.as_secs_f64(),
                 Fault::Slow { factor } | Fault::SlowQuery { factor } => slow *= factor,
                 Fault::DiskFull | Fault::ReadOnly => database.writes_fail = true,
-                Fault::Connections { max } => database.connections_max = Some(max),
+                Fault::Connections { max, .. } => database.connections_max = Some(max),
                 _ => {}
             }
         }

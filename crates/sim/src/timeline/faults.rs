@@ -32,6 +32,7 @@ impl World {
                     self.caches[cache].align_expiry(node, at);
                 }
                 Fault::Corrupt { share } => self.caches[cache].corrupt(node, *share),
+                Fault::WrongType { share } => self.caches[cache].retype(node, *share),
                 _ => return false,
             }
         }
@@ -45,6 +46,7 @@ impl World {
                 | Fault::Expire { .. }
                 | Fault::ExpireAt { .. }
                 | Fault::Corrupt { .. }
+                | Fault::WrongType { .. }
         )
     }
 
@@ -172,12 +174,13 @@ impl World {
         cache.never_stored = false;
         cache.ttl_ignored = false;
         let limited = self.plan.scenario.caches[index].max_clients.is_some();
-        cache.sound = faults.is_empty() && !limited;
+        cache.sound = faults.is_empty() && !limited && cache.nodes.iter().all(|node| node.foreign.is_empty());
         for node in &mut cache.nodes {
             node.link.heal();
             node.says = None;
             node.writes_say = None;
             node.frozen_until = None;
+            node.blocked = None;
             node.answers = true;
             node.slow = 1.0;
             node.processor = 1.0;
@@ -210,6 +213,10 @@ impl World {
                     Fault::Partition => node.link.set(LinkFault::Partition),
                     Fault::Hang => node.link.set(LinkFault::Hang),
                     Fault::Pause => node.frozen_until = Some(end),
+                    Fault::Blocked { share, burst } => {
+                        let began = Time::ZERO + self.plan.scenario.run.warmup + event.at;
+                        node.blocked = Some((began, burst, burst.scaled(1.0 / share.max(0.001))));
+                    }
                     Fault::Latency { add, jitter } => node.link.set(LinkFault::Latency { add, jitter }),
                     Fault::Bandwidth { rate } => node.link.set(LinkFault::Bandwidth { bytes_per_s: rate }),
                     Fault::Loss { share } => node.link.set(LinkFault::Loss { share }),
@@ -238,6 +245,7 @@ impl World {
         self.databases[index].far = Span::ZERO;
         let mut pace = vec![1.0_f64; count];
         let mut most = vec![connections; count];
+        let mut refuses = vec![false; count];
         for node in &mut self.databases[index].nodes {
             node.link.heal();
             node.up = true;
@@ -270,13 +278,16 @@ impl World {
                     Fault::Loss { share } => node.link.set(LinkFault::Loss { share }),
                     Fault::Slow { factor } | Fault::SlowQuery { factor } => node.slow *= factor,
                     Fault::DiskFull | Fault::ReadOnly => node.writes_fail = true,
-                    Fault::Connections { max } => most[at as usize] = Some(max),
+                    Fault::Connections { max, waits } => {
+                        most[at as usize] = Some(max);
+                        refuses[at as usize] = !waits;
+                    }
                     _ => {}
                 }
             }
         }
         for node in 0..count {
-            self.databases[index].set_connections(node, most[node]);
+            self.databases[index].set_connections(node, most[node], refuses[node]);
             // A node that hangs makes no progress with what it has, either.
             let stopped = self.databases[index].nodes[node].hangs;
             self.databases[index].nodes[node]

@@ -276,6 +276,41 @@ fn what_is_corrupt_is_wrong_unless_it_is_checked() {
 }
 
 #[test]
+fn what_is_of_another_type_is_an_error_until_it_is_written_again() {
+    let record = struck(CACHED, "on = \"redis\"", "{ wrong_type = { share = 0.5 } }");
+    let errors = |over: Range<f64>| sum(&record, Metric::CacheErrors, "redis", Some("wrong_type"), over);
+    assert_eq!(errors(0.0..10.0), 0.0);
+    let failed = errors(10.0..30.0);
+    // About half of the hundred keys fail a look-up, most of them one.
+    assert!((35.0..=80.0).contains(&failed), "{failed}");
+    assert_eq!(errors(15.0..30.0), 0.0, "all of them were asked for by then");
+    let again = sum(&record, Metric::OriginRequests, "db", None, 10.0..30.0);
+    assert!((35.0..=80.0).contains(&again), "{again}");
+    assert_eq!(
+        sum(&record, Metric::Requests, "web", Some("wrong"), 0.0..30.0),
+        0.0
+    );
+}
+
+#[test]
+fn who_comes_while_a_node_is_blocked_waits_for_the_end_of_the_burst() {
+    let fault = "{ blocked = { share = 0.5, burst = \"60ms\" } }";
+    let record = lasting(CACHED, "redis", fault);
+    let mean_ms = |over: Range<f64>| {
+        // Of a wait that is nothing for one half and even over 0..60 ms for the other, a quarter is above 30 ms.
+        let values =
+            &record.values(Metric::RequestDuration, "web", Some("0.9"))[record.window(over.start, over.end)];
+        1_000.0 * values.iter().sum::<f64>() / values.len() as f64
+    };
+    seen("the 90th percentile", mean_ms, 0.0..2.0, 44.0..54.0, 0.0..2.0);
+    // Bursts that are longer than the patience of callers cost as many as come too early in one.
+    let fault = "{ blocked = { share = 0.5, burst = \"200ms\" } }";
+    let record = lasting(CACHED, "redis", fault);
+    let late = |over| cache_errors(&record, "timed_out", over);
+    seen("what waits too long", late, 0.0..0.0, 40.0..60.0, 0.0..0.0);
+}
+
+#[test]
 fn a_cache_that_cannot_be_written_loses_its_entries() {
     let short = CACHED.replace("1000s", "2s");
     for (fault, reason) in [
@@ -375,6 +410,23 @@ fn a_slow_database_takes_its_time() {
         0.0..0.01,
         0.2..1.0,
         0.0..0.01,
+    );
+}
+
+#[test]
+fn a_database_that_lets_nobody_wait_refuses_who_finds_no_connection() {
+    let slow = PLAIN.replace("service_time = \"5ms\"", "service_time = \"20ms\"");
+    let record = lasting(&slow, "db", "{ connections = { max = 1, waits = false } }");
+    let waiting = |over| mean(&record, Metric::QueueDepth, "db", over);
+    seen("queries that wait", waiting, 0.0..0.0, 0.0..0.0, 0.0..0.0);
+    let refused = |over: Range<f64>| rate(&record, Metric::OriginErrors, "db", over);
+    // Two shards get 100 calls of 20 ms a second each: well over half find the one connection taken.
+    seen(
+        "queries that are refused",
+        refused,
+        0.0..0.0,
+        100.0..148.0,
+        0.0..0.0,
     );
 }
 
@@ -549,5 +601,24 @@ fn who_waits_for_ever_is_answered_when_the_fault_is_over() {
             };
             assert!(wanted.contains(&late), "{fault} of {on}: {late} {ending}");
         }
+    }
+}
+
+#[test]
+fn a_copy_takes_the_place_of_a_node_of_a_cluster() {
+    let cluster = CACHED.replace(
+        "nodes = 2\n    sharding = \"modulo\"",
+        "nodes = 3\n    mode = \"cluster\"\n    replicas = 1\n    failover = \"4s\"",
+    );
+    assert_ne!(cluster, CACHED);
+    for fault in ["kill", "hang"] {
+        let to = "for = \"10s\"\non = \"redis\"\nnodes = [0]";
+        let record = struck(&cluster, to, fault);
+        let errors = |over: Range<f64>| sum(&record, Metric::CacheErrors, "redis", None, over);
+        let misses = |over: Range<f64>| sum(&record, Metric::CacheMisses, "redis", None, over);
+        // A third of 200 look-ups a second fail for four seconds.
+        let failed = errors(10.0..14.0);
+        assert!((150.0..=400.0).contains(&failed), "{fault}: {failed}");
+        assert_eq!((errors(15.0..30.0), misses(15.0..30.0)), (0.0, 0.0), "{fault}");
     }
 }

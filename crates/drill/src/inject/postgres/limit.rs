@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use sqlx::{Connection, PgConnection};
-use tokio::task::JoinHandle;
+use sqlx::PgConnection;
 
+use super::standby::Standby;
 use super::{Server, code, failed, impossible, quoted, told};
-use crate::inject::{
-    Answer, Evidence, Failed, Fault, Injection, LEASE_MAX, NoEffect, NotUndone, Refused, until,
-};
+use crate::inject::{Answer, Evidence, Failed, Fault, Injection, NoEffect, NotUndone, Refused, until};
 
 /// Too many connections (PostgreSQL, appendix A).
 const TOO_MANY: &str = "53300";
@@ -44,21 +42,7 @@ pub async fn connections(
         Some((before, false)) => before,
     };
     let back = format!("ALTER ROLE {} CONNECTION LIMIT {before}", quoted(&name));
-    let mut standby = server.session().await?;
-    let (pid,): (i32,) = sqlx::query_as("SELECT pg_backend_pid()")
-        .fetch_one(&mut standby)
-        .await?;
-    // A block is carried out to its end, whether its client still listens or not.
-    let block = format!(
-        "SET statement_timeout = 0; DO $seawall$ BEGIN PERFORM pg_sleep({}); {back}; END $seawall$",
-        max.min(LEASE_MAX).as_secs_f64()
-    );
-    let standby = tokio::spawn(async move {
-        // Ended by us, or done: both are fine.
-        let _ = sqlx::raw_sql(sqlx::AssertSqlSafe(block))
-            .execute(&mut standby)
-            .await;
-    });
+    let standby = Standby::begin(server, back, max).await?;
     let mut limited = Limited {
         server: server.clone(),
         role: role.clone(),
@@ -66,14 +50,12 @@ pub async fn connections(
         before,
         limit,
         ended: 0,
-        back,
-        pid,
         standby,
     };
     let done = limited.begin(&mut session).await;
     if let Err(error) = done {
         // The standby brings it back in any case.
-        let _ = limited.end().await;
+        let _ = limited.standby.end().await;
         return Err(error.into());
     }
     Ok(Injection::new(limited))
@@ -86,34 +68,11 @@ struct Limited {
     before: i32,
     limit: u32,
     ended: usize,
-    /// The statement that brings the old limit back.
-    back: String,
-    /// The process of the session that does so when nobody else does.
-    pid: i32,
-    standby: JoinHandle<()>,
+    standby: Standby,
 }
 
 impl Limited {
     async fn begin(&mut self, session: &mut PgConnection) -> Result<(), sqlx::Error> {
-        // Nothing is limited before somebody stands by who brings it back.
-        for _ in 0..100 {
-            let asleep: (bool,) = sqlx::query_as(
-                "SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE pid = $1 AND wait_event = 'PgSleep')",
-            )
-            .bind(self.pid)
-            .fetch_one(&mut *session)
-            .await?;
-            if asleep.0 {
-                return self.limit(session).await;
-            }
-            tokio::time::sleep(crate::inject::GLANCE).await;
-        }
-        Err(sqlx::Error::Protocol(
-            "the session that stands by does not sleep".into(),
-        ))
-    }
-
-    async fn limit(&mut self, session: &mut PgConnection) -> Result<(), sqlx::Error> {
         let statement = format!(
             "ALTER ROLE {} CONNECTION LIMIT {}",
             quoted(&self.name),
@@ -130,17 +89,6 @@ impl Limited {
         .await?;
         self.ended = ended.len();
         Ok(())
-    }
-
-    async fn end(&self) -> Result<(), sqlx::Error> {
-        let mut session = self.server.session().await?;
-        // First the limit: the session that stands by may be the one to bring it back at this moment.
-        told(&mut session, &self.back).await?;
-        sqlx::query("SELECT pg_terminate_backend($1)")
-            .bind(self.pid)
-            .execute(&mut session)
-            .await?;
-        session.close().await
     }
 
     async fn is_back(&self) -> Result<(), Failed> {
@@ -197,8 +145,7 @@ impl Fault for Limited {
 
     fn undo(self: Box<Self>) -> Answer<'static, NotUndone> {
         Box::pin(async move {
-            self.end().await?;
-            self.standby.abort();
+            self.standby.end().await?;
             until(|| self.is_back()).await?;
             Ok(Evidence::new(
                 format!("brought back the limit of {} ({})", self.name, self.before),

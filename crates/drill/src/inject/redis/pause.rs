@@ -70,8 +70,10 @@ impl Fault for Paused {
                     format!("paused all clients in leases of {} ms", LEASE.as_millis()),
                     format!("PING gets no answer within {} ms", SILENCE.as_millis()),
                 )),
-                Knock::Answered => Err(NoEffect("PING is answered".into())),
-                Knock::Nobody(why) => Err(NoEffect(format!("the server does not let in: {why}"))),
+                Knock::Answered(..) => Err(NoEffect("PING is answered".into())),
+                Knock::Nobody(why) | Knock::HungUp(why) => {
+                    Err(NoEffect(format!("the server does not let in: {why}")))
+                }
             }
         })
     }
