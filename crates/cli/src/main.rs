@@ -32,6 +32,7 @@ mod source;
 mod stop;
 mod sweep;
 mod telling;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -69,6 +70,7 @@ enum Command {
     Drill(drill::Arguments),
     Diagnose(diagnose::Arguments),
     Audit(audit::Arguments),
+    Watch(watch::Arguments),
     Init(init::Arguments),
     Gateway(gateway::Arguments),
     Proxy(proxy::Arguments),
@@ -97,6 +99,10 @@ fn main() -> ExitCode {
             Err(stop) => Err(stop),
         },
         Command::Diagnose(arguments) => match diagnose::run(&arguments) {
+            Ok(status) => return status,
+            Err(stop) => Err(stop),
+        },
+        Command::Watch(arguments) => match watch::run(&arguments) {
             Ok(status) => return status,
             Err(stop) => Err(stop),
         },

@@ -35,6 +35,8 @@ mod failure;
 mod finding;
 mod follow;
 #[cfg(feature = "live")]
+pub mod incident;
+#[cfg(feature = "live")]
 pub mod init;
 mod joined;
 mod line;

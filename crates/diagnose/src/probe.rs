@@ -35,7 +35,9 @@ mod target;
 mod wire;
 
 pub use details::Details;
+pub(crate) use dial::dial;
 pub use fault::{Fault, Why};
+pub(crate) use http::basic;
 pub use info::Info;
 pub use log::{LogCounter, LogProbe};
 pub use prober::{Options, Prober, TARGETS_MAX};

@@ -6,14 +6,14 @@
 //! | P1 | critical endpoints affected, backends overwhelmed, partial degradation | one call in twenty lost or more; a wrong answer; or the origin has three times its normal work or more |
 //! | P2 | one service, minor impact | anything else that is likely |
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
 use crate::finding::Finding;
 use crate::situation::{Impact, Situation};
 
 /// How bad it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Severity {
     /// Minor, or nobody suffers yet.
     P2,

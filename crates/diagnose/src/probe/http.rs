@@ -143,6 +143,20 @@ fn question(target: &Target, order: &Order<'_>) -> Result<Request<Full<Bytes>>, 
     Ok(request)
 }
 
+/// The header that logs in (RFC 7617), where the address holds a login.
+pub(crate) fn basic(target: &Target) -> Option<Result<HeaderValue, hyper::header::InvalidHeaderValue>> {
+    let (user, password) = (target.user(), target.password());
+    if user.is_none() && password.is_none() {
+        return None;
+    }
+    let login = format!("{}:{}", user.unwrap_or(""), password.unwrap_or(""));
+    let value = HeaderValue::from_str(&format!("Basic {}", base64(login.as_bytes())));
+    Some(value.map(|mut value| {
+        value.set_sensitive(true);
+        value
+    }))
+}
+
 async fn bounded(mut body: hyper::body::Incoming, most: usize) -> Result<Bytes, Fault> {
     let mut read = BytesMut::new();
     while let Some(frame) = body.frame().await {

@@ -198,6 +198,18 @@ impl Target {
         self
     }
 
+    /// What is asked for at an HTTP address, with its parameters, which may be secret.
+    pub(crate) fn path_and_query(&self) -> String {
+        let after = self.whole.split_once("://").map_or("", |(_, after)| after);
+        let from = after.find(['/', '?']).unwrap_or(after.len());
+        let asked = after[from..].split('#').next().unwrap_or_default();
+        if asked.starts_with('/') {
+            asked.to_owned()
+        } else {
+            format!("/{asked}")
+        }
+    }
+
     pub(crate) fn user(&self) -> Option<&str> {
         self.user.as_deref()
     }
