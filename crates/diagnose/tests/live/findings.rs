@@ -219,6 +219,8 @@ async fn a_disk_that_cannot_be_written() {
 async fn an_emptied_cache() {
     let emptied = async |server: &mut RedisServer| server.tell(&["FLUSHALL"]);
     let diagnosis = found_after(2, RedisServer::start(&[]), emptied).await;
-    let cold = diagnosis.first().is_some_and(|finding| finding.failure == Failure::Cold);
+    let cold = diagnosis
+        .first()
+        .is_some_and(|finding| finding.failure == Failure::Cold);
     assert!(cold, "{:#?}", diagnosis.findings);
 }
