@@ -266,15 +266,17 @@ impl Store for Shelf {
         _: Duration,
     ) -> Boxed<'a, Result<(), CacheFault>> {
         Box::pin(async move {
-            match outage(&self.windows, self.started) {
-                Some(Outage::Refused) => Err(CacheFault::Refused),
-                Some(Outage::Hangs) => Err(CacheFault::TimedOut),
-                _ => {
-                    let mut held = self.held.lock().expect("nobody panics with it");
-                    held.insert(key.hash, (Instant::now(), value.keep, value.bytes));
-                    Ok(())
-                }
+            let outage = outage(&self.windows, self.started);
+            if outage == Some(Outage::Refused) {
+                return Err(CacheFault::Refused);
             }
+            let mut held = self.held.lock().expect("nobody panics with it");
+            held.insert(key.hash, (Instant::now(), value.keep, value.bytes));
+            // A process that stood still reads its socket to the end when it goes on: it is written, and too late.
+            if outage == Some(Outage::Hangs) {
+                return Err(CacheFault::TimedOut);
+            }
+            Ok(())
         })
     }
 
