@@ -2,7 +2,7 @@
 //! it is taken back.
 //!
 //! Two runbooks of operators are the source, and every step of theirs has a counterpart here, in a form that does no
-//! harm where theirs does ([`COUNTERPARTS`](seeds::COUNTERPARTS) lists them). The order within a finding is: keep the
+//! harm where theirs does ([`COUNTERPARTS`] lists them). The order within a finding is: keep the
 //! origin alive, mend the cause, bring the load back slowly, then prevent. A step that needs a person is a command to copy,
 //! and never done by itself.
 //!
