@@ -1,7 +1,7 @@
 //! `seawall init`: the scenario of a live system, and what would happen to it without its cache.
 
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use seawall_core::record::{Metric, Record};
 use seawall_core::time::Span;
@@ -11,7 +11,7 @@ use seawall_diagnose::probe::{Kind, Target};
 use seawall_scenario::{AS_WRITTEN, Document, Scenario};
 use seawall_sim::{Options, replicate};
 
-use crate::live::{asked, target_of, unread};
+use crate::live::{asked, target_of, unread, wall_clock};
 use crate::output::{print, write_file};
 use crate::playing::{Playing, processors, span};
 use crate::stop::Stop;
@@ -118,7 +118,15 @@ async fn measured(
     let patience = Duration::from_nanos(arguments.patience.as_nanos());
     let mut before = None;
     if let Some(prometheus) = prometheus {
-        let known = past(prometheus, Past { end: now(), ..HOUR }, patience).await;
+        let known = past(
+            prometheus,
+            Past {
+                end: wall_clock() as u64,
+                ..HOUR
+            },
+            patience,
+        )
+        .await;
         before = Some(known.map_err(|fault| unread(&prometheus.to_string(), &fault))?);
     }
     let wanted = Wanted {
@@ -136,17 +144,6 @@ async fn measured(
         Some(before) => measured.with_past(&before),
         None => measured,
     })
-}
-
-/// Seconds since 1970.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a Prometheus is asked for the hour before now"
-)]
-fn now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
 }
 
 /// What the simulator says of the loss, in one paragraph.

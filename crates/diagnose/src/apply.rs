@@ -16,7 +16,7 @@ use seawall_resp::Value as Said;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::probe::details::{IDLE_S, connected};
+use crate::probe::details::connected;
 use crate::probe::http::{Answer, Order, ask};
 use crate::probe::{Fault, Target, Why, Wire, text, words};
 use crate::runbook::{Action, To};
@@ -494,7 +494,7 @@ async fn idle(idle_s: u64, means: &Means) -> Result<Work, Refused> {
         let waits = field("sub").is_some_and(|count| count != "0")
             || field("psub").is_some_and(|count| count != "0")
             || field("flags").is_some_and(|flags| flags.contains(['b', 'P', 'x']));
-        if idle >= idle_s.max(IDLE_S.min(idle_s)) && !waits && ids.len() < DROPPED_MAX {
+        if idle >= idle_s && !waits && ids.len() < DROPPED_MAX {
             ids.extend(field("id").map(str::to_owned));
         }
     }

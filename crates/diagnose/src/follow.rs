@@ -1,8 +1,8 @@
 //! Follows a record, period by period, and says when an incident begins, what it is, and when it is over.
 //!
-//! It knows only the past: what is calm is learnt from the periods that went by without a suspicion. Whoever looks once,
-//! at three consecutive periods the same, is a suspicion; the second in a row opens an incident. An incident is over when
-//! nothing has been likely and nobody has suffered for a while.
+//! It knows only the past: what is calm is learnt from the periods that went by without a suspicion. A likely finding is a
+//! suspicion, and one that lasts opens an incident. An incident is over when nothing has been likely and nobody has
+//! suffered for a while. What came of an incident, and who is told of it, is not its business.
 
 use seawall_core::record::Record;
 use serde::Serialize;
@@ -61,8 +61,8 @@ pub struct Episode {
 pub struct Follower {
     settings: Settings,
     calm: Vec<usize>,
-    /// Since when there is a suspicion, and of what.
-    suspected: Option<(usize, Failure)>,
+    /// Since when there is a suspicion. Another finding goes on with it: something is the matter, whatever it is.
+    suspected: Option<usize>,
     open: Option<Episode>,
     /// Since when all is well again, in an incident.
     well: Option<usize>,
@@ -159,18 +159,16 @@ impl Follower {
         if self.open.is_some() {
             return self.in_incident(view, diagnosis, likeliest);
         }
-        let Some(failure) = likeliest else {
+        if likeliest.is_none() {
             self.suspected = None;
             // Where calls are lost and nobody knows why, it is not calm either.
             if !diagnosis.impact.is_felt() {
                 self.remember(view, at);
             }
             return Change::None;
-        };
-        // Another first finding goes on with the same suspicion: something is the matter, whatever it is.
+        }
         let now = diagnosis.at;
-        let (since, _) = self.suspected.unwrap_or((now, failure));
-        self.suspected = Some((since, failure));
+        let since = *self.suspected.get_or_insert(now);
         if now + 1 < since + view.periods_in(settings.confirm_s, 2) {
             return Change::None;
         }

@@ -200,9 +200,9 @@ fn judge(
 
 fn by_hand(id: Id, measuring: &Measuring) -> Result<ExitCode, Stop> {
     let known = measuring.known();
-    let diagnosis_free = seawall_diagnose::runbook::commands(id, &known);
+    let commands = seawall_diagnose::runbook::commands(id, &known);
     let mut text = format!("{}: only a person does this; the commands are\n", id.name());
-    for command in diagnosis_free {
+    for command in commands {
         let _ = writeln!(text, "  {command}");
     }
     print(&text)?;

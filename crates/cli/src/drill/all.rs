@@ -126,7 +126,7 @@ fn scenario(hands: &Hands, plan: &Plan, rows: &mut Vec<Row>, verdicts: &mut Vec<
         }
         rows.push(row);
     }
-    kept.ended = super::doing::now();
+    kept.ended = crate::live::wall_clock();
     kept
 }
 

@@ -3,7 +3,6 @@
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use seawall_drill::app::What;
 use seawall_drill::kept::{Drilled, Gathered, Kept, drilled};
@@ -18,6 +17,7 @@ use super::Doing;
 use super::live::{Scene, View};
 use super::plan::{Plan, complain};
 use super::predict::predict;
+use crate::live::wall_clock;
 use crate::stop::Stop;
 
 /// What drills are done with.
@@ -65,14 +65,14 @@ impl Hands {
             }
             kept.variants.push(self.variant(plan, what, scenario)?);
         }
-        kept.ended = now();
+        kept.ended = wall_clock();
         Ok(kept)
     }
 
     /// Drills one variant.
     pub(super) fn variant(&self, plan: &Plan, what: &What, scenario: &Scenario) -> Result<Drilled, Stop> {
         let mut gathered = Gathered {
-            began: now(),
+            began: wall_clock(),
             ..Gathered::default()
         };
         let order = Order {
@@ -85,7 +85,7 @@ impl Hands {
         let ran = self
             .runtime
             .block_on(watched(&order, scene, self.live, &self.stop, &mut gathered))?;
-        gathered.seconds = now() - gathered.began;
+        gathered.seconds = wall_clock() - gathered.began;
         let (predicted, how) = predict(scenario, what.scale, &ran, self.band)?;
         gathered.prediction = how;
         Ok(drilled(scenario, &ran, &predicted, gathered, &self.rules))
@@ -103,19 +103,8 @@ pub(super) fn before(plan: &Plan) -> Kept {
         },
         None => unreachable!("a plan has a variant"),
     };
-    kept.began = now();
+    kept.began = wall_clock();
     kept
-}
-
-/// Seconds since 1970, UTC.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "when something was done is told by the clock on the wall"
-)]
-pub(super) fn now() -> f64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0.0, |since| since.as_secs_f64())
 }
 
 /// The first signal ends the drill in order, the second one at once.

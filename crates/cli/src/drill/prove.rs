@@ -12,8 +12,9 @@ use seawall_report::estimate::Estimate;
 use seawall_scenario::{ProtectionName, Scenario};
 
 use super::Doing;
-use super::doing::{Hands, before, now};
+use super::doing::{Hands, before};
 use super::plan::{Outputs, Plan, worst};
+use crate::live::wall_clock;
 use crate::output::print;
 use crate::source::unknown;
 use crate::stop::Stop;
@@ -55,7 +56,7 @@ pub(super) fn run(doing: &Doing, name: &str, protection: &str) -> Result<u8, Sto
                 ..before(plan)
             };
             kept.variants.push(drilled);
-            kept.ended = now();
+            kept.ended = wall_clock();
             outputs.keep(&kept, &plan.journal(&kept, doing));
         }
         pairs.push(shares);
@@ -82,7 +83,7 @@ fn told_short(drilled: &Drilled, plan: &Plan, outputs: &Outputs, doing: &Doing) 
         ..before(plan)
     };
     kept.variants.push(drilled.clone());
-    kept.ended = now();
+    kept.ended = wall_clock();
     outputs.keep(&kept, &plan.journal(&kept, doing));
     Ok(status)
 }

@@ -136,13 +136,8 @@ struct Asked {
 }
 
 /// What time it is.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "incidents are told by the clock on the wall"
-)]
 fn wall_clock() -> Utc {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    Utc::from_millis(since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX)))
+    Utc::from_millis((crate::live::wall_clock() * 1e3) as i64)
 }
 
 /// The folder where incidents are kept.
