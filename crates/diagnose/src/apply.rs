@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use hyper::Method;
 use seawall_resp::Value as Said;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use crate::probe::details::connected;
@@ -62,8 +62,7 @@ enum Doing {
     Policy {
         name: &'static str,
         body: Value,
-        changed_before: bool,
-        was: Value,
+        overridden: Map<String, Value>,
     },
     Breaker {
         upstreams: Vec<String>,
@@ -185,18 +184,13 @@ impl Work {
     /// When a server says no; then it says what is still changed.
     pub async fn undo(&mut self, means: &Means) -> Result<String, Refused> {
         match &self.kind {
-            Doing::Policy {
-                name,
-                changed_before,
-                was,
-                ..
-            } => {
+            Doing::Policy { name, overridden, .. } => {
                 let path = format!("policies/{name}");
-                // A change that was there before this one is put back; otherwise the document is in force again.
-                if *changed_before {
-                    order(means, Method::PATCH, &path, Some(was)).await?;
-                } else {
-                    order(means, Method::DELETE, &path, None).await?;
+                // The document is in force again, and then what somebody had changed before.
+                order(means, Method::DELETE, &path, None).await?;
+                if !overridden.is_empty() {
+                    let before = Value::Object(overridden.clone());
+                    order(means, Method::PATCH, &path, Some(&before)).await?;
                 }
                 Ok(format!("{name} is as it was"))
             }
@@ -269,13 +263,7 @@ async fn policy(name: &'static str, settings: &Value, means: &Means) -> Result<W
         Value::Bool(on) => json!({ "on": on }),
         other => json!({ "on": true, "strategy": other }),
     };
-    let prefix = format!("protect.{name}");
-    let overrides = &all["overrides"];
-    let changed_before = match overrides {
-        Value::Object(table) => table.keys().any(|key| key.starts_with(&prefix)),
-        Value::Array(list) => list.iter().any(|entry| entry.to_string().contains(&prefix)),
-        _ => false,
-    };
+    let overridden = overridden(name, &all["overrides"]);
     let upstreams = now["upstreams"].as_object().into_iter().flatten();
     let mut places = upstreams.map(|(_, settings)| settings).chain([&now["gateway"]]);
     let was = places.find(|settings| settings["on"] == json!(true)).cloned();
@@ -291,11 +279,38 @@ async fn policy(name: &'static str, settings: &Value, means: &Means) -> Result<W
         kind: Doing::Policy {
             name,
             body,
-            changed_before,
-            was,
+            overridden,
         },
         line: Line::default(),
     })
+}
+
+/// What somebody has changed of a protection before, as a change is written.
+fn overridden(name: &str, overrides: &Value) -> Map<String, Value> {
+    let prefix = format!("protect.{name}.");
+    let mut change = Map::new();
+    for (key, value) in overrides.as_object().into_iter().flatten() {
+        let Some(path) = key.strip_prefix(&prefix) else {
+            continue;
+        };
+        let value = value.as_str().and_then(|text| serde_json::from_str(text).ok());
+        if let Some(value) = value {
+            put(&mut change, path, value);
+        }
+    }
+    change
+}
+
+/// Puts a value at `a.b.c`, in tables within tables.
+fn put(table: &mut Map<String, Value>, path: &str, value: Value) {
+    let Some((first, rest)) = path.split_once('.') else {
+        table.insert(path.to_owned(), value);
+        return;
+    };
+    let inner = table.entry(first).or_insert_with(|| json!({}));
+    if let Value::Object(inner) = inner {
+        put(inner, rest, value);
+    }
 }
 
 async fn breaker(means: &Means) -> Result<Work, Refused> {
