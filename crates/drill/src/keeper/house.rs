@@ -311,10 +311,13 @@ impl House {
         if !running.look() {
             return Err(format!("{} (process {pid}) has ended", running.name));
         }
-        if matches!(signal, Signal::SIGSTOP | Signal::SIGCONT) {
-            send_all(pid, signal)
-        } else {
-            send(pid, signal)
+        match signal {
+            Signal::SIGSTOP => {
+                send_all(pid, signal)?;
+                running.stands_still(pid)
+            }
+            Signal::SIGCONT => send_all(pid, signal),
+            _ => send(pid, signal),
         }
     }
 
@@ -418,6 +421,18 @@ impl Running {
             };
         }
         self.ended.is_none()
+    }
+
+    /// Waits until it is stopped: a signal is only taken when the process next has its turn on a processor.
+    fn stands_still(&mut self, pid: Pid) -> Result<(), String> {
+        let begun = Instant::now();
+        while self.look() && !seen(pid).is_some_and(|seen| seen.stopped) {
+            if begun.elapsed() > BY_FORCE {
+                return Err(format!("{} (process {pid}) does not stop", self.name));
+            }
+            sleep(GLANCE);
+        }
+        Ok(())
     }
 }
 

@@ -24,6 +24,8 @@ pub(super) struct Seen {
     pub(super) started: u64,
     /// It has ended, and its parent has not asked how yet.
     ended: bool,
+    /// A signal has stopped it.
+    pub(super) stopped: bool,
 }
 
 /// What a process is now; nothing when there is none.
@@ -32,8 +34,10 @@ pub(super) fn seen(pid: Pid) -> Option<Seen> {
     // The name stands in brackets and may hold anything, brackets included.
     let rest = stat.rsplit_once(')')?.1;
     let fields: Vec<&str> = rest.split_whitespace().collect();
+    let state = *fields.first()?;
     Some(Seen {
-        ended: matches!(*fields.first()?, "Z" | "X"),
+        ended: matches!(state, "Z" | "X"),
+        stopped: state == "T",
         parent: fields.get(1)?.parse().ok()?,
         started: fields.get(19)?.parse().ok()?,
     })
