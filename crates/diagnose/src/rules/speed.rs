@@ -10,7 +10,7 @@ use crate::situation::Situation;
 use crate::view::{Cache, Probed};
 
 /// Commands that are quicker are quick, however much quicker they were.
-const INSIDE_LEAST_S: f64 = 0.000_1;
+const INSIDE_LEAST_S: f64 = 1e-3;
 const PROBE: &str = "how long a probe takes";
 const INSIDE: &str = "how long commands take inside the cache (commandstats)";
 
@@ -54,7 +54,7 @@ impl Pace<'_> {
         }
     }
 
-    /// How many times as long commands take inside the cache; what is below a tenth of a millisecond is no matter.
+    /// How many times as long commands take inside the cache; what is below a millisecond is no matter.
     fn longer(&self) -> Option<f64> {
         match self.inside() {
             (Some(now), Some(calm)) if now < INSIDE_LEAST_S => Some((now / calm.max(1e-6)).min(1.0)),
