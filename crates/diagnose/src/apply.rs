@@ -8,6 +8,7 @@
 //! Whether it helped is a comparison of what was found before and after ([`effect`]), and not a matter of opinion.
 
 mod effect;
+mod policy;
 
 use std::time::Duration;
 
@@ -92,7 +93,15 @@ pub enum Refused {
         /// What it is done through.
         what: &'static str,
     },
-    /// A server could not be asked, or said no.
+    /// A server could not be asked.
+    #[error("{what}: {fault}")]
+    Unread {
+        /// What was asked.
+        what: String,
+        /// Why there is no answer.
+        fault: Fault,
+    },
+    /// A server said no.
     #[error("{what}: {why}")]
     Failed {
         /// What was asked.
@@ -106,11 +115,9 @@ pub enum Refused {
 }
 
 impl Refused {
-    fn failed(what: &str, fault: &Fault) -> Refused {
-        Refused::Failed {
-            what: what.to_owned(),
-            why: fault.to_string(),
-        }
+    fn unread(what: &str, fault: Fault) -> Refused {
+        let what = what.to_owned();
+        Refused::Unread { what, fault }
     }
 }
 
@@ -121,7 +128,7 @@ impl Work {
     /// When the system cannot be read, or the step would do nothing or harm.
     pub async fn prepare(action: &Action, means: &Means) -> Result<Work, Refused> {
         match action {
-            Action::Policy { name, settings } => policy(name, settings, means).await,
+            Action::Policy { name, settings } => policy::policy(name, settings, means).await,
             Action::HoldBreaker => breaker(means).await,
             Action::Warm => warm(means).await,
             Action::Purge => purge(means),
@@ -170,8 +177,12 @@ impl Work {
                 order(means, Method::POST, "purge", Some(&json!({ "keys": keys }))).await?;
                 Ok(format!("{} keys are purged", keys.len()))
             }
-            Doing::Setting { name, to, .. } => {
-                configure(&mut self.line, means, name, to).await?;
+            Doing::Setting { name, to, was } => {
+                if let Err(refused) = configure(&mut self.line, means, name, to).await {
+                    // It may have become something else, or be done and not told.
+                    let _ = configure(&mut self.line, means, name, was).await;
+                    return Err(refused);
+                }
                 Ok(format!("{name} is {to}"))
             }
             Doing::DropIdle { ids } => drop_clients(&mut self.line, means, ids).await,
@@ -233,7 +244,7 @@ async fn order(means: &Means, method: Method, path: &str, body: Option<&Value>) 
         token: means.token.as_deref(),
     };
     let answer = ask(target, &order, ANSWER_MAX, Instant::now() + PATIENCE).await;
-    let answer = answer.map_err(|fault| Refused::failed(&what, &fault))?;
+    let answer = answer.map_err(|fault| Refused::unread(&what, fault))?;
     if (200..300).contains(&answer.status) {
         return Ok(answer);
     }
@@ -252,65 +263,6 @@ async fn order(means: &Means, method: Method, path: &str, body: Option<&Value>) 
 
 fn read(answer: &Answer) -> Value {
     serde_json::from_slice(&answer.body).unwrap_or(Value::Null)
-}
-
-async fn policy(name: &'static str, settings: &Value, means: &Means) -> Result<Work, Refused> {
-    let now = read(&order(means, Method::GET, &format!("policies/{name}"), None).await?);
-    let all = read(&order(means, Method::GET, "policies", None).await?);
-    // What is written without `on` in the runbook is a table that is never off.
-    let body = match settings {
-        Value::Object(_) => settings.clone(),
-        Value::Bool(on) => json!({ "on": on }),
-        other => json!({ "on": true, "strategy": other }),
-    };
-    let overridden = overridden(name, &all["overrides"]);
-    let upstreams = now["upstreams"].as_object().into_iter().flatten();
-    let mut places = upstreams.map(|(_, settings)| settings).chain([&now["gateway"]]);
-    let was = places.find(|settings| settings["on"] == json!(true)).cloned();
-    let was = was.unwrap_or_else(|| json!({ "on": false }));
-    let told = if was["on"] == json!(true) {
-        was.to_string()
-    } else {
-        "off".to_owned()
-    };
-    Ok(Work {
-        command: format!("PATCH {}/policies/{name} {body}", gateway(means)?),
-        before: told,
-        kind: Doing::Policy {
-            name,
-            body,
-            overridden,
-        },
-        line: Line::default(),
-    })
-}
-
-/// What somebody has changed of a protection before, as a change is written.
-fn overridden(name: &str, overrides: &Value) -> Map<String, Value> {
-    let prefix = format!("protect.{name}.");
-    let mut change = Map::new();
-    for (key, value) in overrides.as_object().into_iter().flatten() {
-        let Some(path) = key.strip_prefix(&prefix) else {
-            continue;
-        };
-        let value = value.as_str().and_then(|text| serde_json::from_str(text).ok());
-        if let Some(value) = value {
-            put(&mut change, path, value);
-        }
-    }
-    change
-}
-
-/// Puts a value at `a.b.c`, in tables within tables.
-fn put(table: &mut Map<String, Value>, path: &str, value: Value) {
-    let Some((first, rest)) = path.split_once('.') else {
-        table.insert(path.to_owned(), value);
-        return;
-    };
-    let inner = table.entry(first).or_insert_with(|| json!({}));
-    if let Value::Object(inner) = inner {
-        put(inner, rest, value);
-    }
 }
 
 async fn breaker(means: &Means) -> Result<Work, Refused> {
@@ -397,19 +349,16 @@ impl Line {
             "{} at {target}",
             question.iter().take(3).copied().collect::<Vec<_>>().join(" ")
         );
-        let failed = |fault: &Fault| Refused::failed(&what, fault);
+        let failed = |fault: Fault| Refused::unread(&what, fault);
         let deadline = Instant::now() + PATIENCE;
         let mut wire = match self.0.take().filter(|wire| !wire.is_broken() && !wire.owes()) {
             Some(wire) => wire,
-            None => let_in(target, deadline).await.map_err(|fault| failed(&fault))?,
+            None => let_in(target, deadline).await.map_err(failed)?,
         };
-        let said = wire
-            .ask(words(question), deadline)
-            .await
-            .map_err(|fault| failed(&fault))?;
+        let said = wire.ask(words(question), deadline).await.map_err(failed)?;
         self.0 = Some(wire);
         match said.error() {
-            Some(error) => Err(failed(&Fault::said(target, error))),
+            Some(error) => Err(failed(Fault::said(target, error))),
             None => Ok(said),
         }
     }
@@ -536,7 +485,7 @@ async fn drop_clients(line: &mut Line, means: &Means, ids: &[String]) -> Result<
         match line.ask(target, &["CLIENT", "KILL", "ID", id]).await {
             Ok(said) => dropped += crate::probe::number(&said).unwrap_or(0),
             // Who has gone by himself is gone.
-            Err(Refused::Failed { why, .. }) if why.contains("No such client") => {}
+            Err(Refused::Unread { fault, .. }) if fault.text.contains("No such client") => {}
             Err(refused) => return Err(refused),
         }
     }

@@ -142,9 +142,13 @@ fn acceptable(method: &Method, uri: &Uri, headers: &HeaderMap, body_max: u64) ->
 }
 
 impl Exchange {
-    /// How long its class keeps what says nothing of its freshness, in seconds.
-    pub(crate) fn class_s(&self) -> Option<u64> {
+    /// How long a response of this status is kept that says nothing of its freshness, in seconds: what does not exist
+    /// by a setting of its own where there is one, all else by the route's class.
+    pub(crate) fn unsaid_s(&self, status: StatusCode) -> Option<u64> {
         let ttl = &self.site.policies.ttl;
+        if let (StatusCode::NOT_FOUND | StatusCode::GONE, Some(negative)) = (status, ttl.negative) {
+            return Some(Duration::from(negative).as_secs());
+        }
         let of_class = match self.route.class? {
             Class::Critical => ttl.critical,
             Class::Important => ttl.important,

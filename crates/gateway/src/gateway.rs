@@ -131,6 +131,9 @@ impl Live {
                 }
             };
             let keep = if let Some(site) = known {
+                if site.policies.ttl != policies.ttl {
+                    site.keep.forget_passed();
+                }
                 Arc::clone(&site.keep)
             } else {
                 let room = (share, deployment.cache.ttl_max.into());

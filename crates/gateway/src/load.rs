@@ -145,7 +145,7 @@ impl Errand {
     ) -> Option<(Keeping, vary::Fields)> {
         let cache = &self.exchange.live.cache;
         let unsaid = Unsaid {
-            class_s: self.exchange.class_s(),
+            class_s: self.exchange.unsaid_s(status),
             share: cache.heuristic,
             max_s: Duration::from(cache.heuristic_max).as_secs(),
         };

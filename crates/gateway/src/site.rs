@@ -12,7 +12,7 @@ use http::HeaderValue;
 use seawall::{Cache, CacheBuilder};
 use seawall_core::policies::Policies;
 use seawall_core::time::Span;
-use seawall_core::{breaker, coalesce, deadline, limit, queue, shed, stale};
+use seawall_core::{breaker, coalesce, deadline, limit, queue, shed, stale, ttl};
 use tokio::time::Instant;
 
 use crate::stored::Stored;
@@ -30,7 +30,7 @@ const PASSED_MAX: usize = 100_000;
 /// | those of the library | as [`seawall::default_policies`] says, but for these: |
 /// | deadline | 30 s for a request, all in all; a load is given up after 30 s |
 /// | coalescing | a wait of 30 s |
-/// | TTL | as responses say; a route's `class` is for those that say nothing |
+/// | TTL | as responses say; a route's `class` is for those that say nothing, and `negative`, which is off, for 404 and 410 |
 /// | origin breaker | opens for 5 s after 20 failures in 10 s |
 /// | origin limit | 100 at a time; 1000 more wait up to 5 s |
 /// | queue at the door | 1000 places, 30 s |
@@ -66,6 +66,10 @@ pub fn default_policies() -> Policies {
             while_revalidating: Span::ZERO,
             ..stale::Settings::default()
         }),
+        ttl: ttl::Settings {
+            negative: None,
+            ..library.ttl
+        },
         queue: Some(queue::Settings::default()),
         shed: Some(shed::Settings::default()),
         balance: Some(seawall_core::balance::Strategy::LeastConnections),
@@ -176,6 +180,11 @@ impl Keep {
         if !time.is_zero() {
             self.passed.insert(Arc::clone(key), Instant::now() + time);
         }
+    }
+
+    /// Forgets what was found not to be for keeping: what is kept is decided by other rules now.
+    pub(crate) fn forget_passed(&self) {
+        self.passed.clear();
     }
 
     /// Takes a resource out, with all its variants. Whatever it was found to be is forgotten.

@@ -17,7 +17,7 @@ use serde_json::json;
 use super::at_the_end;
 use super::audit_log::{AuditLog, usual};
 use super::measuring::Measuring;
-use crate::live::target_of;
+use crate::live::{target_of, unread};
 use crate::output::print;
 use crate::playing::span;
 use crate::stop::Stop;
@@ -42,6 +42,13 @@ pub(super) struct Acting {
     /// A key for `purge-keys` and `warm`; may be repeated
     #[arg(long = "key", value_name = "KEY")]
     keys: Vec<String>,
+    /// For `drop-idle-clients`: who has been idle for so long [default: 5m]
+    #[arg(long, value_name = "SPAN", requires = "apply", value_parser = span)]
+    idle: Option<Span>,
+    /// A like system that is left alone (another app, gateway or Redis): what gets better there, too, is not the step's
+    /// doing; may be repeated
+    #[arg(long, value_name = "ADDRESS", requires = "apply")]
+    control: Vec<String>,
     /// How long a step has to show what it does, before it is judged
     #[arg(long, value_name = "SPAN", default_value = "5s", value_parser = span)]
     settle: Span,
@@ -64,6 +71,31 @@ impl Acting {
                 format!("the steps are {}", super::names()),
             )
         })
+    }
+
+    /// What is left alone.
+    pub(super) fn control(&self) -> &[String] {
+        &self.control
+    }
+
+    /// What the step does, as it was asked for.
+    fn action(&self, id: Id, action: Action) -> Result<Action, Stop> {
+        match (action, self.idle) {
+            (action, None) => Ok(action),
+            (Action::DropIdleClients { .. }, Some(idle)) if idle >= Span::secs(1) => {
+                // Redis counts whole seconds: rounded up, nobody goes who has not been idle for as long.
+                let idle_s = idle.as_nanos().div_ceil(Span::secs(1).as_nanos());
+                Ok(Action::DropIdleClients { idle_s })
+            }
+            (Action::DropIdleClients { .. }, Some(_)) => Err(Stop::Input(
+                "--idle is at least a second".to_owned(),
+                "Redis counts idle time in seconds; who works is idle for less than one".to_owned(),
+            )),
+            (_, Some(_)) => Err(Stop::Input(
+                format!("--idle says nothing to {}", id.name()),
+                "it is for drop-idle-clients".to_owned(),
+            )),
+        }
     }
 
     fn means(&self, measuring: &Measuring) -> Result<Means, Stop> {
@@ -100,8 +132,9 @@ pub(super) fn run(
     let How::Seawall(action) = catalog(id).how else {
         return by_hand(id, measuring);
     };
+    let action = acting.action(id, action)?;
     let means = acting.means(measuring)?;
-    let before = measured(measuring, calm)?;
+    let (before, beside) = measured(measuring, calm)?;
     let against = aim(id, &before);
     let mut work = measuring
         .block_on(Work::prepare(&action, &means))
@@ -147,7 +180,10 @@ pub(super) fn run(
     log.note(id.name(), "done", &json!(done))?;
     // Whoever ends it by hand gets it taken back, too.
     let outcome = if measuring.wait(Duration::from_nanos(acting.settle.as_nanos())) {
-        measured(measuring, calm).map(|after| effect(against, &before, &after, None))
+        measured(measuring, calm).map(|(after, beside_after)| {
+            let control = beside.as_ref().zip(beside_after.as_ref());
+            effect(against, &before, &after, control)
+        })
     } else {
         Err(Stop::Failed("it was ended by hand".to_owned()))
     };
@@ -209,10 +245,15 @@ fn by_hand(id: Id, measuring: &Measuring) -> Result<ExitCode, Stop> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn measured(measuring: &mut Measuring, calm: Option<&Record>) -> Result<Measured, Stop> {
-    let record = measuring.measure()?;
-    let calm = calm.or(measuring.past());
-    let diagnosis = at_the_end(&record, calm);
+/// What is measured of the system, and of what is left alone.
+fn measured(measuring: &mut Measuring, calm: Option<&Record>) -> Result<(Measured, Option<Measured>), Stop> {
+    let (record, control) = measuring.measure_both()?;
+    let of = |record: &Record| of_record(record, calm.or(measuring.past()));
+    Ok((of(&record), control.as_ref().map(of)))
+}
+
+fn of_record(record: &Record, calm: Option<&Record>) -> Measured {
+    let diagnosis = at_the_end(record, calm);
     let origins = record.components(Metric::OriginRequests);
     let period = record.period.as_secs_f64();
     let mean = |values: &[f64]| -> Option<f64> {
@@ -225,11 +266,11 @@ fn measured(measuring: &mut Measuring, calm: Option<&Record>) -> Result<Measured
     let pace = origins
         .first()
         .and_then(|origin| mean(&record.values(Metric::OriginDuration, origin, Some("0.5"))));
-    Ok(Measured {
+    Measured {
         diagnosis,
         origin_per_s: load.map(|load| load / period),
         origin_s: pace,
-    })
+    }
 }
 
 /// What a step is to help against: the finding that proposes it, or what is found first.
@@ -271,6 +312,7 @@ fn refusal(refused: &Refused) -> Stop {
         Refused::Nowhere { .. } | Refused::Senseless(_) => {
             Stop::Input(refused.to_string(), "nothing was changed".to_owned())
         }
+        Refused::Unread { what, fault } => unread(what, fault),
         Refused::Failed { .. } => Stop::Failed(format!("{refused}; nothing was changed")),
     }
 }

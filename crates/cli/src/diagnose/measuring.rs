@@ -23,6 +23,8 @@ const RECENT_S: u64 = 900;
 pub(super) struct Measuring {
     runtime: tokio::runtime::Runtime,
     prober: Prober,
+    /// Like servers to which nothing is done.
+    control: Option<Prober>,
     targets: Vec<Target>,
     length: Span,
     every: Span,
@@ -47,6 +49,9 @@ impl Measuring {
                 .clamp(Duration::from_millis(200), Duration::from_secs(1)),
             ..Options::default()
         };
+        let control = arguments.acting.control().iter().map(|text| target(text));
+        let control = control.collect::<Result<Vec<_>, _>>()?;
+        let control = (!control.is_empty()).then(|| Prober::new(control, options));
         let mut prober = Prober::new(targets.clone(), options);
         for log in &arguments.logs {
             let probe = if log == "-" {
@@ -65,6 +70,7 @@ impl Measuring {
         Ok(Measuring {
             runtime,
             prober,
+            control,
             targets,
             length,
             every,
@@ -115,44 +121,63 @@ impl Measuring {
 
     /// Asks once a period, for as long as was said. A hung server costs a period's patience and no more.
     pub(super) fn measure(&mut self) -> Result<Record, Stop> {
+        Ok(self.measure_both()?.0)
+    }
+
+    /// The same; and at the same time what is left alone, where there is such.
+    pub(super) fn measure_both(&mut self) -> Result<(Record, Option<Record>), Stop> {
         let periods = (self.length.as_nanos() / self.every.as_nanos()).max(1) as usize;
-        let every = Duration::from_nanos(self.every.as_nanos());
-        let mut recording = Recording::new(self.every, periods);
-        let (prober, details) = (&mut self.prober, &mut self.details);
+        let every = self.every;
+        let (prober, control, details) = (&mut self.prober, &mut self.control, &mut self.details);
         let asked = async {
-            let mut beat = tokio::time::interval(every);
-            beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-            // The first round opens connections and has nothing to compare counters with.
-            beat.tick().await;
-            let first = prober.round().await;
-            if periods == 1 {
-                recording.push(first);
-                return;
+            let beside = async {
+                match control {
+                    Some(control) => Some(asked(control, periods, every).await),
+                    None => None,
+                }
+            };
+            let both = tokio::join!(asked(prober, periods, every), beside);
+            if periods > 1 {
+                *details = seen(prober.details().await.into_iter().flatten());
             }
-            for _ in 0..periods {
-                beat.tick().await;
-                recording.push(prober.round().await);
-            }
-            *details = seen(prober.details().await.into_iter().flatten());
+            both
         };
-        let whole = self.runtime.block_on(async {
+        let both = self.runtime.block_on(async {
             tokio::select! {
-                () = asked => true,
-                _ = tokio::signal::ctrl_c() => false,
+                both = asked => Some(both),
+                _ = tokio::signal::ctrl_c() => None,
             }
         });
-        if !whole {
+        let Some((recording, control)) = both else {
             return Err(Stop::Failed("it was ended by hand".to_owned()));
-        }
+        };
         if self.targets.is_empty() && self.past.is_some() {
             // Nobody is asked: the end of what Prometheus knows is now.
-            return self
-                .past
-                .take()
-                .ok_or_else(|| Stop::Failed("nothing was measured".to_owned()));
+            let past = self.past.take();
+            let past = past.ok_or_else(|| Stop::Failed("nothing was measured".to_owned()))?;
+            return Ok((past, None));
         }
-        Ok(recording.record())
+        Ok((recording.record(), control.map(|control| control.record())))
     }
+}
+
+/// Asks these servers once a period.
+async fn asked(prober: &mut Prober, periods: usize, every: Span) -> Recording {
+    let mut recording = Recording::new(every, periods);
+    let mut beat = tokio::time::interval(Duration::from_nanos(every.as_nanos()));
+    beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    // The first round opens connections and has nothing to compare counters with.
+    beat.tick().await;
+    let first = prober.round().await;
+    if periods == 1 {
+        recording.push(first);
+        return recording;
+    }
+    for _ in 0..periods {
+        beat.tick().await;
+        recording.push(prober.round().await);
+    }
+    recording
 }
 
 fn past_of(runtime: &tokio::runtime::Runtime, target: &Target) -> Result<Record, Stop> {

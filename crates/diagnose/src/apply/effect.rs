@@ -86,6 +86,7 @@ pub fn effect(
         Some((from, to, to - from - drift))
     };
     let lost = changed(Measured::lost);
+    let mut elsewhere = None;
     if let Some((from, to, by)) = lost {
         let told = format!(
             "{:.0}% of the calls lost before, {:.0}% after",
@@ -98,10 +99,14 @@ pub fn effect(
         if by < -0.02 && by < -0.2 * from {
             return Effect::Helped { because: told };
         }
+        if to < from - 0.02 && to < 0.8 * from {
+            elsewhere = Some(told);
+        }
     }
     let gone_there =
         control.is_some_and(|(was, is)| was.confidence(against) >= 0.5 && is.confidence(against) < 0.5);
-    if was >= 0.5 && is < 0.5 && !gone_there {
+    // Who fares better elsewhere as well has not been helped, whatever is found no more.
+    if was >= 0.5 && is < 0.5 && !gone_there && elsewhere.is_none() {
         return Effect::Helped { because: found };
     }
     for (of, what) in [
@@ -116,12 +121,15 @@ pub fn effect(
             if from > 1.0 && by < -0.3 * from && lost.is_none_or(|(_, _, by)| by <= 0.02) {
                 return Effect::Helped { because: told };
             }
+            if control.is_some() && from > 1.0 && to < 0.7 * from {
+                elsewhere = elsewhere.or(Some(told));
+            }
         }
     }
-    let because = if gone_there {
-        format!("{found}, and so it is where nothing was done")
-    } else {
-        found
+    let because = match elsewhere {
+        _ if gone_there => format!("{found}, and so it is where nothing was done"),
+        Some(better) => format!("{better}, and so it is where nothing was done"),
+        None => found,
     };
     Effect::NoDifference { because }
 }
@@ -177,7 +185,20 @@ mod tests {
     fn what_is_better_elsewhere_as_well_was_not_the_step() {
         let (ill, well) = (measured(true, 0.5, 90.0), measured(false, 1.0, 90.0));
         let control = Some((&ill, &well));
-        assert!(!effect(Failure::OutOfMemory, &ill, &well, control).is_good());
+        let told = effect(Failure::OutOfMemory, &ill, &well, control).told();
+        assert!(told.starts_with("it made no difference: "), "{told}");
+        assert!(told.ends_with("and so it is where nothing was done"), "{told}");
+        // A control of which less is measured: what is found no more is not credited when clients fare better there, too.
+        let (lost, answered) = (measured(false, 0.5, 90.0), measured(false, 1.0, 90.0));
+        assert!(!effect(Failure::OutOfMemory, &ill, &well, Some((&lost, &answered))).is_good());
+        // Fewer calls of the origin, there as here.
+        let (much, little) = (measured(false, 1.0, 90.0), measured(false, 1.0, 9.0));
+        let told = effect(Failure::OriginFull, &much, &little, Some((&much, &little))).told();
+        assert!(
+            told.ends_with("9 after, and so it is where nothing was done"),
+            "{told}"
+        );
+        assert!(effect(Failure::OriginFull, &much, &little, Some((&much, &much))).is_good());
         assert!(effect(Failure::OutOfMemory, &ill, &well, Some((&ill, &ill))).is_good());
     }
 }

@@ -205,7 +205,10 @@ async fn through_a_partition_nothing_comes_until_it_ends() {
     hear_nothing(&mut server, 100).await;
     let mut fresh = Box::pin(world.connect());
     let made = tokio::time::timeout(MS(300), &mut fresh).await;
-    assert!(made.is_err(), "nothing that is sent arrives, the first packet neither");
+    assert!(
+        made.is_err(),
+        "nothing that is sent arrives, the first packet neither"
+    );
     world.remove(&name).await;
     hear(&mut server, b"held").await;
     // Its first packet is sent again after a second.
