@@ -238,7 +238,7 @@ fn read(row: &PgRow) -> Result<Told, sqlx::Error> {
 }
 
 /// Transactions of our own in a round: two on the kept session, one of a new one.
-const OWN: f64 = 3.0;
+pub(crate) const OWN: f64 = 3.0;
 
 impl Told {
     fn tell(&self, before: Option<&Told>, place: &Place, sample: &mut Sample) {
