@@ -41,6 +41,23 @@ impl Default for Settings {
     }
 }
 
+impl Settings {
+    /// For a run in which slow things take this share of their time, as in a drill: there is less to learn from before, and
+    /// what is over is over sooner. How long a suspicion lasts is a matter of real servers, and stays.
+    #[must_use]
+    pub fn at_pace(self, pace: f64) -> Settings {
+        Settings {
+            learn_s: (self.learn_s * pace).max(LEARN_MIN_S.min(self.learn_s)),
+            over_s: (self.over_s * pace).max(OVER_MIN_S.min(self.over_s)),
+            ..self
+        }
+    }
+}
+
+/// At any pace so many seconds are learnt from, and so many are well before it is over.
+const LEARN_MIN_S: f64 = 4.0;
+const OVER_MIN_S: f64 = 2.0;
+
 /// Something that was the matter for a while.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Episode {
@@ -113,6 +130,11 @@ impl Follower {
     /// The incident that is under way.
     pub fn under_way(&self) -> Option<&Episode> {
         self.open.as_ref()
+    }
+
+    /// Since which period all is well again, in an incident that is not over yet.
+    pub fn well_since(&self) -> Option<usize> {
+        self.well
     }
 
     /// The periods that count as calm.

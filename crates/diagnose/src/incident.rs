@@ -40,14 +40,13 @@ mod window;
 pub use course::Course;
 pub use entry::{Entry, Found, What};
 pub use kpi::{Kpi, Met, kpis, mttr_s, overall};
+pub(crate) use marks::{Marks, Moment};
 pub use postmortem::postmortem;
 pub use prevention::prevention;
 pub use store::{Arrived, BYTES_MAX, INCIDENTS_MAX, Opening, Store, StoreError};
 pub use tally::{Tally, Usual};
 pub use utc::{BadInstant, Utc, lasting};
 pub use window::Calm;
-
-use marks::Marks;
 
 /// So many entries of a timeline are kept; what comes later is counted.
 pub const ENTRIES_MAX: usize = 500;

@@ -35,6 +35,8 @@ mod failure;
 mod finding;
 mod follow;
 #[cfg(feature = "live")]
+mod held;
+#[cfg(feature = "live")]
 pub mod incident;
 #[cfg(feature = "live")]
 pub mod init;
@@ -47,13 +49,17 @@ pub mod runbook;
 mod severity;
 mod situation;
 mod told;
+mod truth;
 mod view;
 
 pub use diagnosis::{Diagnosis, diagnose};
 pub use failure::{Failure, Part, Role};
 pub use finding::{Evidence, Finding, LIKELY, PRIOR};
 pub use follow::{Change, Episode, Follower, Settings, follow};
+#[cfg(feature = "live")]
+pub use held::{Held, held};
 pub use joined::joined;
 pub use severity::{Judged, Severity, escalation};
 pub use situation::Impact;
 pub use told::told;
+pub use truth::{Truth, truth};

@@ -42,6 +42,7 @@ use home::home;
 pub(crate) use http::basic;
 pub use info::Info;
 pub use log::{LogCounter, LogProbe};
+pub use page::Page;
 pub use prober::{Options, Prober, TARGETS_MAX};
 pub use sample::{Place, Point, Recording, Sample, Trouble};
 pub use step::Step;

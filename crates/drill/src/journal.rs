@@ -225,6 +225,7 @@ mod tests {
             doubts: Vec::new(),
             parts: Vec::new(),
             prediction: String::new(),
+            diagnosed: None,
             measured: Told {
                 period: 1.0,
                 origin: 0.0,

@@ -4,6 +4,7 @@
 //! `seawall` object of a [journal](crate::journal) is this. It keeps the record in full, so that a page can be drawn and
 //! phases be compared without running anything again.
 
+mod diagnosed;
 mod told;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::outcome::{Expectation, Outcome, Verdict};
 use crate::verdict::{Measure, Phase};
 
+pub use diagnosed::Diagnosed;
 pub use told::{Gathered, drilled};
 
 /// The version of what is kept: it changes when an older one can no longer be read.
@@ -89,6 +91,9 @@ pub struct Drilled {
     pub parts: Vec<String>,
     /// How the prediction was made, in a sentence.
     pub prediction: String,
+    /// What a diagnosis of what was measured says; nothing where nothing was injected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diagnosed: Option<Diagnosed>,
     /// What was measured, at full size.
     pub measured: Told,
     /// What was predicted, once a simulated run.

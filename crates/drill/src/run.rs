@@ -15,7 +15,7 @@ mod clients;
 mod faults;
 mod felt;
 mod gateway;
-mod page;
+mod probing;
 mod refusals;
 mod rules;
 mod sampling;

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use seawall_core::dist::Dist;
 use seawall_core::record::{Metric, Record};
 use seawall_core::time::Span;
-use seawall_scenario::{CacheKind, Place, Scenario};
+use seawall_scenario::{CacheKind, Fault, Place, Scenario, What};
 
 /// What was measured before anything was injected.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -63,15 +63,38 @@ fn scaled(law: Dist, by: f64) -> Dist {
     }
 }
 
+/// What is slow takes as much longer as it was made to: so many times the time that is written, and not the time that was
+/// measured, in which the way to it is counted as well.
+fn as_much_slower(scenario: &mut Scenario, place: Place, written: Span, took: Span) {
+    let longer = written.as_secs_f64() / took.as_secs_f64().max(1e-9);
+    for event in scenario
+        .timeline
+        .iter_mut()
+        .filter(|event| event.on == Some(place))
+    {
+        match &mut event.what {
+            What::Fault(Fault::Slow { factor }) => *factor = 1.0 + (*factor - 1.0) * longer,
+            What::Fault(Fault::Starve { share }) => {
+                let slower = 1.0 / (1.0 - *share).max(0.001);
+                *share = 1.0 - 1.0 / (1.0 + (slower - 1.0) * longer);
+            }
+            _ => {}
+        }
+    }
+}
+
 impl Steady {
     /// The scenario with the distances that were measured: to caches as they took, to what is loaded from and to services
     /// by how much more than predicted the median was. `predicted` and `measured` are of the scenario as it is.
     #[must_use]
     pub fn applied(&self, scenario: &Scenario, predicted: &Record, measured: &Record) -> Scenario {
         let mut scenario = scenario.clone();
-        for cache in &mut scenario.caches {
+        for at in 0..scenario.caches.len() {
+            let cache = &mut scenario.caches[at];
             if let (CacheKind::Shared, Some(took)) = (cache.kind, self.caches.get(&cache.name)) {
+                let written = cache.latency.mean();
                 cache.latency = Dist::Fixed(*took);
+                as_much_slower(&mut scenario, Place::Cache(at), written, *took);
             }
         }
         let more =
@@ -152,6 +175,11 @@ mod tests {
         latency = "1ms"
         [database.db]
         service_time = "10ms"
+        [[timeline]]
+        at = "0s"
+        for = "1s"
+        on = "redis"
+        fault = { slow = { factor = 101.0 } }
     "#;
 
     fn record(web: f64, db: f64) -> Record {
@@ -177,6 +205,9 @@ mod tests {
         let measured = record(0.006, 0.013);
         let applied = steady.applied(&scenario, &record(0.003, 0.010), &measured);
         assert_eq!(applied.caches[0].latency, Dist::Fixed(Span::micros(2_500)));
+        // 100 ms longer, as it was: 41 times 2.5 ms.
+        let slow = What::Fault(Fault::Slow { factor: 41.0 });
+        assert_eq!(applied.timeline[0].what, slow);
         let Dist::Fixed(distance) = applied.databases[0].latency else {
             panic!("it was fixed");
         };

@@ -6,6 +6,7 @@
 //!
 //! It judges nothing: verdicts and errors come with the drill.
 
+mod diagnosed;
 mod page;
 pub mod summary;
 mod text;
@@ -15,6 +16,7 @@ use seawall_core::record::Record;
 use crate::Report;
 use crate::wording::{number, percent, seconds};
 
+pub use diagnosed::Diagnosed;
 pub use page::html;
 pub use text::{text, verdicts};
 
@@ -84,6 +86,8 @@ pub struct Told {
     pub parts: Vec<String>,
     /// What to do now.
     pub advice: Vec<String>,
+    /// What a diagnosis says of it; nothing where nothing was injected.
+    pub diagnosed: Option<Diagnosed>,
 }
 
 /// One number, predicted and measured.

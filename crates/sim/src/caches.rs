@@ -90,6 +90,8 @@ pub(crate) struct CacheNode {
     /// Writes are answered with this.
     pub(crate) writes_say: Option<CacheFault>,
     pub(crate) frozen_until: Option<Time>,
+    /// Since when its process stands still or holds all commands back.
+    pub(crate) silent_since: Option<Time>,
     /// Since when it is busy with something else now and then: for how long each time, and how often.
     pub(crate) blocked: Option<(Time, Span, Span)>,
     /// Keys whose entries are of another type.
@@ -132,6 +134,7 @@ impl CacheNode {
             says: None,
             writes_say: None,
             frozen_until: None,
+            silent_since: None,
             blocked: None,
             foreign: BTreeSet::new(),
             answers: true,
@@ -326,9 +329,12 @@ impl CacheSim {
         };
         let late = unanswered(CacheFault::TimedOut, patience);
         let says = node.says.or(node.writes_say.filter(|_| writes));
-        // What has arrived is done, however late the answer: a process that stood still reads its socket to the end.
+        // What has arrived is done, however late the answer: a process that stood still reads its socket to the end. But
+        // once nothing has been answered for as long as anybody waits, connections are given up, and a new one is not
+        // greeted: nothing more is sent.
+        let given_up = node.silent_since.is_some_and(|since| now.since(since) > patience);
         let late_but_done = Unanswered {
-            done: says.is_none(),
+            done: says.is_none() && !given_up,
             ..late
         };
         let mut took = took.scaled(node.slow) + node.far;
@@ -366,7 +372,8 @@ impl CacheSim {
         Ok(took)
     }
 
-    /// Writes an entry into a shared cache.
+    /// Writes an entry into a shared cache: how that ends, and after how long its writer knows. What arrives is stored at
+    /// once; only a cache that is not sound takes its time to say so.
     #[expect(clippy::too_many_arguments, reason = "a write has this many coordinates")]
     pub(crate) fn put(
         &mut self,
@@ -377,16 +384,19 @@ impl CacheSim {
         entry: Entry,
         timeout: Span,
         meter: &mut Meter,
-    ) -> Result<(), CacheFault> {
-        let mut heard = Ok(());
-        if !self.sound
-            && let Err(Unanswered { fault, done, .. }) = self.ask(now, node, Span::ZERO, timeout, true)
-        {
-            meter.count(self.errors[fault as usize]);
-            if !done {
-                return Err(fault);
+    ) -> (Result<(), CacheFault>, Span) {
+        let mut heard = (Ok(()), Span::ZERO);
+        if !self.sound {
+            match self.ask(now, node, Span::ZERO, timeout, true) {
+                Ok(took) => heard.1 = took,
+                Err(Unanswered { fault, after, done }) => {
+                    meter.count(self.errors[fault as usize]);
+                    heard = (Err(fault), after);
+                    if !done {
+                        return heard;
+                    }
+                }
             }
-            heard = Err(fault);
         }
         if self.never_stored {
             return heard;
@@ -403,7 +413,7 @@ impl CacheSim {
         }
         if store.insert(now, key, now + keep, entry) == Inserted::Refused {
             meter.count(self.errors[CacheFault::OutOfMemory as usize]);
-            return Err(CacheFault::OutOfMemory);
+            return (Err(CacheFault::OutOfMemory), heard.1);
         }
         if let Some(news) = &mut self.news {
             let entry = Some(entry);

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use seawall_core::guard::{LoadId, Reply, Request};
+use seawall_core::guard::{CacheFault, LoadId, Reply, Request};
 use seawall_core::record::Ending;
 use seawall_core::rng::{Seed, Stream};
 use seawall_core::shed::Priority;
@@ -148,6 +148,13 @@ pub(crate) enum Event {
         service: u16,
         instance: u16,
         load: LoadId,
+    },
+    /// The write of a load has ended.
+    Stored {
+        service: u16,
+        instance: u16,
+        load: LoadId,
+        fault: Option<CacheFault>,
     },
     /// A client tries again.
     Again(Ticket),
@@ -378,6 +385,12 @@ impl World {
                 instance,
                 load,
             } => self.load_due(service, instance, load),
+            Event::Stored {
+                service,
+                instance,
+                load,
+                fault,
+            } => self.stored(service, instance, load, fault),
             Event::Again(id) => self.try_again(id),
             Event::Node {
                 database,

@@ -73,6 +73,7 @@ impl Hands {
     pub(super) fn variant(&self, plan: &Plan, what: &What, scenario: &Scenario) -> Result<Drilled, Stop> {
         let mut gathered = Gathered {
             began: wall_clock(),
+            pace: what.time,
             ..Gathered::default()
         };
         let order = Order {

@@ -309,6 +309,7 @@ mod tests {
             doubts: Vec::new(),
             parts: Vec::new(),
             prediction: String::new(),
+            diagnosed: None,
             measured: nothing,
             predicted: Vec::new(),
         }

@@ -7,7 +7,7 @@ use seawall_drill::journal::utc;
 use seawall_drill::kept::{Drilled, Happened, Kept};
 use seawall_drill::outcome::{self, Verdict};
 use seawall_drill::verdict::Measure;
-use seawall_report::drill::{Drill, Expectation, Line, Mood, Standing, Told};
+use seawall_report::drill::{Diagnosed, Drill, Expectation, Line, Mood, Standing, Told};
 use seawall_report::{Report, Variant};
 use seawall_scenario::Scenario;
 
@@ -131,6 +131,7 @@ pub(super) fn told(drilled: &Drilled) -> Told {
         notes: notes(drilled),
         parts: drilled.parts.clone(),
         advice: drilled.outcome.advice.clone(),
+        diagnosed: drilled.diagnosed.as_ref().map(diagnosed),
     }
 }
 
@@ -153,6 +154,25 @@ fn line(line: &seawall_drill::kept::Line) -> Line {
         predicted: line.predicted,
         measured: line.measured,
         error: line.error,
+    }
+}
+
+fn diagnosed(one: &seawall_drill::kept::Diagnosed) -> Diagnosed {
+    Diagnosed {
+        first: one.first.clone(),
+        confidence: one.confidence.unwrap_or(0.0),
+        severity: one.severity.clone().unwrap_or_default(),
+        truth: one.truth.clone(),
+        right: one.right,
+        false_alarm: one.false_alarm,
+        step: one.step.clone(),
+        harmful: one.harmful,
+        evidence: one.evidence.clone(),
+        later: one.later.clone(),
+        detected_s: one.detected_s,
+        mitigated_s: one.mitigated_s,
+        stabilised_s: one.stabilised_s,
+        recovered_s: one.recovered_s,
     }
 }
 

@@ -43,6 +43,9 @@ pub(crate) enum Mark {
 /// What is remembered of an incident to tell them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Marks {
+    /// What is told of a run in which slow things take a share of their time: these waits take it as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) pace: Option<f64>,
     pub(super) worst_lost: f64,
     pub(super) worst_slower: f64,
     pub(super) measured: bool,
@@ -54,6 +57,14 @@ pub(crate) struct Marks {
 }
 
 impl Marks {
+    /// Those of a run in which slow things take this share of their time.
+    pub(crate) fn at_pace(pace: f64) -> Marks {
+        Marks {
+            pace: Some(pace),
+            ..Marks::default()
+        }
+    }
+
     /// Looks at a moment of an incident.
     pub(crate) fn observe(&mut self, now: Utc, moment: Moment) -> Option<Mark> {
         self.measured |= moment.lost.is_some();
@@ -74,17 +85,19 @@ impl Marks {
                 better
             };
         let steady_s = since(&mut self.steady, steady);
-        if self.mitigated.is_some() && worse_s >= MITIGATED_S {
+        let pace = self.pace.unwrap_or(1.0);
+        let (mitigated_s, stable_s) = (MITIGATED_S * pace, STABLE_S * pace);
+        if self.mitigated.is_some() && worse_s >= mitigated_s {
             self.mitigated = None;
             self.stabilised = None;
             return Some(Mark::Relapsed);
         }
-        if self.mitigated.is_none() && better_s >= MITIGATED_S {
+        if self.mitigated.is_none() && better_s >= mitigated_s {
             self.mitigated = self.better;
             return self.better.map(Mark::Mitigated);
         }
         if let (None, Some(mitigated), Some(steady)) = (self.stabilised, self.mitigated, self.steady)
-            && steady_s >= STABLE_S
+            && steady_s >= stable_s
         {
             let at = steady.max(mitigated);
             self.stabilised = Some(at);

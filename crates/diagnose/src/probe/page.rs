@@ -12,15 +12,22 @@ const SAMPLES_MAX: usize = 20_000;
 const LINE_MAX: usize = 4_096;
 
 /// A page as it was at an instant: values by name and labels.
+///
+/// ```
+/// use seawall_diagnose::probe::Page;
+/// let page = Page::read("calls_total{code=\"200\"} 3\ncalls_total{code=\"500\"} 1\n");
+/// assert_eq!(page.sum("calls_total", &[]), 4.0);
+/// assert_eq!(page.by("calls_total", &[], "code")["500"], 1.0);
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Page(BTreeMap<Key, f64>);
+pub struct Page(BTreeMap<Key, f64>);
 
 /// A name, and labels in order.
 type Key = (String, BTreeMap<String, String>);
 
 impl Page {
-    /// Reads a page; lines that are no samples are passed over.
-    pub(crate) fn read(text: &str) -> Page {
+    /// Reads a page; lines that are no samples are passed over, and so is what exceeds its bounds.
+    pub fn read(text: &str) -> Page {
         let lines = text.lines().map(str::trim);
         let lines = lines.filter(|line| !line.starts_with('#') && line.len() <= LINE_MAX);
         Page(lines.filter_map(sample).take(SAMPLES_MAX).collect())
@@ -28,6 +35,39 @@ impl Page {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// The sum of the samples of this name that have these labels; 0 of none.
+    pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        self.of(name, labels).map(|(_, value)| value).sum()
+    }
+
+    /// The sum of the samples of this name that have these labels, for each value of another one.
+    pub fn by(&self, name: &str, labels: &[(&str, &str)], label: &str) -> BTreeMap<String, f64> {
+        let mut sums = BTreeMap::new();
+        for (have, value) in self.of(name, labels) {
+            if let Some(of) = have.get(label) {
+                *sums.entry(of.clone()).or_default() += value;
+            }
+        }
+        sums
+    }
+
+    fn of<'a>(
+        &'a self,
+        name: &'a str,
+        labels: &'a [(&str, &str)],
+    ) -> impl Iterator<Item = (&'a BTreeMap<String, String>, f64)> {
+        let fits = move |have: &BTreeMap<String, String>| {
+            labels
+                .iter()
+                .all(|(key, value)| have.get(*key).is_some_and(|have| have == value))
+        };
+        self.0
+            .range((name.to_owned(), BTreeMap::new())..)
+            .take_while(move |((of, _), _)| of == name)
+            .filter(move |((_, have), _)| fits(have))
+            .map(|((_, have), value)| (have, *value))
     }
 
     /// What is there under our own names, as numbers of a period: what was added since an earlier page, and what is.
@@ -222,6 +262,24 @@ mod tests {
         let page = Page::read("a{b=\"c\\\"d\\\\e\\nf\"} 1");
         let labels = BTreeMap::from([("b".to_owned(), "c\"d\\e\nf".to_owned())]);
         assert_eq!(page.0.get(&("a".to_owned(), labels)), Some(&1.0));
+    }
+
+    #[test]
+    fn samples_are_found_by_name_and_labels() {
+        let text = "a_total{component=\"x\",reason=\"one\"} 3\na_total{component=\"x\",reason=\"t\\\"w}o\"} 4 1700000000\n\
+                    a_total{component=\"y\",reason=\"one\"} 5\na_totals 9\nb 1.5e3\nc{} +Inf\nbroken{a=\"1\nnothing\n";
+        let page = Page::read(text);
+        for (name, labels, sum) in [
+            ("a_total", &[][..], 12.0),
+            ("a_total", &[("component", "x")], 7.0),
+            ("b", &[], 1_500.0),
+            ("broken", &[], 0.0),
+        ] {
+            assert!((page.sum(name, labels) - sum).abs() < 1e-9, "{name} {labels:?}");
+        }
+        assert!(page.sum("c", &[]).is_infinite());
+        let by = page.by("a_total", &[("component", "x")], "reason");
+        assert_eq!(by, BTreeMap::from([("one".into(), 3.0), ("t\"w}o".into(), 4.0)]));
     }
 
     #[test]

@@ -71,8 +71,8 @@ SELECT stats.commits, stats.rollbacks, stats.active_ms,
   (SELECT datconnlimit::float8 FROM pg_database WHERE datname = current_database()) AS own_limit
 FROM stats";
 
-/// What our sessions are called, so that they are not counted.
-pub(crate) const NAME: &str = "seawall-probe";
+/// What our sessions are called (`application_name`), so that they are not counted.
+pub const NAME: &str = "seawall-probe";
 
 /// So many indexes are looked at, those that are used most.
 const INDEXES: &str = "\

@@ -69,13 +69,7 @@ impl Prober {
     /// Nothing is asked yet. Servers of a kind are one component (`redis`, `postgres`, `app`), and are numbered in their order
     /// where there are several. No more than [`TARGETS_MAX`] are taken.
     pub fn new(targets: Vec<Target>, options: Options) -> Prober {
-        let mut prober = Prober {
-            options,
-            caches: Vec::new(),
-            databases: Vec::new(),
-            apps: Vec::new(),
-            logs: Vec::new(),
-        };
+        let mut prober = Prober::of_nothing(options);
         let targets: Vec<Target> = targets.into_iter().take(TARGETS_MAX).collect();
         let of = |kind| targets.iter().filter(move |target| target.kind() == kind);
         let place = |kind, component: &str, number: usize| Place {
@@ -84,13 +78,11 @@ impl Prober {
         };
         for (number, target) in of(Kind::Redis).enumerate() {
             let place = place(Kind::Redis, "redis", number);
-            prober
-                .caches
-                .push(RedisProbe::new(target.clone(), place, options.canary));
+            prober = prober.with_cache(target.clone(), place);
         }
         for (number, target) in of(Kind::Postgres).enumerate() {
             let place = place(Kind::Postgres, "postgres", number);
-            prober.databases.push(PostgresProbe::new(target.clone(), place));
+            prober = prober.with_database(target.clone(), place);
         }
         for (number, target) in of(Kind::Http).enumerate() {
             prober
@@ -98,6 +90,32 @@ impl Prober {
                 .push(AppProbe::new(target.clone(), place(Kind::Http, "app", number)));
         }
         prober
+    }
+
+    /// Asks nobody yet: whoever knows the parts of a system adds them by their names.
+    pub fn of_nothing(options: Options) -> Prober {
+        Prober {
+            options,
+            caches: Vec::new(),
+            databases: Vec::new(),
+            apps: Vec::new(),
+            logs: Vec::new(),
+        }
+    }
+
+    /// Asks this Redis as well.
+    #[must_use]
+    pub fn with_cache(mut self, target: Target, place: Place) -> Prober {
+        let probe = RedisProbe::new(target, place, self.options.canary);
+        self.caches.push(probe);
+        self
+    }
+
+    /// Asks this PostgreSQL as well.
+    #[must_use]
+    pub fn with_database(mut self, target: Target, place: Place) -> Prober {
+        self.databases.push(PostgresProbe::new(target, place));
+        self
     }
 
     /// Follows a log as well.

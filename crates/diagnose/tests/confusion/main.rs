@@ -4,15 +4,12 @@
 //! `UPDATE=1` writes the tables in `docs/diagnose.md`; without it, they must be what is found now.
 
 mod runs;
-mod truth;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use seawall_diagnose::runbook::{Known, plan};
-use seawall_diagnose::{Episode, Failure, Settings, follow};
-use seawall_scenario::Scenario;
+use seawall_diagnose::{Episode, Held, Settings, follow, held};
 use seawall_sim::{Engine, Options, simulate};
 
 use runs::Case;
@@ -24,34 +21,11 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// What was said of a run.
+/// What was said of a run, and of which.
 struct Said {
-    /// What is right to say; nothing when nothing is the matter.
-    truth: Vec<Failure>,
-    /// What came first when it was sure enough to speak.
-    first: Option<Failure>,
-    /// What came first later.
-    later: Vec<Failure>,
-    /// Seconds from what happened until it spoke.
-    after_s: Option<f64>,
-    /// Whether it spoke before anything happened.
-    false_alarm: bool,
-    /// Whether anybody suffered, from what happened on.
-    felt: bool,
-    /// The first step that it proposed does harm in what it really is.
-    harmful: bool,
+    held: Held,
     name: String,
     story: String,
-}
-
-impl Said {
-    /// Right at first rank. Where a protection keeps everybody from noticing, silence is right too.
-    fn is_right(&self) -> bool {
-        match self.first {
-            Some(first) => self.truth.contains(&first),
-            None => self.truth.is_empty() || !self.felt,
-        }
-    }
 }
 
 fn listen(case: &Case) -> Said {
@@ -63,46 +37,12 @@ fn listen(case: &Case) -> Said {
     };
     let run = simulate(&case.scenario, &options, &|_| {}).expect("the run is played");
     let record = &run.record;
-    let (began, truth) = truth::of(&case.scenario);
     let episodes = follow(record, Settings::default());
-    let opened = |episode: &&Episode| record.clock(episode.opened);
-    let first = episodes.iter().find(|episode| opened(episode) >= began);
-    let false_alarm = episodes.iter().any(|episode| opened(&episode) < began);
-    let finding = first.and_then(|episode| episode.diagnosis.first());
-    let harmful = first.is_some_and(|episode| {
-        let steps = plan(&episode.diagnosis, &Known::default());
-        steps
-            .first()
-            .is_some_and(|step| truth.iter().any(|truth| step.harms.contains(truth)))
-    });
     Said {
-        first: finding.map(|finding| finding.failure),
-        later: first.map_or(Vec::new(), |episode| {
-            episode.later.iter().map(|(_, failure)| *failure).collect()
-        }),
-        after_s: first.map(|episode| record.clock(episode.opened) - began),
-        false_alarm,
-        felt: felt(&case.scenario, record, began),
-        harmful,
+        held: held(&case.scenario, record, 1.0),
         name: case.name.clone(),
         story: story(&episodes, |at| record.clock(at)),
-        truth,
     }
-}
-
-/// Whether a call in fifty was lost over ten seconds, from what happened on.
-fn felt(scenario: &Scenario, record: &seawall_core::record::Record, began: f64) -> bool {
-    use seawall_core::record::Metric;
-    let periods = record.window(began, 1e9);
-    scenario.clients.iter().any(|client| {
-        let good = record.values(Metric::Goodput, &client.name, None);
-        let ended = record.values(Metric::Requests, &client.name, None);
-        periods.clone().step_by(5).any(|at| {
-            let over = at..(at + 10).min(record.periods);
-            let sum = |values: &[f64]| values[over.clone()].iter().sum::<f64>();
-            sum(&ended) > 0.0 && sum(&good) < 0.98 * sum(&ended)
-        })
-    })
 }
 
 fn story(episodes: &[Episode], clock: impl Fn(usize) -> f64) -> String {
@@ -167,7 +107,12 @@ fn all_said(cases: &[Case]) -> Vec<Said> {
 fn table(said: &[Said]) -> String {
     let mut rows: BTreeMap<String, Vec<&Said>> = BTreeMap::new();
     for one in said {
-        let names: Vec<String> = one.truth.iter().map(|failure| format!("`{failure}`")).collect();
+        let names: Vec<String> = one
+            .held
+            .truth
+            .iter()
+            .map(|failure| format!("`{failure}`"))
+            .collect();
         let name = if names.is_empty() {
             "nothing".to_owned()
         } else {
@@ -179,15 +124,16 @@ fn table(said: &[Said]) -> String {
         "| what it is | runs | right at first | said nothing, and nobody suffered | said otherwise | spoke after, median | at most |\n| --- | --- | --- | --- | --- | --- | --- |\n",
     );
     for (name, said) in rows {
-        let right = said.iter().filter(|one| one.is_right()).count();
+        let right = said.iter().filter(|one| one.held.is_right()).count();
         let silent = said
             .iter()
-            .filter(|one| one.first.is_none() && one.is_right())
+            .filter(|one| one.held.first().is_none() && one.held.is_right())
             .count();
         let mut otherwise: BTreeMap<String, usize> = BTreeMap::new();
-        for one in said.iter().filter(|one| !one.is_right()) {
+        for one in said.iter().filter(|one| !one.held.is_right()) {
             let first = one
-                .first
+                .held
+                .first()
                 .map_or("nothing".to_owned(), |first| format!("`{first}`"));
             *otherwise.entry(first).or_default() += 1;
         }
@@ -195,7 +141,7 @@ fn table(said: &[Said]) -> String {
             .iter()
             .map(|(name, count)| format!("{count} × {name}"))
             .collect();
-        let mut times: Vec<f64> = said.iter().filter_map(|one| one.after_s).collect();
+        let mut times: Vec<f64> = said.iter().filter_map(|one| one.held.detected_s).collect();
         times.sort_by(f64::total_cmp);
         let time = |at: Option<&f64>| at.map_or(String::new(), |time| format!("{time:.0} s"));
         let _ = writeln!(
@@ -216,14 +162,11 @@ fn table(said: &[Said]) -> String {
 }
 
 fn written(said: &[Said]) -> String {
-    let ill: Vec<&Said> = said.iter().filter(|one| !one.truth.is_empty()).collect();
+    let ill: Vec<&Said> = said.iter().filter(|one| !one.held.truth.is_empty()).collect();
     let well = said.len() - ill.len();
-    let right = ill.iter().filter(|one| one.is_right()).count();
-    let alarms = said
-        .iter()
-        .filter(|one| one.false_alarm || (one.truth.is_empty() && one.first.is_some()))
-        .count();
-    let harmful = said.iter().filter(|one| one.harmful).count();
+    let right = ill.iter().filter(|one| one.held.is_right()).count();
+    let alarms = said.iter().filter(|one| one.held.is_alarm()).count();
+    let harmful = said.iter().filter(|one| one.held.harmful).count();
     format!(
         "{} runs in which something is the matter: {right} right at first rank ({:.1}%), {harmful} in which the first step \
          would do harm. {well} runs in which nothing is, and the calm before the others: {alarms} false alarms in {} runs \
@@ -247,24 +190,24 @@ fn every_failure_is_told_for_what_it_is() {
     let mut wrong = String::new();
     for one in said
         .iter()
-        .filter(|one| !one.is_right() || one.false_alarm || one.harmful || !only.is_empty())
+        .filter(|one| !one.held.is_right() || one.held.false_alarm || one.held.harmful || !only.is_empty())
     {
         let _ = writeln!(
             wrong,
             "{}: {:?} was {:?}, later {:?}\n{}",
-            one.name, one.truth, one.first, one.later, one.story
+            one.name,
+            one.held.truth,
+            one.held.first(),
+            one.held.later,
+            one.story
         );
     }
     let page = written(&said);
     assert!(only.is_empty(), "{wrong}{page}");
-    let ill: Vec<&Said> = said.iter().filter(|one| !one.truth.is_empty()).collect();
-    let right = ill.iter().filter(|one| one.is_right()).count() as f64 / ill.len() as f64;
-    let well = said.iter().filter(|one| one.truth.is_empty());
-    let alarms = said
-        .iter()
-        .filter(|one| one.false_alarm || (one.truth.is_empty() && one.first.is_some()))
-        .count() as f64
-        / said.len() as f64;
+    let ill: Vec<&Said> = said.iter().filter(|one| !one.held.truth.is_empty()).collect();
+    let right = ill.iter().filter(|one| one.held.is_right()).count() as f64 / ill.len() as f64;
+    let well = said.iter().filter(|one| one.held.truth.is_empty());
+    let alarms = said.iter().filter(|one| one.held.is_alarm()).count() as f64 / said.len() as f64;
     assert!(
         well.count() >= 100,
         "a hundred runs in which nothing is the matter"
@@ -272,7 +215,7 @@ fn every_failure_is_told_for_what_it_is() {
     assert!(right >= 0.95, "{right:.3} right\n{wrong}{page}");
     assert!(alarms < 0.05, "{alarms:.3} false alarms\n{wrong}{page}");
     assert!(
-        said.iter().all(|one| !one.harmful),
+        said.iter().all(|one| !one.held.harmful),
         "a first step that does harm\n{wrong}"
     );
     hold(&page);

@@ -18,17 +18,40 @@ use super::App;
 use super::control::Rewritten;
 
 /// So many entries are put in before the writes are waited for.
-const BATCH: u64 = 128;
+const BATCH: u64 = 64;
 /// No more keys are loaded before anybody asks.
 const WARM_MAX: usize = 1 << 22;
 /// Writes are waited for so long.
 const PATIENCE: Duration = Duration::from_secs(5);
 const GLANCE: Duration = Duration::from_millis(2);
+/// A breaker that was opened by too much at once closes within these.
+const ATTEMPTS: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(600);
 
 impl App {
-    /// Puts this instance's share of the entries in; how many they were.
+    /// Puts this instance's share of the entries in; how many they were. What a busy machine made fail is written again.
     pub(super) async fn prefill(&self) -> u64 {
+        let mut mine = 0;
+        for attempt in 0..ATTEMPTS {
+            let before = self.failed();
+            mine = self.write_entries((BATCH >> attempt).max(4)).await;
+            if self.failed() == before {
+                break;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        mine
+    }
+
+    /// How many calls to stores have failed so far.
+    fn failed(&self) -> u64 {
+        let tiers = self.cache.as_ref().map(|cache| cache.stats().tiers);
+        tiers.into_iter().flatten().map(|tier| tier.errors).sum()
+    }
+
+    async fn write_entries(&self, batch: u64) -> u64 {
         let Some(cache) = &self.cache else { return 0 };
+        let before = far(&cache.stats());
         let scenario = &self.scaled.scenario;
         let place = Place::Service(self.index());
         let service = &scenario.services[self.index()];
@@ -43,6 +66,10 @@ impl App {
         let ttl = &self.work.ways().policies.ttl.clone();
         let mut rng = Seed(scenario.run.seed).stream("prefill", 0);
         let truth = self.truth();
+        // Where clients are limited each write is a client of its own, and who is turned away has written nothing.
+        let batch = tier.max_clients.map_or(batch, |most| {
+            (u64::from(most) / u64::from(service.instances.max(1)) / 2).clamp(1, batch)
+        });
         let (mut all, mut mine) = (0, 0);
         for client in scenario
             .clients
@@ -83,12 +110,12 @@ impl App {
                 }
                 cache.insert(&key, &Options::new(), loaded);
                 mine += 1;
-                if mine % BATCH == 0 {
-                    self.written(mine).await;
+                if mine % batch == 0 {
+                    self.written(before + mine).await;
                 }
             }
         }
-        self.written(mine).await;
+        self.written(before + mine).await;
         mine
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use seawall_core::record::{Ending as Outcomes, Metric, Record};
 use seawall_scenario::{Scenario, Tolerance};
 
+use super::diagnosed::diagnosed;
 use super::{Client, Drilled, Happened, Line, Told};
 use crate::load::Report;
 use crate::outcome::{Expectation, Facts, Rules, Standing, outcome};
@@ -22,6 +23,8 @@ pub struct Gathered {
     pub happened: Vec<Happened>,
     /// How the prediction was made, in a sentence.
     pub prediction: String,
+    /// The share of their time that slow things took.
+    pub pace: f64,
 }
 
 /// The most happenings that are kept.
@@ -99,6 +102,7 @@ pub fn drilled(
         doubts: ran.doubts.clone(),
         parts: ran.parts.clone(),
         prediction: gathered.prediction,
+        diagnosed: whole.then(|| diagnosed(scenario, &ran.record, gathered.pace)),
         measured: Told::of(&ran.record),
         predicted: predicted.iter().map(Told::of).collect(),
     }

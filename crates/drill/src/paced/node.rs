@@ -118,6 +118,12 @@ impl Node {
         (machines.station.busy(), machines.station.waiting())
     }
 
+    /// How many it lets in at once; nothing when there is no limit.
+    pub fn connections(&self) -> Option<usize> {
+        let most = self.shared.machines().station.connections();
+        (most != usize::MAX).then_some(most)
+    }
+
     /// Changes how many connections there are.
     pub fn set_connections(&self, connections: Option<u32>, places: Option<u32>) {
         let mut machines = self.shared.machines();

@@ -32,6 +32,21 @@ pub(super) async fn first<R: AsyncRead + Unpin>(from: &mut R) -> io::Result<Firs
     })
 }
 
+/// The value of a parameter of the first message of a connection: pairs of names and values follow its code, each ended by
+/// a zero.
+pub(super) fn parameter<'a>(first: &'a [u8], wanted: &str) -> Option<&'a [u8]> {
+    let mut words = first.get(8..)?.split(|byte| *byte == 0);
+    loop {
+        let (name, value) = (words.next()?, words.next()?);
+        if name == wanted.as_bytes() {
+            return Some(value);
+        }
+        if name.is_empty() {
+            return None;
+        }
+    }
+}
+
 /// One message, whole, with its type and length.
 pub(super) async fn message<R: AsyncRead + Unpin>(from: &mut R) -> io::Result<Vec<u8>> {
     let kind = from.read_u8().await?;

@@ -11,10 +11,10 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use redis::AsyncConnectionConfig;
 use redis::aio::MultiplexedConnection;
+use seawall_diagnose::probe::Page;
 use tokio::time::timeout;
 
 use super::NoDrill;
-use super::page::Page;
 use crate::app::{Rewritten, Took};
 
 /// A page of metrics, and other questions to what answers at once or not at all.
@@ -99,15 +99,19 @@ pub(crate) async fn rewrite(address: SocketAddr, order: &Rewritten) -> Result<u6
     serde_json::from_slice(&body).map_err(|error| NoDrill::Failed(error.to_string()))
 }
 
-/// The keys of the entries that a Redis holds for instances, of those that are there the whole time.
-pub(crate) async fn keys(address: SocketAddr) -> Result<Vec<u64>, NoDrill> {
+/// The keys of the entries that a Redis holds for instances and that live for longer than this, of those that are there the
+/// whole time.
+pub(crate) async fn keys(address: SocketAddr, longer_than: Duration) -> Result<Vec<u64>, NoDrill> {
     let (mut cursor, mut keys) = ("0".to_owned(), Vec::new());
     loop {
         let (next, names): (String, Vec<String>) =
             command(address, &["SCAN", &cursor, "COUNT", "500"]).await?;
+        let lives = pttl(address, &names).await?;
         let known = names
             .iter()
-            .filter_map(|name| name.rsplit_once(':')?.1.parse::<u64>().ok());
+            .zip(lives)
+            .filter(|(_, life)| *life > longer_than)
+            .filter_map(|(name, _)| name.rsplit_once(':')?.1.parse::<u64>().ok());
         keys.extend(known);
         if next == "0" {
             keys.sort_unstable();
@@ -122,10 +126,16 @@ pub(crate) async fn keys(address: SocketAddr) -> Result<Vec<u64>, NoDrill> {
 /// longest.
 pub(crate) async fn lives(address: SocketAddr, cursor: &str) -> Result<(String, Vec<Duration>), NoDrill> {
     let (next, names): (String, Vec<Vec<u8>>) = command(address, &["SCAN", cursor, "COUNT", "50"]).await?;
+    let lives = pttl(address, &names).await?;
+    Ok((next, lives.into_iter().filter(|life| !life.is_zero()).collect()))
+}
+
+/// How long each of these has to live: zero when it is gone.
+async fn pttl(address: SocketAddr, names: &[impl redis::ToRedisArgs]) -> Result<Vec<Duration>, NoDrill> {
     let failed = |error: redis::RedisError| NoDrill::Failed(format!("PTTL at Redis {address}: {error}"));
     let asked = async {
         let mut pipe = redis::pipe();
-        for name in &names {
+        for name in names {
             pipe.cmd("PTTL").arg(name);
         }
         let mut connection = redis(address).await?;
@@ -137,10 +147,10 @@ pub(crate) async fn lives(address: SocketAddr, cursor: &str) -> Result<(String, 
     let lives =
         lives.unwrap_or_else(|_| Err(NoDrill::Failed(format!("Redis at {address} does not answer"))))?;
     let span = |left: i64| match left {
-        -1 => Some(Duration::MAX),
-        left => u64::try_from(left).ok().map(Duration::from_millis),
+        -1 => Duration::MAX,
+        left => u64::try_from(left).map_or(Duration::ZERO, Duration::from_millis),
     };
-    Ok((next, lives.into_iter().filter_map(span).collect()))
+    Ok(lives.into_iter().map(span).collect())
 }
 
 /// Which events are under way at an instance.

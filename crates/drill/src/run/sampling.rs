@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use seawall_core::record::Metric;
 use seawall_core::time::Span;
+use seawall_diagnose::probe::Page;
 use seawall_scenario::{CacheKind, Place};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::asking::{self, Standing};
-use super::page::Page;
+use super::probing::Probing;
 use super::system::System;
 use crate::app::Took;
 use gathered::Gathered;
@@ -78,12 +79,14 @@ impl Sampler {
             let mut evicted: BTreeMap<(usize, usize), Standing> = BTreeMap::new();
             // What was counted before the run began is not of the run.
             look(&system, &mut before).await;
+            let probing = Probing::start(&system);
             for number in 1_u32.. {
                 tokio::time::sleep_until(began + period * number).await;
                 let (seen, held) = tokio::join!(look(&system, &mut before), nodes(&system));
                 let mut into = into.lock().unwrap_or_else(PoisonError::into_inner);
                 note(&system, &mut into, &seen);
                 note_nodes(&system, &mut into, &held, &mut evicted);
+                into.hear(probing.take());
                 into.periods += 1;
             }
         });
@@ -210,10 +213,21 @@ fn note(system: &System, into: &mut Gathered, seen: &BTreeMap<String, Said>) {
     }
     for (at, database) in scenario.databases.iter().enumerate() {
         let (mut running, mut waiting) = (0, 0);
-        for node in &system.databases[at] {
+        for (number, node) in system.databases[at].iter().enumerate() {
             let (busy, line) = node.node.inside();
             running += busy;
             waiting += line;
+            if let Some(most) = node.node.connections() {
+                for (metric, value) in [
+                    (Metric::OriginConnectionsLimit, most),
+                    (Metric::OriginConnections, busy),
+                ] {
+                    into.put(
+                        (metric, database.name.clone(), Some(number as u32), None),
+                        value as f64,
+                    );
+                }
+            }
         }
         if system.is_told_of(Place::Database(at)) {
             note_origin(into, &database.name, seen.values());

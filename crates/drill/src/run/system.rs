@@ -23,8 +23,7 @@ use crate::load::Truth;
 use crate::proxy::{Draft, Kind, Latency, Proxies, Side, Toxic};
 use crate::stack::Postgres;
 
-use caches::CacheNode;
-pub(crate) use caches::policy_of;
+pub(crate) use caches::{CacheNode, policy_of};
 use databases::DatabaseNode;
 pub(crate) use instances::Instance;
 use instances::callees_first;

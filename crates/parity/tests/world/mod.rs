@@ -108,12 +108,13 @@ impl Parity {
         let mut caches = self.scenario.caches.iter();
         let cache = caches.find(|cache| cache.kind == CacheKind::Shared);
         let cache = cache.expect("there is a shared cache");
+        let timeout = Duration::from(cache.timeout);
         let store = Shelf {
             windows: self.cache.clone(),
             started: Instant::now(),
+            patience: timeout,
             held: Mutex::default(),
         };
-        let timeout = Duration::from(cache.timeout);
         let builder = match self.memory().map(|memory| memory.ttl) {
             Some(ttl) => Cache::builder("app").memory_ttl(ttl.expect("it has a TTL").into()),
             None => Cache::builder("app").no_memory(),
@@ -199,9 +200,15 @@ impl Origin {
 
 /// What is wrong now.
 fn outage(windows: &Windows, started: Instant) -> Option<Outage> {
-    let now = started.elapsed().as_millis() as u64;
+    under_way(windows, started).map(|(outage, _)| outage)
+}
+
+/// An outage that is under way, and for how long.
+fn under_way(windows: &Windows, started: Instant) -> Option<(Outage, Duration)> {
+    let elapsed = started.elapsed();
+    let now = elapsed.as_millis() as u64;
     let window = windows.iter().find(|(from, to, _)| (*from..*to).contains(&now));
-    window.map(|(.., outage)| *outage)
+    window.map(|(from, _, outage)| (*outage, elapsed.saturating_sub(Duration::from_millis(*from))))
 }
 
 /// What is held: since when, for how long, and what.
@@ -212,6 +219,7 @@ type Held = (Instant, Option<Duration>, Bytes);
 struct Shelf {
     windows: Windows,
     started: Instant,
+    patience: Duration,
     held: Mutex<BTreeMap<u64, Held>>,
 }
 
@@ -266,15 +274,23 @@ impl Store for Shelf {
         _: Duration,
     ) -> Boxed<'a, Result<(), CacheFault>> {
         Box::pin(async move {
-            let outage = outage(&self.windows, self.started);
-            if outage == Some(Outage::Refused) {
-                return Err(CacheFault::Refused);
+            let outage = under_way(&self.windows, self.started);
+            let hangs = match outage {
+                Some((Outage::Refused, _)) => return Err(CacheFault::Refused),
+                Some((Outage::Hangs, since)) => Some(since),
+                _ => None,
+            };
+            if hangs.is_some_and(|since| since > self.patience) {
+                // Its connections are given up by then, and there are no others.
+                return std::future::pending().await;
             }
-            let mut held = self.held.lock().expect("nobody panics with it");
-            held.insert(key.hash, (Instant::now(), value.keep, value.bytes));
+            self.held
+                .lock()
+                .expect("nobody panics with it")
+                .insert(key.hash, (Instant::now(), value.keep, value.bytes));
             // A process that stood still reads its socket to the end when it goes on: it is written, and too late.
-            if outage == Some(Outage::Hangs) {
-                return Err(CacheFault::TimedOut);
+            if hangs.is_some() {
+                return std::future::pending().await;
             }
             Ok(())
         })

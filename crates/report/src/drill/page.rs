@@ -46,6 +46,7 @@ pub fn html(drill: &Drill) -> String {
                     (curves())
                     (compared(drill))
                     (expectations(drill))
+                    (diagnosed(drill))
                     (happened(drill))
                     (made_of(drill))
                 }
@@ -211,6 +212,30 @@ fn expectations(drill: &Drill) -> Markup {
                                 div.detail {
                                     "measured " strong { (one.measured) } "; predicted " (one.predicted) "; wanted " (one.wanted)
                                 }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn diagnosed(drill: &Drill) -> Markup {
+    let any = drill.told.iter().any(|told| told.diagnosed.is_some());
+    html! {
+        @if any {
+            section {
+                h2 { "Diagnosed, by what was measured alone" }
+                ul.judged {
+                    @for (variant, told) in variants(drill) {
+                        @if let Some(one) = &told.diagnosed {
+                            li {
+                                span class={ "mark " (if one.right { "good" } else { "bad" }) } aria-hidden="true" { (one.mark()) } " "
+                                strong { (variant.name) } ": " (one.sentence())
+                                @if let Some(course) = one.course() { div.detail { (course) } }
+                                @for fact in &one.evidence { div.detail { "+ " (fact) } }
+                                @for (after, failure) in &one.later { div.detail { "after " (seconds(*after)) ": " (failure) } }
                             }
                         }
                     }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::{Mood, Told, error_said};
+use super::{Diagnosed, Mood, Told, diagnosed, error_said};
 use crate::wording::{clock, cut, right, seconds, width};
 
 const STYLE: &str = include_str!("../page/page.css");
@@ -55,6 +55,21 @@ impl Row {
         }
     }
 
+    fn diagnosed(&self) -> Option<&Diagnosed> {
+        self.told.diagnosed.as_ref().filter(|_| self.refused.is_none())
+    }
+
+    /// What a diagnosis said, and after how long.
+    fn said(&self) -> [String; 2] {
+        match self.diagnosed() {
+            None => ["–".to_owned(), "–".to_owned()],
+            Some(one) => {
+                let [detected, ..] = one.times();
+                [one.said(), detected]
+            }
+        }
+    }
+
     fn took(&self) -> String {
         if self.refused.is_some() {
             "–".to_owned()
@@ -77,8 +92,10 @@ pub fn headline(rows: &[Row]) -> String {
         .count();
     let took: f64 = rows.iter().map(|row| row.told.took_s).sum();
     let minutes = if took >= 60.0 { clock(took) } else { seconds(took) };
+    let said = diagnosed::headline(rows.iter().filter_map(Row::diagnosed));
+    let said = said.map_or_else(String::new, |said| format!("; {said}"));
     format!(
-        "{held} of {} drills held; {well} of {compared} predictions within 15%; {minutes} in all",
+        "{held} of {} drills held; {well} of {compared} predictions within 15%; {minutes} in all{said}",
         rows.len()
     )
 }
@@ -89,16 +106,21 @@ pub fn text(rows: &[Row]) -> String {
     let longest = |of: fn(&Row) -> &str| rows.iter().map(|row| width(of(row))).max().unwrap_or(0).min(28);
     let (scenario, variant) = (longest(|row| &row.scenario), longest(|row| &row.variant));
     let verdict = longest(Row::verdict);
-    let head = ["goodput", "load", "took"].map(|title| right(title, 8)).concat();
+    let head = ["goodput", "load", "took", "found"]
+        .map(|title| right(title, 8))
+        .concat();
     lines.push(format!(
         "  {:scenario$}  {:variant$}  {:verdict$}{head}",
         "", "", ""
     ));
     for row in rows {
         let [goodput, load] = row.errors();
-        let numbers = [goodput, load, row.took()].map(|cell| right(&cell, 8)).concat();
+        let [said, after] = row.said();
+        let numbers = [goodput, load, row.took(), after]
+            .map(|cell| right(&cell, 8))
+            .concat();
         lines.push(format!(
-            "{} {:<scenario$}  {:<variant$}  {:<verdict$}{numbers}",
+            "{} {:<scenario$}  {:<variant$}  {:<verdict$}{numbers}  {said}",
             row.mood().mark(),
             cut(&row.scenario, 28),
             cut(&row.variant, 28),
@@ -146,7 +168,8 @@ fn table(rows: &[Row]) -> Markup {
                 table.summary {
                     thead { tr {
                         th { "scenario" } th { "variant" } th { "verdict" }
-                        th.figure { "error of goodput" } th.figure { "error of origin load" } th.figure { "took" } th { "why" }
+                        th.figure { "error of goodput" } th.figure { "error of origin load" } th.figure { "took" }
+                        th { "diagnosed as" } th.figure { "after" } th { "why" }
                     } }
                     tbody {
                         @for (place, row) in rows.iter().enumerate() {
@@ -159,6 +182,9 @@ fn table(rows: &[Row]) -> Markup {
                                     td.figure .bad[value > super::ERROR_MARKED] { (error) }
                                 }
                                 td.figure { (row.took()) }
+                                @let [said, after] = row.said();
+                                td .off[row.diagnosed().is_some_and(|one| !one.right)] { (said) }
+                                td.figure { (after) }
                                 td.why { (row.why()) }
                             }
                         }
@@ -192,6 +218,7 @@ pub fn markdown(rows: &[Row], command: &str, where_and_when: &str) -> String {
             row.took()
         );
     }
+    text += &told_apart(rows);
     for row in rows.iter().filter(|row| !row.told.lines.is_empty()) {
         // Writing to a string does not fail.
         let _ = write!(
@@ -219,6 +246,37 @@ pub fn markdown(rows: &[Row], command: &str, where_and_when: &str) -> String {
                 line.error_said()
             );
         }
+    }
+    text
+}
+
+/// What a diagnosis says of each drill, as a table.
+fn told_apart(rows: &[Row]) -> String {
+    let Some(headline) = diagnosed::headline(rows.iter().filter_map(Row::diagnosed)) else {
+        return String::new();
+    };
+    let mut text = format!(
+        "\n## Diagnosed\n\n{headline}.\n\nOf each drill the diagnosis sees what a prober and the metrics of the system tell, once a second, and not what was\n\
+         done. Times are real seconds from what was done first; mitigated is less than half of the worst loss, stable fewer than one\n\
+         call in twenty lost, recovered nothing any more. They come with the system's own protections and the end of the\n\
+         failure, which nobody hurried: see [the guide](diagnose.md).\n\n\
+         | scenario | variant | what was done | diagnosed as | detected | mitigated | stable | recovered | first step |\n\
+         | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
+    );
+    for row in rows {
+        let Some(one) = row.diagnosed() else { continue };
+        let [detected, mitigated, stable, recovered] = one.times();
+        // Writing to a string does not fail.
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {}{} | {detected} | {mitigated} | {stable} | {recovered} | {} |",
+            row.scenario,
+            row.variant,
+            one.truth.join(" or "),
+            one.said(),
+            if one.false_alarm { ", too early" } else { "" },
+            one.step.as_deref().unwrap_or("")
+        );
     }
     text
 }

@@ -64,6 +64,14 @@ fn one(lines: &mut Vec<String>, told: &Told, columns: usize) {
     }
     table(lines, told, columns);
     expectations(lines, told, columns);
+    if let Some(diagnosed) = &told.diagnosed {
+        lines.push("  diagnosed, by what was measured alone".to_owned());
+        let start = format!("    {} ", diagnosed.mark());
+        hang(lines, &start, &diagnosed.sentence(), columns);
+        for fact in diagnosed.course().iter().chain(&diagnosed.evidence) {
+            hang(lines, "      ", fact, columns);
+        }
+    }
     listed(lines, "could not be done", &told.troubles, columns);
     listed(lines, "NOT TAKEN BACK", &told.left, columns);
     listed(lines, "what was seen of the faults", &told.evidence, columns);

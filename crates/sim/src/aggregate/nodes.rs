@@ -82,9 +82,8 @@ impl Tier {
                         arrived += 1;
                         heard += usize::from(at.as_secs_f64() + far <= patience);
                     }
-                    // It is read when the process goes on.
-                    Delivery::Held => arrived += 1,
-                    Delivery::Dropped | Delivery::Reset | Delivery::Refused => {}
+                    // After the first moments connections to a process that stands still are given up.
+                    Delivery::Held | Delivery::Dropped | Delivery::Reset | Delivery::Refused => {}
                 }
             }
             nodes.writes = heard as f64 / SAMPLE as f64;

@@ -1,6 +1,6 @@
 //! What a guard decides beside a request's next step: loads, wake-ups, and the calls to the origin.
 
-use seawall_core::guard::{Effect, Life, LoadId, LoadReply, LoadStep, OriginFault, Reply};
+use seawall_core::guard::{CacheFault, Effect, Life, LoadId, LoadReply, LoadStep, OriginFault, Reply};
 use seawall_core::record::Ending;
 use seawall_core::time::{Span, Time};
 use seawall_core::ttl::Class;
@@ -172,7 +172,17 @@ impl World {
                     keep,
                     entry,
                 } => {
-                    let stored = self.put(service, index, Some(load), tier, node, key, keep, entry);
+                    let (stored, after) = self.put(service, index, Some(load), tier, node, key, keep, entry);
+                    if !after.is_zero() {
+                        // What its breakers learn from it they learn when it is known.
+                        let event = Event::Stored {
+                            service,
+                            instance: index,
+                            load,
+                            fault: stored.err(),
+                        };
+                        return self.agenda.push(now + after, event);
+                    }
                     reply = LoadReply::Stored(stored);
                 }
                 LoadStep::Lease {
@@ -235,6 +245,13 @@ impl World {
 
     pub(crate) fn load_due(&mut self, service: u16, index: u16, load: LoadId) {
         self.drive(service, index, load, LoadReply::Due);
+        self.settle(service, index);
+    }
+
+    /// A load hears how its write of the value ended.
+    pub(crate) fn stored(&mut self, service: u16, index: u16, load: LoadId, fault: Option<CacheFault>) {
+        let stored = fault.map_or(Ok(()), Err);
+        self.drive(service, index, load, LoadReply::Stored(stored));
         self.settle(service, index);
     }
 

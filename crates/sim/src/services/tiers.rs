@@ -47,7 +47,7 @@ impl World {
         key: u64,
         keep: Span,
         entry: Entry,
-    ) -> Result<(), guard::CacheFault> {
+    ) -> (Result<(), guard::CacheFault>, Span) {
         let cache = self.services[service as usize].tiers[tier as usize];
         let copies = self.services[service as usize].copies;
         let instance = &mut self.services[service as usize].instances[index as usize];
@@ -83,7 +83,7 @@ impl World {
                 &mut self.meter,
             );
         }
-        Ok(())
+        (Ok(()), Span::ZERO)
     }
 
     pub(super) fn take_out(&mut self, service: u16, index: u16, tier: u8, node: u16, key: u64, version: u64) {

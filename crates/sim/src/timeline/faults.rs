@@ -180,6 +180,7 @@ impl World {
             node.says = None;
             node.writes_say = None;
             node.frozen_until = None;
+            node.silent_since = None;
             node.blocked = None;
             node.answers = true;
             node.slow = 1.0;
@@ -207,6 +208,9 @@ impl World {
                         | Fault::Loading
                         | Fault::TooManyClients
                 );
+                if matches!(fault, Fault::Hang | Fault::Pause) {
+                    node.silent_since = Some(Time::ZERO + self.plan.scenario.run.warmup + event.at);
+                }
                 match *fault {
                     Fault::Kill | Fault::Refuse => node.link.set(LinkFault::Refuse),
                     Fault::Reset => node.link.set(LinkFault::Reset),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use seawall_core::histogram::Histogram;
 use seawall_core::record::{Kind, Metric, QUANTILES, Record, Series};
 use seawall_core::time::Span;
+use seawall_diagnose::probe::Point;
 
 use crate::steady::Steady;
 
@@ -15,6 +16,8 @@ type Name = (Metric, String, Option<u32>, Option<String>);
 #[derive(Debug, Default)]
 pub(in crate::run) struct Gathered {
     series: BTreeMap<Name, Vec<f64>>,
+    /// What a prober told.
+    heard: BTreeMap<Name, Vec<f64>>,
     pub(super) periods: usize,
     /// Of each shared cache before anything was injected: how many calls took no longer than so many seconds.
     pub(super) calls: BTreeMap<String, BTreeMap<String, f64>>,
@@ -26,6 +29,20 @@ impl Gathered {
             (metric, component.to_owned(), None, label.map(str::to_owned)),
             value,
         );
+    }
+
+    /// What a prober has told in the period that is gathered. What it did not tell is not known.
+    pub(super) fn hear(&mut self, points: Vec<Point>) {
+        for point in points {
+            let counts = point.metric.kind() == Kind::Counter;
+            let values = self
+                .heard
+                .entry((point.metric, point.component, point.instance, point.label))
+                .or_default();
+            let before = values.get(self.periods).copied().unwrap_or(0.0);
+            values.resize(self.periods, if counts { 0.0 } else { f64::NAN });
+            values.push(if counts { before + point.value } else { point.value });
+        }
     }
 
     pub(super) fn put(&mut self, name: Name, value: f64) {
@@ -100,6 +117,15 @@ impl Gathered {
         }
         for ((metric, component, instance, label), values) in &self.series {
             let mut series = Series::new(*metric, component, sized(*metric, values.clone()));
+            series.label.clone_from(label);
+            series.instance = *instance;
+            record.push(series);
+        }
+        for ((metric, component, instance, label), values) in &self.heard {
+            let mut values = values.clone();
+            let counts = metric.kind() == Kind::Counter;
+            values.resize(periods, if counts { 0.0 } else { f64::NAN });
+            let mut series = Series::new(*metric, component, values);
             series.label.clone_from(label);
             series.instance = *instance;
             record.push(series);

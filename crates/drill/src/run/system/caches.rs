@@ -92,7 +92,7 @@ impl System {
         let scenario = &self.scaled.scenario;
         let cache = &scenario.caches[index];
         // A connection lasts longer than the look-up that it is for, and we ask too.
-        let most = cache.max_clients.map(|most| (most + most / 4 + 3).to_string());
+        let most = cache.max_clients.map(|most| (most + most / 4 + 6).to_string());
         let mut settings = vec![("maxmemory-policy", policy_of(cache.eviction))];
         if let Some(most) = &most {
             settings.push(("maxclients", most));

@@ -28,7 +28,14 @@ pub(crate) struct DatabaseNode {
     pub(crate) node: Node,
     /// Where its proxy listens.
     pub(crate) door: SocketAddr,
-    _front: Front,
+    front: Front,
+}
+
+impl DatabaseNode {
+    /// Whether it is the drill's own.
+    pub(crate) fn is_ours(&self) -> bool {
+        !matches!(self.front, Front::Elsewhere)
+    }
 }
 
 /// What stands at the door of a node, for as long as it is held.
@@ -75,7 +82,7 @@ impl System {
                     name,
                     node,
                     door,
-                    _front: Front::Elsewhere,
+                    front: Front::Elsewhere,
                 }]);
                 continue;
             }
@@ -103,7 +110,7 @@ impl System {
                     name,
                     node,
                     door,
-                    _front: front,
+                    front,
                 });
             }
             self.parts.push(format!(

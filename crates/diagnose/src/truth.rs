@@ -1,10 +1,20 @@
-//! What is really the matter in a scenario, by its timeline.
+//! What is really the matter in a scenario, by its timeline: what a diagnosis of a run of it is held against.
 
-use seawall_diagnose::Failure as F;
 use seawall_scenario::{Action, Event, Fault, Place, Scenario, What};
 
-/// When the first thing happens that is a failure, and what is right to say then.
-pub(crate) fn of(scenario: &Scenario) -> (f64, Vec<F>) {
+use crate::failure::Failure as F;
+
+/// What is right to say of a scenario.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Truth {
+    /// When the first thing happens that is a failure, in seconds of the scenario's clock.
+    pub began: f64,
+    /// What it is; several where one happening is rightly told in more than one way.
+    pub failures: Vec<F>,
+}
+
+/// When the first thing happens that is a failure, and what is right to say then; nothing where nothing does.
+pub fn truth(scenario: &Scenario) -> Option<Truth> {
     let failures = scenario.timeline.iter().filter_map(|event| {
         let said = said(scenario, event);
         let at = match &event.what {
@@ -14,18 +24,15 @@ pub(crate) fn of(scenario: &Scenario) -> (f64, Vec<F>) {
         };
         (!said.is_empty()).then_some((at, said))
     });
-    let failures: Vec<(f64, &[F])> = failures.collect();
-    let first = failures.iter().map(|(at, _)| *at).fold(f64::INFINITY, f64::min);
-    if first.is_infinite() {
-        return (0.0, Vec::new());
+    let happened: Vec<(f64, &[F])> = failures.collect();
+    let began = happened.iter().map(|(at, _)| *at).reduce(f64::min)?;
+    let mut failures: Vec<F> = Vec::new();
+    for (_, said) in happened.iter().filter(|(at, _)| *at <= began + 1e-9) {
+        failures.extend_from_slice(said);
     }
-    let mut truth: Vec<F> = Vec::new();
-    for (_, said) in failures.iter().filter(|(at, _)| *at <= first + 1e-9) {
-        truth.extend_from_slice(said);
-    }
-    truth.sort_unstable();
-    truth.dedup();
-    (first, truth)
+    failures.sort_unstable();
+    failures.dedup();
+    Some(Truth { began, failures })
 }
 
 fn said(scenario: &Scenario, event: &Event) -> &'static [F] {
