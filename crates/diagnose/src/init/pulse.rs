@@ -1,14 +1,15 @@
 //! How far a database is: a question that is no work, asked again and again.
 //!
 //! What a server counts of a transaction is its own work. Callers also wait for the network, and for a pooler or a proxy
-//! that stands between, and only somebody who calls the same address sees that.
+//! that stands between, and only somebody who calls the same address sees that. What stands between may let those pass who
+//! only look, so this session does not bear their name.
 
 use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 
 use super::measure::Wanted;
-use crate::probe::postgres::connect;
+use crate::probe::postgres::{CALLER, connect_as};
 use crate::probe::{Kind, Target};
 
 /// It is asked this often.
@@ -61,7 +62,7 @@ async fn of_one(target: Target, end: Instant, patience: Duration) -> Pulses {
     use sqlx::{Connection, Executor};
 
     let mut pulses = Pulses::default();
-    let Ok(mut connection) = connect(&target, Instant::now() + patience).await else {
+    let Ok(mut connection) = connect_as(CALLER, &target, Instant::now() + patience).await else {
         return pulses;
     };
     pulses.transactions += 1.0;
