@@ -134,7 +134,8 @@ fn trusted_and_not(papers: &Papers, url: &str) {
     let good = seawall(&papers.authority(), &diagnose);
     assert_eq!(good.status.code(), Some(0), "{}", said(&good));
     let bad = seawall(&strangers.authority(), &diagnose);
-    assert_eq!(bad.status.code(), Some(1), "{}", said(&bad));
+    assert_eq!(bad.status.code(), Some(2), "{}", said(&bad));
+    assert!(said(&bad).contains("UnknownIssuer"), "{}", said(&bad));
 }
 
 #[test]

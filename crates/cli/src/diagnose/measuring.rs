@@ -5,7 +5,9 @@ use std::time::Duration;
 use seawall_core::record::Record;
 use seawall_core::time::Span;
 use seawall_diagnose::probe::prometheus::{Past, past};
-use seawall_diagnose::probe::{Details, Kind, LogProbe, Options, Place, Prober, Recording, Target};
+use seawall_diagnose::probe::{
+    Details, Kind, LogProbe, Options, Place, Prober, Recording, Target, Trouble, Why,
+};
 use seawall_diagnose::runbook::Known;
 
 use super::Arguments;
@@ -119,13 +121,20 @@ impl Measuring {
         let every = Duration::from_nanos(self.every.as_nanos());
         let mut recording = Recording::new(self.every, periods);
         let (prober, details) = (&mut self.prober, &mut self.details);
+        let mut strangers = Vec::new();
         let asked = async {
             let mut beat = tokio::time::interval(every);
             beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             // The first round opens connections and has nothing to compare counters with.
             beat.tick().await;
             let first = prober.round().await;
-            if periods == 1 {
+            strangers = first
+                .troubles
+                .iter()
+                .filter(|trouble| is_stranger(trouble))
+                .cloned()
+                .collect();
+            if periods == 1 || !strangers.is_empty() {
                 recording.push(first);
                 return;
             }
@@ -144,6 +153,20 @@ impl Measuring {
         if !whole {
             return Err(Stop::Failed("it was ended by hand".to_owned()));
         }
+        if let Some(stranger) = strangers.first() {
+            let kind = if stranger.component == "postgres" {
+                Kind::Postgres
+            } else if stranger.component == "redis" {
+                Kind::Redis
+            } else {
+                Kind::Http
+            };
+            let of = |target: &&Target| target.kind() == kind;
+            let number = stranger.instance.unwrap_or(0) as usize;
+            let target = self.targets.iter().filter(of).nth(number);
+            let name = target.map_or_else(|| stranger.component.clone(), ToString::to_string);
+            return Err(unread(&name, &stranger.fault));
+        }
         if self.targets.is_empty() && self.past.is_some() {
             // Nobody is asked: the end of what Prometheus knows is now.
             return self
@@ -153,6 +176,11 @@ impl Measuring {
         }
         Ok(recording.record())
     }
+}
+
+/// Whether a server is one that we have no reason to believe. Nothing that it measures can say what is the matter.
+fn is_stranger(trouble: &Trouble) -> bool {
+    trouble.fault.why == Why::Error && trouble.fault.text.contains("certificate")
 }
 
 fn past_of(runtime: &tokio::runtime::Runtime, target: &Target) -> Result<Record, Stop> {
