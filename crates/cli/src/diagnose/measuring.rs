@@ -6,7 +6,7 @@ use seawall_core::record::Record;
 use seawall_core::time::Span;
 use seawall_diagnose::probe::prometheus::{Past, past};
 use seawall_diagnose::probe::{
-    Details, Kind, LogProbe, Options, Place, Prober, Recording, Target, Trouble, Why,
+    Details, Kind, LogProbe, Options, Place, Prober, Recording, Step, Target, Trouble,
 };
 use seawall_diagnose::runbook::Known;
 
@@ -180,7 +180,7 @@ impl Measuring {
 
 /// Whether a server is one that we have no reason to believe. Nothing that it measures can say what is the matter.
 fn is_stranger(trouble: &Trouble) -> bool {
-    trouble.fault.why == Why::Error && trouble.fault.text.contains("certificate")
+    trouble.step == Step::Connect && trouble.fault.text.contains("certificate")
 }
 
 fn past_of(runtime: &tokio::runtime::Runtime, target: &Target) -> Result<Record, Stop> {

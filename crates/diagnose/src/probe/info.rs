@@ -57,8 +57,8 @@ fn less(added: f64, own: &mut i64) -> f64 {
 /// something. A write mostly follows a miss of its own, so half of the misses are theirs at most.
 fn without_scripts(counted: Option<(f64, f64)>, looks: f64) -> Option<(f64, f64)> {
     let (hits, misses) = counted?;
-    let missed = looks.min(misses / 2.0);
-    Some(((hits - (looks - missed)).max(0.0), misses - missed))
+    let nothing = looks.min(misses / 2.0);
+    Some(((hits - (looks - nothing)).max(0.0), misses - nothing))
 }
 
 impl Info {
