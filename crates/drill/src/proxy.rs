@@ -28,6 +28,7 @@ mod api;
 mod attributes;
 mod chain;
 mod counters;
+mod deaf;
 mod dialogue;
 mod draft;
 mod fleet;

@@ -25,6 +25,13 @@ impl Chain {
         self.0.iter().any(|active| active.id == id)
     }
 
+    /// Whether no connection at all can be made.
+    pub(super) fn cuts_off(&self) -> bool {
+        let toxics = self.0.iter().map(|active| &active.toxic);
+        let mut cuts = toxics.filter(|toxic| matches!(toxic.attributes, Kind::Partition(_)));
+        cuts.any(|toxic| toxic.toxicity >= 1.0)
+    }
+
     /// Whether a connection can be made.
     pub(super) fn connects(&self, wiring: &Wiring, number: u64) -> bool {
         let mut cuts = self

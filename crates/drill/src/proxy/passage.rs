@@ -1,5 +1,6 @@
 //! A proxy that runs: a listener, and the connections it has accepted.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use tokio::time::Instant;
 
 use super::chain::Chain;
 use super::counters::Counters;
+use super::deaf::Deaf;
 use super::pump::{Both, End, Pump};
 use super::toxic::Side;
 
@@ -114,14 +116,28 @@ async fn bind(listen: &str) -> io::Result<TcpListener> {
 
 async fn serve(listener: TcpListener, wiring: Arc<Wiring>, mut phases: watch::Receiver<Phase>) {
     let mut connections = JoinSet::new();
+    let mut chain = wiring.chain.clone();
+    let mut deaf: Option<Deaf> = None;
+    let mut nobodys = BTreeSet::new();
     loop {
+        let cut_off = chain.borrow_and_update().cuts_off();
+        if cut_off && deaf.is_none() {
+            deaf = Deaf::make(&listener).await.ok();
+        } else if !cut_off && let Some(deaf) = deaf.take() {
+            nobodys.extend(deaf.end(&listener).unwrap_or_default());
+        }
         let accepted = tokio::select! {
             biased;
             _ = phases.changed() => break,
+            changed = chain.changed() => match changed {
+                Ok(()) => continue,
+                Err(_) => break,
+            },
             _ = connections.join_next(), if !connections.is_empty() => continue,
-            accepted = listener.accept() => accepted,
+            accepted = listener.accept(), if deaf.is_none() => accepted,
         };
         let client = match accepted {
+            Ok((_, from)) if nobodys.remove(&from) => continue,
             Ok((client, _)) => client,
             Err(error) => {
                 tracing::warn!(proxy = wiring.name, "a connection could not be accepted: {error}");

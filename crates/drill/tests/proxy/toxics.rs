@@ -203,17 +203,27 @@ async fn through_a_partition_nothing_comes_until_it_ends() {
     server.write_all(b"heard").await.unwrap();
     hear(&mut live, b"heard").await;
     hear_nothing(&mut server, 100).await;
-    let mut fresh = world.connect().await;
-    fresh.write_all(b"new").await.unwrap();
-    let accepted = tokio::time::timeout(MS(100), listener.accept()).await;
-    assert!(accepted.is_err(), "no connection is made through a partition");
+    let mut fresh = Box::pin(world.connect());
+    let made = tokio::time::timeout(MS(300), &mut fresh).await;
+    assert!(made.is_err(), "nothing that is sent arrives, the first packet neither");
     world.remove(&name).await;
     hear(&mut server, b"held").await;
+    // Its first packet is sent again after a second.
+    let mut fresh = tokio::time::timeout(LONG, fresh).await.unwrap();
+    fresh.write_all(b"new").await.unwrap();
     let (mut server, _) = tokio::time::timeout(LONG, listener.accept())
         .await
         .unwrap()
         .unwrap();
     hear(&mut server, b"new").await;
+    // Those that filled the listener are nobody's: the next one is a client's again.
+    let mut next = world.connect().await;
+    next.write_all(b"next").await.unwrap();
+    let (mut server, _) = tokio::time::timeout(LONG, listener.accept())
+        .await
+        .unwrap()
+        .unwrap();
+    hear(&mut server, b"next").await;
 }
 
 #[tokio::test]
