@@ -38,6 +38,19 @@ pub(crate) fn target_of(text: &str, kind: Kind, option: &str) -> Result<Target, 
     ))
 }
 
+/// The token of a gateway's admin API: what the file holds, or else `SEAWALL_ADMIN_TOKEN`.
+pub(crate) fn admin_token(file: Option<&std::path::Path>) -> Result<Option<String>, Stop> {
+    let token = match file {
+        Some(path) => Some(std::fs::read_to_string(path).map_err(|error| {
+            let what = format!("failed to read {}: {error}", path.display());
+            Stop::Input(what, "it holds the token of the gateway's admin API".to_owned())
+        })?),
+        None => std::env::var("SEAWALL_ADMIN_TOKEN").ok(),
+    };
+    let token = token.map(|token| token.trim().to_owned());
+    Ok(token.filter(|token| !token.is_empty()))
+}
+
 /// Why a server could not be read, and what to look at.
 pub(crate) fn unread(target: &str, fault: &Fault) -> Stop {
     let help = match fault.why {
@@ -53,6 +66,9 @@ pub(crate) fn unread(target: &str, fault: &Fault) -> Stop {
         }
         Why::TooManyClients => "the server has no room for one more client",
         Why::Loading => "the server starts; try again when it is up",
+        _ if fault.text.contains("certificate") => {
+            "is the host spelled as the certificate has it, and its issuer trusted here? SSL_CERT_FILE names a file of issuers"
+        }
         Why::Garbage => {
             "something else listens there: is the port right, is it with TLS (rediss://, https://)?"
         }

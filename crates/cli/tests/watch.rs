@@ -6,15 +6,18 @@
 )]
 #![expect(clippy::disallowed_methods, reason = "a process lives in real time")]
 
-use std::fmt::Write as _;
+#[path = "support/record.rs"]
+mod record;
+
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
+use std::io::{BufRead, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use record::record;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -68,7 +71,7 @@ fn redis(folder: &Path) -> (Process, u16) {
         .unwrap();
     let server = Process(child);
     let begun = Instant::now();
-    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
         assert!(begun.elapsed() < PATIENCE, "redis-server does not start");
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -83,9 +86,15 @@ struct Watch {
 
 impl Watch {
     fn new(arguments: &[&str]) -> Watch {
+        Watch::with_token(arguments, "")
+    }
+
+    /// With this word in the environment.
+    fn with_token(arguments: &[&str], word: &str) -> Watch {
         let mut child = Command::new(env!("CARGO_BIN_EXE_seawall"))
             .args(["watch", "--json"])
             .args(arguments)
+            .env("SEAWALL_ADMIN_TOKEN", word)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -206,34 +215,176 @@ fn a_watch_that_is_killed_is_gone_on_with() {
     }
 }
 
-/// A record of 200 seconds: 1000 calls a second, of which 800 are lost from the 60th to the 100th, while the cache hangs.
-fn record() -> String {
-    let mut csv = String::from("variant,run,time_s,metric,component,instance,value\n");
-    let mut series = |metric: &str, component: &str, well: u32, ill: u32| {
-        for second in 0..200 {
-            let value = if (60..100).contains(&second) { ill } else { well };
-            writeln!(csv, "plain,0,{},{metric},{component},,{value}", second + 1).unwrap();
+#[test]
+fn a_log_tells_who_killed_it() {
+    let folder = Folder::new("log");
+    let (server, port) = redis(&folder.0);
+    let log = folder.0.join("kernel.log");
+    fs::write(&log, "Out of memory: Killed process 1 (redis-server), long ago\n").unwrap();
+    let state = folder.0.join("state");
+    let address = format!("redis://127.0.0.1:{port}");
+    let watch = Watch::new(&[
+        "--redis",
+        &address,
+        "--log",
+        log.to_str().unwrap(),
+        "--state",
+        state.to_str().unwrap(),
+    ]);
+    watch.until("watch", "what is calm is known");
+    server.signal(Signal::KILL);
+    let mut log = fs::OpenOptions::new().append(true).open(&log).unwrap();
+    writeln!(log, "kernel: Out of memory: Killed process 4711 (redis-server)").unwrap();
+    let opened = watch.until("opened", "");
+    assert_eq!(opened["found"]["failure"], "killed", "{opened:#}");
+    let evidence = opened["found"]["pro"].to_string();
+    assert!(evidence.contains("a log or the cluster says"), "{evidence}");
+}
+
+/// Answers HTTP, and gives each question (its path and its token) to `answer`. It ends with the test's process.
+fn listener(answer: impl Fn(&str, &str) -> (u16, String) + Send + Sync + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut head = Vec::new();
+            let mut byte = [0];
+            while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|read| read == 1) {
+                head.push(byte[0]);
+            }
+            let head = String::from_utf8_lossy(&head).into_owned();
+            let path = head.split(' ').nth(1).unwrap_or_default();
+            let token = head.lines().find_map(|line| {
+                let (name, value) = line.split_once(": ")?;
+                name.eq_ignore_ascii_case("authorization").then_some(value)
+            });
+            let (status, body) = answer(path, token.unwrap_or_default());
+            let length = body.len();
+            // Who asked may have gone.
+            let _ = write!(
+                stream,
+                "HTTP/1.1 {status} Said\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+            );
         }
+    });
+    format!("http://{address}")
+}
+
+#[test]
+fn a_gateway_is_shown_its_token_and_nobody_else_is() {
+    for from_file in [true, false] {
+        let folder = Folder::new(if from_file { "token-file" } else { "token-word" });
+        let (heard, asked) = mpsc::channel();
+        let gateway = listener(move |path, token| {
+            if path.starts_with("/health") || token == "Bearer 0123456789abcdef" {
+                let _ = heard.send((path.to_owned(), token.to_owned()));
+                return (200, "threads_busy{component=\"shop\"} 1\n".to_owned());
+            }
+            (401, String::new())
+        });
+        let (tell, others) = mpsc::channel();
+        let app = listener(move |_, token| {
+            let _ = tell.send(token.to_owned());
+            (200, "threads_busy 1\n".to_owned())
+        });
+        let (state, file) = (folder.0.join("state"), folder.0.join("token"));
+        fs::write(&file, "0123456789abcdef\n").unwrap();
+        let mut arguments = vec![
+            "--gateway",
+            &gateway,
+            "--app",
+            &app,
+            "--state",
+            state.to_str().unwrap(),
+        ];
+        if from_file {
+            arguments.extend(["--token-file", file.to_str().unwrap()]);
+        }
+        let word = if from_file { "" } else { "0123456789abcdef" };
+        let watch = Watch::with_token(&arguments, word);
+        let begun = Instant::now();
+        loop {
+            let left = PATIENCE.saturating_sub(begun.elapsed());
+            let (path, token) = asked.recv_timeout(left).expect("it asks, and with its token");
+            assert_eq!(token, "Bearer 0123456789abcdef", "{path}");
+            if path == "/metrics" {
+                break;
+            }
+        }
+        assert_eq!(
+            others.recv_timeout(PATIENCE).unwrap(),
+            "",
+            "the app is not to know it"
+        );
+        drop(watch);
+    }
+}
+
+/// What a Prometheus would say that asks a `redis_exporter`: all is well for so many seconds, and then the cache begins anew,
+/// empty.
+fn prometheus(well_s: f64) -> String {
+    let now = || {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        since.unwrap().as_secs_f64()
     };
-    series("cache_hits_total", "redis", 950, 0);
-    series("cache_misses_total", "redis", 50, 0);
-    series("probes_total", "redis", 1, 1);
-    series(
-        "\"probe_failures_total{reason=\"\"reply_timed_out\"\"}\"",
-        "redis",
-        0,
-        1,
-    );
-    series(
-        "\"probe_failures_total{reason=\"\"alive_timed_out\"\"}\"",
-        "redis",
-        0,
-        1,
-    );
-    series("\"requests_total{outcome=\"\"fresh\"\"}\"", "web", 1_000, 200);
-    series("\"requests_total{outcome=\"\"timeout\"\"}\"", "web", 0, 800);
-    series("goodput_total", "web", 1_000, 200);
-    csv
+    let begun = now();
+    listener(move |path, _| {
+        let of = |name: &str| {
+            let (_, rest) = path.split_once(&format!("{name}=")).unwrap();
+            rest.split('&').next().unwrap().parse::<f64>().unwrap()
+        };
+        let (start, end, step) = (of("start"), of("end"), of("step"));
+        let series = |name: &str, value: &dyn Fn(f64) -> f64| {
+            let mut values = Vec::new();
+            let mut at = start;
+            while at <= end + 0.001 {
+                values.push(serde_json::json!([at, value(at - begun).to_string()]));
+                at += step;
+            }
+            serde_json::json!({ "metric": { "__name__": name, "instance": "cache:9121" }, "values": values })
+        };
+        // It counts from nothing again.
+        let counter = |before: f64, after: f64| {
+            move |at: f64| {
+                if at < well_s {
+                    (1_000.0 + at) * before
+                } else {
+                    (at - well_s) * after
+                }
+            }
+        };
+        let gauge = |before: f64, after: f64| move |at: f64| if at < well_s { before } else { after };
+        let result = [
+            series("redis_keyspace_hits_total", &counter(950.0, 50.0)),
+            series("redis_keyspace_misses_total", &counter(50.0, 950.0)),
+            series("redis_db_keys", &gauge(50_000.0, 500.0)),
+            series("redis_uptime_in_seconds", &|at| {
+                if at < well_s { 9_000.0 + at } else { at - well_s }
+            }),
+        ];
+        let said =
+            serde_json::json!({ "status": "success", "data": { "resultType": "matrix", "result": result } });
+        (200, said.to_string())
+    })
+}
+
+#[test]
+fn a_prometheus_is_watched() {
+    let folder = Folder::new("prometheus");
+    let state = folder.0.join("state");
+    let address = prometheus(21.0);
+    let watch = Watch::new(&[
+        "--prometheus",
+        &address,
+        "--every",
+        "5s",
+        "--state",
+        state.to_str().unwrap(),
+    ]);
+    watch.until("watch", "what is calm is known");
+    let opened = watch.until("opened", "");
+    assert_eq!(opened["found"]["failure"], "cold", "{opened:#}");
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 mod measure;
 mod popularity;
+mod pulse;
 mod scenario;
 
 pub use measure::{Database, Measured, Past, Unmeasured, Wanted, measure};

@@ -5,12 +5,17 @@ use std::ops::Range;
 use serde::Serialize;
 
 use crate::line::Line;
-use crate::view::{Cache, Probed, View};
+use crate::view::{Cache, Client, Probed, View};
 
 /// Seconds of what counts as now.
 const NOW_S: f64 = 3.0;
 /// Seconds over which rates are taken that a few seconds say little of.
 const LATELY_S: f64 = 10.0;
+
+/// A larger share of calls that are lost is suffered.
+const LOST: f64 = 0.02;
+/// So many times as long is suffered, too.
+const SLOWER: f64 = 5.0;
 
 /// A moment, and the calm that it is compared with.
 #[derive(Debug)]
@@ -39,6 +44,8 @@ pub struct Impact {
     pub slower: Option<f64>,
     /// Wrong answers a second.
     pub wrong_per_s: Option<f64>,
+    /// Services that suffer, each for itself: as many as groups of callers that do, and no more than services are known.
+    pub services: usize,
 }
 
 impl Impact {
@@ -50,7 +57,7 @@ impl Impact {
 
     /// Whether anybody has to suffer: more than two calls in a hundred lost, or waiting five times as long.
     pub fn is_felt(&self) -> bool {
-        self.lost().is_some_and(|lost| lost > 0.02) || self.slower.is_some_and(|slower| slower >= 5.0)
+        self.lost().is_some_and(|lost| lost > LOST) || self.slower.is_some_and(|slower| slower >= SLOWER)
     }
 }
 
@@ -83,34 +90,40 @@ impl<'a> Situation<'a> {
 
     /// How clients fare, all together.
     pub(crate) fn impact(&self) -> Impact {
-        let mut impact = Impact::default();
-        let (mut ended, mut good, mut wrong) = (0.0, 0.0, 0.0);
-        let (mut calm_ended, mut calm_good) = (0.0, 0.0);
-        for client in &self.view.clients {
-            ended += client.ended.sum(self.now.clone()).unwrap_or(0.0);
-            good += client.good.sum(self.now.clone()).unwrap_or(0.0);
-            wrong += client.wrong.sum(self.now.clone()).unwrap_or(0.0);
-            let of_calm = |line: &Line| -> f64 { self.calm.iter().filter_map(|index| line.at(*index)).sum() };
-            calm_ended += of_calm(&client.ended);
-            calm_good += of_calm(&client.good);
-            let calm = client.slowest.median(self.calm);
-            if let (Some(now), Some(calm)) = (client.slowest.mean(self.now.clone()), calm)
-                && now > calm + 0.05
-            {
-                let slower = now / calm.max(0.001);
-                impact.slower = Some(impact.slower.unwrap_or(1.0).max(slower));
-            }
-        }
-        if ended > 0.0 {
-            let seconds = self.seconds(&self.now);
-            impact.asked_per_s = Some(ended / seconds);
-            impact.good = Some(good / ended);
-            impact.wrong_per_s = Some(wrong / seconds);
-        }
-        if calm_ended > 0.0 {
-            impact.good_calm = Some(calm_good / calm_ended);
-        }
+        let all: Vec<Fares> = self
+            .view
+            .clients
+            .iter()
+            .map(|client| self.fares(client))
+            .collect();
+        let mut impact = Fares::together(&all).impact(self.seconds(&self.now));
+        let suffer = all.iter().filter(|one| one.impact(1.0).is_felt()).count();
+        impact.services = match self.view.services.len() {
+            // Who asks is all that is known.
+            0 => suffer,
+            known => suffer.min(known),
+        };
         impact
+    }
+
+    /// How the callers of one component fare.
+    fn fares(&self, client: &Client) -> Fares {
+        let now = |line: &Line| line.sum(self.now.clone()).unwrap_or(0.0);
+        let of_calm = |line: &Line| -> f64 { self.calm.iter().filter_map(|index| line.at(*index)).sum() };
+        let slower = client
+            .slowest
+            .mean(self.now.clone())
+            .zip(client.slowest.median(self.calm));
+        Fares {
+            ended: now(&client.ended),
+            good: now(&client.good),
+            wrong: now(&client.wrong),
+            calm_ended: of_calm(&client.ended),
+            calm_good: of_calm(&client.good),
+            slower: slower
+                .filter(|(now, calm)| *now > calm + 0.05)
+                .map(|(now, calm)| now / calm.max(0.001)),
+        }
     }
 
     /// The share of a node's probes that failed now with one of these causes; nothing when nobody probed.
@@ -185,6 +198,44 @@ impl<'a> Situation<'a> {
         let asked = self.lookups(cache)?;
         let failed = cache.errors.sum(self.now.clone()).unwrap_or(0.0);
         Some(failed < 0.5 * asked)
+    }
+}
+
+/// Calls now, and while it was calm.
+#[derive(Default)]
+struct Fares {
+    ended: f64,
+    good: f64,
+    wrong: f64,
+    calm_ended: f64,
+    calm_good: f64,
+    slower: Option<f64>,
+}
+
+impl Fares {
+    fn together(all: &[Fares]) -> Fares {
+        all.iter().fold(Fares::default(), |sum, one| Fares {
+            ended: sum.ended + one.ended,
+            good: sum.good + one.good,
+            wrong: sum.wrong + one.wrong,
+            calm_ended: sum.calm_ended + one.calm_ended,
+            calm_good: sum.calm_good + one.calm_good,
+            slower: one
+                .slower
+                .map_or(sum.slower, |slower| Some(sum.slower.unwrap_or(1.0).max(slower))),
+        })
+    }
+
+    fn impact(&self, seconds: f64) -> Impact {
+        let share = |part: f64, of: f64| (of > 0.0).then(|| part / of);
+        Impact {
+            asked_per_s: share(self.ended, seconds).filter(|_| self.ended > 0.0),
+            good: share(self.good, self.ended),
+            good_calm: share(self.calm_good, self.calm_ended),
+            slower: self.slower,
+            wrong_per_s: share(self.wrong, seconds).filter(|_| self.ended > 0.0),
+            services: 0,
+        }
     }
 }
 

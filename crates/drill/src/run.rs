@@ -88,6 +88,8 @@ impl NoDrill {
 pub enum News {
     /// What is being done, before and after the run.
     Stage(String),
+    /// Where a part is, and where the proxy before it listens, so that others can look at it too.
+    Address(String),
     /// All parts run.
     Ready(Vec<String>),
     /// A period has passed: the scenario's clock in seconds, and each client's progress.
@@ -184,6 +186,9 @@ pub async fn run(order: &Order, news: &UnboundedSender<News>) -> Result<Ran, NoD
         None => nothing(&system, Ending::Aborted(STOPPED.to_owned())),
         Some(Some(why)) => nothing(&system, Ending::Unwell(why)),
         Some(None) => {
+            for address in system.addresses() {
+                tell(News::Address(address));
+            }
             tell(News::Ready(system.parts.clone()));
             stage::drive(&system, &order.stop, &tell).await?
         }

@@ -17,7 +17,7 @@ use serde_json::json;
 use super::at_the_end;
 use super::audit_log::{AuditLog, usual};
 use super::measuring::Measuring;
-use crate::live::{target_of, unread};
+use crate::live::{admin_token, target_of, unread};
 use crate::output::print;
 use crate::playing::span;
 use crate::stop::Stop;
@@ -103,18 +103,9 @@ impl Acting {
             .gateway
             .as_deref()
             .map(|url| target_of(url, Kind::Http, "--gateway"));
-        let token = match &self.token_file {
-            Some(path) => Some(std::fs::read_to_string(path).map_err(|error| {
-                let what = format!("failed to read {}: {error}", path.display());
-                Stop::Input(what, "it holds the token of the gateway's admin API".to_owned())
-            })?),
-            None => std::env::var("SEAWALL_ADMIN_TOKEN").ok(),
-        };
         Ok(Means {
             gateway: gateway.transpose()?,
-            token: token
-                .map(|token| token.trim().to_owned())
-                .filter(|token| !token.is_empty()),
+            token: admin_token(self.token_file.as_deref())?,
             redis: measuring.first(Kind::Redis).cloned(),
             keys: self.keys.clone(),
         })

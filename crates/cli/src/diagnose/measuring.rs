@@ -5,7 +5,9 @@ use std::time::Duration;
 use seawall_core::record::Record;
 use seawall_core::time::Span;
 use seawall_diagnose::probe::prometheus::{Past, past};
-use seawall_diagnose::probe::{Details, Kind, LogProbe, Options, Place, Prober, Recording, Target};
+use seawall_diagnose::probe::{
+    Details, Kind, LogProbe, Options, Place, Prober, Recording, Step, Target, Trouble,
+};
 use seawall_diagnose::runbook::Known;
 
 use super::Arguments;
@@ -151,6 +153,20 @@ impl Measuring {
         let Some((recording, control)) = both else {
             return Err(Stop::Failed("it was ended by hand".to_owned()));
         };
+        if let Some(stranger) = stranger_in(&recording) {
+            let kind = if stranger.component == "postgres" {
+                Kind::Postgres
+            } else if stranger.component == "redis" {
+                Kind::Redis
+            } else {
+                Kind::Http
+            };
+            let of = |target: &&Target| target.kind() == kind;
+            let number = stranger.instance.unwrap_or(0) as usize;
+            let target = self.targets.iter().filter(of).nth(number);
+            let name = target.map_or_else(|| stranger.component.clone(), ToString::to_string);
+            return Err(unread(&name, &stranger.fault));
+        }
         if self.targets.is_empty() && self.past.is_some() {
             // Nobody is asked: the end of what Prometheus knows is now.
             let past = self.past.take();
@@ -169,7 +185,7 @@ async fn asked(prober: &mut Prober, periods: usize, every: Span) -> Recording {
     // The first round opens connections and has nothing to compare counters with.
     beat.tick().await;
     let first = prober.round().await;
-    if periods == 1 {
+    if periods == 1 || first.troubles.iter().any(is_stranger) {
         recording.push(first);
         return recording;
     }
@@ -178,6 +194,16 @@ async fn asked(prober: &mut Prober, periods: usize, every: Span) -> Recording {
         recording.push(prober.round().await);
     }
     recording
+}
+
+/// The first server that we have no reason to believe.
+fn stranger_in(recording: &Recording) -> Option<&Trouble> {
+    recording.last()?.troubles.iter().find(|trouble| is_stranger(trouble))
+}
+
+/// Whether a server is one that we have no reason to believe. Nothing that it measures can say what is the matter.
+fn is_stranger(trouble: &Trouble) -> bool {
+    trouble.step == Step::Connect && trouble.fault.text.contains("certificate")
 }
 
 fn past_of(runtime: &tokio::runtime::Runtime, target: &Target) -> Result<Record, Stop> {

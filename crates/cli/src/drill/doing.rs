@@ -197,7 +197,7 @@ fn hear(told: &News, view: Option<&mut View>, gathered: &mut Gathered) {
 /// What is said of it in a plain line.
 pub(super) fn line(news: &News) -> Option<String> {
     Some(match news {
-        News::Stage(what) => what.clone(),
+        News::Stage(what) | News::Address(what) => what.clone(),
         News::Ready(parts) => format!("ready: {}", parts.join("; ")),
         News::Period(..) => return None,
         News::Done(clock, what) => format!("{clock:7.2} s  {what}"),

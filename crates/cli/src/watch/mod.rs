@@ -20,7 +20,7 @@ use seawall_diagnose::probe::{Kind, LogProbe, Options, Place, Prober, Target};
 use seawall_diagnose::runbook::Known;
 use seawall_report::read_csv;
 
-use crate::live::target_of;
+use crate::live::{admin_token, target_of};
 use crate::playing::span;
 use crate::stop::Stop;
 use source::{Live, Played};
@@ -75,6 +75,9 @@ struct Asked {
     /// The admin API of a gateway, for its health and its metrics
     #[arg(long, value_name = "URL")]
     gateway: Option<String>,
+    /// The file with its bearer token [default: what `SEAWALL_ADMIN_TOKEN` holds]
+    #[arg(long, value_name = "FILE", requires = "gateway")]
+    token_file: Option<PathBuf>,
     /// A Prometheus, for what is not asked directly; with --every 5s or more
     #[arg(long, value_name = "URL")]
     prometheus: Option<String>,
@@ -284,7 +287,8 @@ fn targets(asked: &Asked) -> Result<(Vec<Target>, Known), Stop> {
         }
     }
     if let Some(url) = &asked.gateway {
-        targets.push(target_of(url, Kind::Http, "--gateway")?);
+        let token = admin_token(asked.token_file.as_deref())?;
+        targets.push(target_of(url, Kind::Http, "--gateway")?.with_token(token));
     }
     let first = |kind| targets.iter().find(|target| target.kind() == kind);
     let known = Known {

@@ -413,6 +413,42 @@ fn it_is_told_for_people_for_scripts_and_for_tools() {
     );
 }
 
+/// A reader that was made from the schema of SARIF 2.1.0: it refuses what lacks something or has it in another form, and what it
+/// writes again lacks what the schema has no name for.
+fn read_by_others(document: &serde_json::Value) -> serde_sarif::sarif::Sarif {
+    let read = serde_json::from_value(document.clone());
+    let read: serde_sarif::sarif::Sarif = read.unwrap_or_else(|error| panic!("{error}: {document:#}"));
+    let again = serde_json::to_value(&read).expect("it was JSON");
+    assert!(again == *document, "{again:#} is left of {document:#}");
+    read
+}
+
+#[test]
+fn tools_of_others_read_all_of_it() {
+    let bad = audit(&facts(|cache, database| {
+        cache.open = true;
+        database.sessions = 90.0;
+        off(database, "statement_timeout");
+        off(database, "superuser_reserved_connections");
+        setting(cache, "latency-monitor-threshold", "0");
+    }));
+    for severity in Severity::ALL {
+        let has = bad.checks.iter().any(|check| check.severity == severity);
+        assert!(has, "none is {}: {:?}", severity.name(), bad.checks);
+    }
+    let read = read_by_others(&sarif(&bad, "1.2.3"));
+    let results = read.runs[0].results.as_ref().expect("there are some");
+    assert_eq!(results.len(), bad.checks.len());
+    let rules = read.runs[0].tool.driver.rules.as_ref().expect("there are some");
+    for (result, check) in results.iter().zip(&bad.checks) {
+        assert_eq!(result.rule_id.as_deref(), Some(check.id));
+        let index = usize::try_from(result.rule_index.expect("it has one")).expect("it is none below zero");
+        assert_eq!(rules[index].id, check.id);
+    }
+    let nothing = read_by_others(&sarif(&Audit::default(), "1.2.3"));
+    assert_eq!(nothing.runs[0].results.as_ref().map(Vec::len), Some(0));
+}
+
 #[test]
 fn the_guide_explains_every_check() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/audit.md");

@@ -424,7 +424,13 @@ impl Course {
             None => {}
         }
         let seconds = now.since_s(incident.began);
-        incident.escalate = escalation(incident.severity, seconds, 1, &diagnosis.findings, impact);
+        incident.escalate = escalation(
+            incident.severity,
+            seconds,
+            impact.services,
+            &diagnosis.findings,
+            impact,
+        );
         let Some(judged) = &diagnosis.severity else { return };
         if judged.severity == incident.severity {
             self.less_bad = None;

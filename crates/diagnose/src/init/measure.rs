@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use super::pulse::{Pulses, pulses};
 use seawall_core::record::Metric;
 use tokio::time::{Instant, interval};
 
 use crate::probe::keys::Survey;
-use crate::probe::postgres::Told;
+use crate::probe::postgres::{OWN, Told};
 use crate::probe::{Details, Fault, Kind, Options, Prober, Sample, Target, Why};
 
 /// A live system in numbers: of all nodes of its cache together, a second.
@@ -59,8 +60,11 @@ pub struct Measured {
 pub struct Database {
     /// Transactions a second.
     pub requests: f64,
-    /// The mean time of one, in seconds; nothing when there were too few.
+    /// The mean time of one inside the server, in seconds; nothing when there were too few.
     pub service: Option<f64>,
+    /// The median and the mean time of a question that is no work, there and back, in seconds: what the network, and poolers
+    /// or proxies before the server, add to it.
+    pub reply: Option<(f64, f64)>,
     /// Sessions.
     pub sessions: f64,
     /// Sessions that are let in.
@@ -112,13 +116,17 @@ pub async fn measure(targets: &[Target], wanted: Wanted) -> Result<Measured, Unm
     failed(targets, &first)?;
     let before = told(&prober);
     let begun = Instant::now();
-    let mut beat = interval(Duration::from_secs(1));
-    beat.tick().await;
-    let mut samples = Vec::new();
-    while begun.elapsed() < wanted.window {
+    let rounds = async {
+        let mut beat = interval(Duration::from_secs(1));
         beat.tick().await;
-        samples.push(prober.round().await);
-    }
+        let mut samples = Vec::new();
+        while begun.elapsed() < wanted.window {
+            beat.tick().await;
+            samples.push(prober.round().await);
+        }
+        samples
+    };
+    let (samples, pulses) = tokio::join!(rounds, pulses(targets, wanted));
     let window = begun.elapsed().as_secs_f64();
     let troubled = samples
         .iter()
@@ -133,7 +141,7 @@ pub async fn measure(targets: &[Target], wanted: Wanted) -> Result<Measured, Unm
     let after = told(&prober);
     let mut measured = counted(&samples, window);
     measured.nodes = prober.caches().len();
-    measured.database = database(&before, &after, &samples, window);
+    measured.database = database(&before, &after, &samples, &pulses, window);
     let mut surveys = Vec::new();
     let mut addresses = Vec::new();
     for (details, target) in prober.details().await.into_iter().zip(of(targets, Kind::Redis)) {
@@ -228,8 +236,20 @@ fn counted(samples: &[Sample], window: f64) -> Measured {
 /// So few transactions tell nothing of the time of one.
 const TRANSACTIONS_MIN: f64 = 20.0;
 
-fn database(before: &[Told], after: &[Told], samples: &[Sample], window: f64) -> Option<Database> {
-    let mut database = Database::default();
+fn database(
+    before: &[Told],
+    after: &[Told],
+    samples: &[Sample],
+    pulses: &Pulses,
+    window: f64,
+) -> Option<Database> {
+    if after.is_empty() {
+        return None;
+    }
+    let mut database = Database {
+        reply: pulses.median().zip(pulses.mean()),
+        ..Database::default()
+    };
     let (mut transactions, mut secs) = (0.0, None);
     for (then, now) in before.iter().zip(after) {
         transactions += (now.commits + now.rollbacks - then.commits - then.rollbacks).max(0.0);
@@ -239,13 +259,15 @@ fn database(before: &[Told], after: &[Told], samples: &[Sample], window: f64) ->
         database.sessions += now.sessions;
         database.limit += now.limit;
     }
-    if after.is_empty() {
-        return None;
-    }
+    let asked = pulses.transactions;
     let counted = samples
         .iter()
         .filter_map(|sample| sample.value(Metric::OriginRequests, "postgres"));
-    database.requests = counted.sum::<f64>() / window;
+    database.requests = (counted.sum::<f64>() - asked).max(0.0) / window;
+    // Our own questions take longer than most, and are not of the system.
+    let ours = ours(samples, database.reply.map_or(0.0, |(median, _)| median));
+    let secs = secs.map(|secs| (secs - ours).max(0.0));
+    transactions -= asked + OWN * (samples.len() * after.len()) as f64;
     // Without a clock of its own, by Little's law: those under way are as many as come in the time of one.
     let under_way: Vec<f64> = samples
         .iter()
@@ -257,6 +279,16 @@ fn database(before: &[Told], after: &[Told], samples: &[Sample], window: f64) ->
         .filter(|_| transactions >= TRANSACTIONS_MIN)
         .map(|secs| secs / transactions);
     Some(database)
+}
+
+/// About how long the server worked for our rounds, in seconds: what two questions took beyond two that are no work.
+fn ours(samples: &[Sample], reply: f64) -> f64 {
+    let took = samples
+        .iter()
+        .flat_map(|sample| &sample.points)
+        .filter(|point| point.metric == Metric::ProbeSeconds && point.component == "postgres")
+        .filter(|point| point.label.as_deref() == Some("query") && point.value.is_finite());
+    took.map(|point| (point.value - 2.0 * reply).max(0.0)).sum()
 }
 
 fn looked_at(measured: &mut Measured, surveys: &[Survey]) {

@@ -217,17 +217,22 @@ fn cache(out: &mut String, measured: &Measured, leaving: Leaving) {
 fn database(out: &mut String, measured: &Measured, assumed: &Assumed) {
     let none = super::measure::Database::default();
     let database = measured.database.as_ref().unwrap_or(&none);
-    let (service, why) = match database.service {
+    let (inside, why) = match database.service {
         Some(service) => (
             service.max(1e-5),
-            "the mean of all transactions (pg_stat_database)",
+            "the mean of all transactions inside the server (pg_stat_database)",
         ),
         None => (0.002, "assumed: there were too few transactions"),
     };
     let _ = writeln!(
         out,
-        "[database.postgres]\nservice_time = {{ exponential = \"{}\" }} # {why}",
-        span(service)
+        "[database.postgres]\nservice_time = {} # {}: {why}{}",
+        law(inside, database.reply),
+        span(inside),
+        database.reply.map_or_else(String::new, |(median, _)| format!(
+            "; and {}: the median of SELECT 1 from here, the network and what stands before the server",
+            span(median)
+        ))
     );
     if database.limit > 0.0 {
         let _ = writeln!(
@@ -240,9 +245,22 @@ fn database(out: &mut String, measured: &Measured, assumed: &Assumed) {
         out,
         "capacity = \"{}/s\" # assumed: {} queries at once at full speed. This decides what a lost cache does; a load test tells it\n\
          timeout = \"10s\" # assumed\n\n",
-        figure(assumed.processors / service),
+        figure(assumed.processors / inside),
         figure(assumed.processors)
     );
+}
+
+/// How long callers wait: the work inside the server, and the way there and back. Work is taken to be exponential, and so is a
+/// way whose mean is far from its median; another is the same each time.
+fn law(inside: f64, reply: Option<(f64, f64)>) -> String {
+    let (median, mean) = reply.unwrap_or_default();
+    if median <= inside {
+        return format!("{{ exponential = \"{}\" }}", span(inside + median));
+    }
+    if mean > 1.3 * median {
+        return format!("{{ exponential = \"{}\" }}", span(inside + mean));
+    }
+    format!("\"{}\"", span(inside + median))
 }
 
 fn expectations(out: &mut String, measured: &Measured) {
@@ -322,6 +340,7 @@ mod tests {
             database: Some(Database {
                 requests: 400.0,
                 service: Some(0.001_5),
+                reply: Some((0.000_4, 0.000_5)),
                 sessions: 30.0,
                 limit: 97.0,
             }),
@@ -382,7 +401,8 @@ mod tests {
             "rate = \"1234/s\" # look-ups",
             "ttl = \"60.02s\" # the longest",
             "latency = \"310us\" # the median of PING",
-            "service_time = { exponential = \"1.5ms\" } # the mean",
+            "service_time = { exponential = \"1.9ms\" } # 1.5ms: the mean of all transactions inside",
+            "; and 400us: the median of SELECT 1 from here",
             "connections = 97 # max_connections",
             "capacity = \"5333/s\" # assumed",
             "rate = \"190.2/s\"",
@@ -390,6 +410,14 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }
+    }
+
+    #[test]
+    fn the_way_to_a_database_is_a_part_of_how_long_it_takes() {
+        assert_eq!(law(0.002, None), "{ exponential = \"2ms\" }");
+        assert_eq!(law(0.002, Some((0.001, 0.001))), "{ exponential = \"3ms\" }");
+        assert_eq!(law(0.000_1, Some((0.02, 0.021))), "\"20.1ms\"");
+        assert_eq!(law(0.000_1, Some((0.0139, 0.02))), "{ exponential = \"20.1ms\" }");
     }
 
     #[test]

@@ -123,7 +123,7 @@ fn question(target: &Target, order: &Order<'_>) -> Result<Request<Full<Bytes>>, 
     if order.body.is_some() {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
-    if let Some(token) = order.token {
+    if let Some(token) = order.token.or(target.token()) {
         let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|error| wrong(&error))?;
         value.set_sensitive(true);
         headers.insert(AUTHORIZATION, value);

@@ -19,6 +19,8 @@ pub struct Pod {
     pub restarts: u64,
     /// Why a container of it ended last, such as `OOMKilled`.
     pub ended: Option<String>,
+    /// Why a container of it does not run now, such as `CrashLoopBackOff`.
+    pub waits: Option<String>,
 }
 
 /// So many pods are looked at.
@@ -37,6 +39,9 @@ pub fn pods(text: &str) -> Option<Vec<Pod>> {
                 .iter()
                 .find_map(|state| state["terminated"]["reason"].as_str())
         });
+        let waits = containers
+            .iter()
+            .find_map(|container| container["state"]["waiting"]["reason"].as_str());
         Some(Pod {
             name: pod["metadata"]["name"].as_str()?.to_owned(),
             ready: !containers.is_empty() && containers.iter().all(|container| container["ready"] == true),
@@ -45,6 +50,7 @@ pub fn pods(text: &str) -> Option<Vec<Pod>> {
                 .filter_map(|container| container["restartCount"].as_u64())
                 .sum(),
             ended: ended.map(str::to_owned),
+            waits: waits.map(str::to_owned),
         })
     };
     Some(pods.filter_map(pod).collect())
@@ -103,31 +109,82 @@ fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
 }
 
-/// Asks `kubectl`.
+/// No answer is longer, in bytes.
+#[cfg(feature = "kubernetes")]
+const ANSWER_MAX: u64 = 32 << 20;
+
+/// Asks `kubectl`, by its name or by the path of the file.
 ///
 /// # Errors
 /// When there is none, it does not answer in time, or says something else.
 #[cfg(feature = "kubernetes")]
-pub async fn ask(wanted: &Pods, deadline: tokio::time::Instant) -> Result<Vec<Pod>, super::Fault> {
+pub async fn ask(
+    kubectl: &std::path::Path,
+    wanted: &Pods,
+    deadline: tokio::time::Instant,
+) -> Result<Vec<Pod>, super::Fault> {
     use super::{Fault, Why};
 
-    let mut command = tokio::process::Command::new("kubectl");
-    command
+    // Whoever waits no longer leaves no process behind.
+    let child = tokio::process::Command::new(kubectl)
         .args(wanted.arguments())
         .kill_on_drop(true)
-        .stdin(std::process::Stdio::null());
-    let answer = tokio::time::timeout_at(deadline, command.output()).await;
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn();
+    let child = child.map_err(|error| Fault::new(Why::Error, format!("kubectl cannot be run: {error}")))?;
+    let answer = tokio::time::timeout_at(deadline, heard(child)).await;
     let answer = answer.map_err(|_| Fault::late("answer of kubectl"))?;
-    let answer = answer.map_err(|error| Fault::new(Why::Error, format!("kubectl cannot be run: {error}")))?;
-    if !answer.status.success() {
-        let said: String = String::from_utf8_lossy(&answer.stderr)
-            .chars()
-            .take(200)
-            .collect();
-        return Err(Fault::new(Why::Error, format!("kubectl: {}", said.trim())));
+    let (well, said, complaint) =
+        answer.map_err(|error| Fault::new(Why::Error, format!("kubectl cannot be heard: {error}")))?;
+    if said.len() as u64 > ANSWER_MAX {
+        let text = format!("the answer of kubectl is longer than {ANSWER_MAX} bytes");
+        return Err(Fault::new(Why::Garbage, text));
     }
-    pods(&String::from_utf8_lossy(&answer.stdout))
+    if !well {
+        let plain = |letter: char| if letter.is_control() { ' ' } else { letter };
+        let complaint = String::from_utf8_lossy(&complaint);
+        let complaint: String = complaint.trim().chars().take(200).map(plain).collect();
+        return Err(Fault::new(Why::Error, format!("kubectl: {complaint}")));
+    }
+    pods(&String::from_utf8_lossy(&said))
         .ok_or_else(|| Fault::new(Why::Garbage, "what kubectl writes is no list of pods"))
+}
+
+/// Whether it ended well, what it says, a byte more than is allowed at most, and what it complains of.
+#[cfg(feature = "kubernetes")]
+async fn heard(mut child: tokio::process::Child) -> std::io::Result<(bool, Vec<u8>, Vec<u8>)> {
+    use tokio::io::{AsyncRead, AsyncReadExt};
+
+    async fn all(from: Option<impl AsyncRead + Unpin>, most: u64) -> std::io::Result<Vec<u8>> {
+        let mut read = Vec::new();
+        if let Some(from) = from {
+            from.take(most).read_to_end(&mut read).await?;
+        }
+        Ok(read)
+    }
+    let (out, complaints) = (child.stdout.take(), child.stderr.take());
+    let (said, complaint) = tokio::try_join!(all(out, ANSWER_MAX + 1), all(complaints, 4_096))?;
+    if said.len() as u64 > ANSWER_MAX {
+        return Ok((false, said, complaint));
+    }
+    Ok((child.wait().await?.success(), said, complaint))
+}
+
+/// What pods tell that they did not tell `before`, as lines of a log would: one for each time that one of them was killed for
+/// want of memory.
+pub fn sample(before: &[Pod], now: &[Pod], place: &super::Place) -> super::Sample {
+    let killed = now.iter().filter(|pod| pod.ended.as_deref() == Some("OOMKilled"));
+    let times = killed.filter_map(|pod| {
+        let then = before.iter().find(|then| then.name == pod.name)?;
+        Some(pod.restarts.saturating_sub(then.restarts) as f64)
+    });
+    let point = place.labelled(seawall_core::record::Metric::LogLines, "killed", times.sum());
+    super::Sample {
+        points: vec![point],
+        ..super::Sample::default()
+    }
 }
 
 #[cfg(test)]
@@ -139,13 +196,25 @@ mod tests {
         let text = r#"{"items":[
             {"metadata":{"name":"redis-0"},"status":{"containerStatuses":[
                 {"ready":true,"restartCount":3,"state":{"running":{}},"lastState":{"terminated":{"reason":"OOMKilled"}}}]}},
-            {"metadata":{"name":"redis-1"},"status":{}}]}"#;
+            {"metadata":{"name":"redis-1"},"status":{}},
+            {"metadata":{"name":"redis-2"},"status":{"containerStatuses":[
+                {"ready":false,"restartCount":9,"state":{"waiting":{"reason":"CrashLoopBackOff"}},
+                 "lastState":{"terminated":{"reason":"Error"}}}]}}]}"#;
         let found = pods(text).expect("it is a list");
         assert_eq!(found[0].ended.as_deref(), Some("OOMKilled"));
         assert_eq!(
             (found[0].restarts, found[0].ready, found[1].ready),
             (3, true, false)
         );
+        assert_eq!(found[2].waits.as_deref(), Some("CrashLoopBackOff"));
+        assert_eq!(found[2].ended.as_deref(), Some("Error"));
+        let mut before = found.clone();
+        before[0].restarts = 1;
+        before[2].restarts = 0;
+        let lines =
+            |before: &[Pod]| sample(before, &found, &super::super::Place::new("pods")).points[0].value;
+        assert!((lines(&before) - 2.0).abs() < 1e-9);
+        assert!(lines(&found).abs() < 1e-9 && lines(&[]).abs() < 1e-9);
         assert_eq!(pods("not json"), None);
         assert_eq!(pods("{}"), None);
     }

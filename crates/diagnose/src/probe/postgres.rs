@@ -49,7 +49,7 @@ pub(crate) struct Told {
 const QUESTION: &str = "\
 WITH others AS (
   SELECT state, wait_event_type, query FROM pg_stat_activity
-  WHERE application_name <> 'seawall-probe' AND datname IS NOT NULL
+  WHERE application_name NOT IN ('seawall-probe', 'seawall-caller') AND datname IS NOT NULL
     AND (backend_type IS NULL OR backend_type = 'client backend')
 ), same AS (
   SELECT count(*) AS times FROM others WHERE state = 'active'
@@ -73,6 +73,8 @@ FROM stats";
 
 /// What our sessions are called (`application_name`), so that they are not counted.
 pub const NAME: &str = "seawall-probe";
+/// What a session of ours is called that waits in line as callers do, and is not counted either.
+pub(crate) const CALLER: &str = "seawall-caller";
 
 /// So many indexes are looked at, those that are used most.
 const INDEXES: &str = "\
@@ -150,6 +152,15 @@ impl PostgresProbe {
 
 /// A connection that asks nothing that takes longer than the deadline, and changes nothing.
 pub(crate) async fn connect(target: &Target, deadline: Instant) -> Result<PgConnection, Fault> {
+    connect_as(NAME, target, deadline).await
+}
+
+/// The same under another name.
+pub(crate) async fn connect_as(
+    name: &str,
+    target: &Target,
+    deadline: Instant,
+) -> Result<PgConnection, Fault> {
     let options = PgConnectOptions::from_str(target.whole())
         .map_err(|error| {
             Fault::new(
@@ -157,7 +168,7 @@ pub(crate) async fn connect(target: &Target, deadline: Instant) -> Result<PgConn
                 target.scrubbed(&format!("the address cannot be used: {error}")),
             )
         })?
-        .application_name(NAME)
+        .application_name(name)
         .disable_statement_logging();
     let opened = async {
         let mut connection = options.connect().await?;
@@ -238,7 +249,7 @@ fn read(row: &PgRow) -> Result<Told, sqlx::Error> {
 }
 
 /// Transactions of our own in a round: two on the kept session, one of a new one.
-const OWN: f64 = 3.0;
+pub(crate) const OWN: f64 = 3.0;
 
 impl Told {
     fn tell(&self, before: Option<&Told>, place: &Place, sample: &mut Sample) {

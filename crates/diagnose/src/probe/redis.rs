@@ -16,6 +16,7 @@ use seawall_resp::Value;
 use tokio::time::Instant;
 
 use super::fault::{Fault, Why};
+use super::home::Home;
 use super::info::{Info, Own};
 use super::keys::Survey;
 use super::sample::{Place, Sample};
@@ -34,7 +35,7 @@ pub struct RedisProbe {
     own: Own,
     /// The share of all uses that is the hottest key's, where it is known.
     hot: Option<f64>,
-    tag: String,
+    home: Home,
 }
 
 /// What the server told of itself at an instant.
@@ -72,7 +73,7 @@ impl RedisProbe {
             before: None,
             own: Own::default(),
             hot: None,
-            tag: random(),
+            home: Home::Unknown,
         }
     }
 
@@ -97,24 +98,26 @@ impl RedisProbe {
         let stale = |wire: &Option<Wire>| wire.as_ref().is_some_and(Wire::owes);
         let late = (stale(&self.main), stale(&self.writer));
         let target = &self.target;
-        let key = format!("seawall:canary:{{{}}}", self.tag);
         let (mut main_ledger, mut write_ledger, mut ledger) =
             (Ledger::default(), Ledger::default(), Ledger::default());
         let (told, written, fresh) = tokio::join!(
             main_round(target, &mut self.main, &mut main_ledger, deadline),
             async {
                 if self.canary {
-                    write_round(target, &mut self.writer, &key, &mut write_ledger, deadline).await
+                    write_round(
+                        target,
+                        &mut self.writer,
+                        &mut self.home,
+                        &mut write_ledger,
+                        deadline,
+                    )
+                    .await
                 } else {
                     Written::default()
                 }
             },
             fresh_round(target, &mut ledger, deadline),
         );
-        if written.moved {
-            // That key lives on another node of the cluster; some other one lives here.
-            self.tag = random();
-        }
         // What has kept us waiting since an earlier round may never answer; a connection that just did takes its place.
         let useless = |wire: &Option<Wire>, late| {
             wire.as_ref()
@@ -288,14 +291,13 @@ fn newest_slow(said: &Value) -> Option<i64> {
 #[derive(Default)]
 struct Written {
     own: Own,
-    moved: bool,
 }
 
 /// Writes a key, reads it back, deletes it.
 async fn write_round(
     target: &Target,
     kept: &mut Option<Wire>,
-    key: &str,
+    home: &mut Home,
     ledger: &mut Ledger,
     deadline: Instant,
 ) -> Written {
@@ -307,7 +309,20 @@ async fn write_round(
     let Some(wire) = kept.as_mut() else {
         return written;
     };
-    let value = random();
+    if *home == Home::Unknown {
+        match super::home(wire, deadline).await {
+            Ok(found) => *home = found,
+            Err(fault) => {
+                ledger.failed(Step::Write, fault);
+                return written;
+            }
+        }
+    }
+    let Home::Here(tag) = &*home else {
+        return written;
+    };
+    let (key, value) = (format!("seawall:canary:{{{tag}}}"), random());
+    let key = key.as_str();
     let questions = [
         words(&["SET", key, &value, "PX", CANARY_MS]),
         words(&["GET", key]),
@@ -329,7 +344,8 @@ async fn write_round(
             true
         }
         Err(fault) if fault.text.starts_with("MOVED ") => {
-            written.moved = true;
+            // Its slots are not what they were.
+            *home = Home::Unknown;
             false
         }
         Err(fault) => {

@@ -21,6 +21,8 @@ pub struct Target {
     port: u16,
     user: Option<String>,
     password: Option<String>,
+    /// A bearer token, which no address holds.
+    token: Option<String>,
     /// What follows the address, without its first slash and without parameters.
     rest: String,
     /// As it was written.
@@ -111,6 +113,7 @@ impl std::str::FromStr for Target {
             port,
             user,
             password,
+            token: None,
             rest,
             whole: text.to_owned(),
         })
@@ -198,6 +201,17 @@ impl Target {
         self
     }
 
+    /// With this bearer token, which an HTTP server is shown in place of a login.
+    #[must_use]
+    pub fn with_token(mut self, token: Option<String>) -> Target {
+        self.token = token;
+        self
+    }
+
+    pub(crate) fn token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+
     /// What is asked for at an HTTP address, with its parameters, which may be secret.
     pub(crate) fn path_and_query(&self) -> String {
         let after = self.whole.split_once("://").map_or("", |(_, after)| after);
@@ -226,7 +240,10 @@ impl Target {
     /// A text that somebody else wrote, with our password crossed out wherever it is in it, and not longer than a line.
     pub(crate) fn scrubbed(&self, text: &str) -> String {
         let mut text = text.to_owned();
-        for secret in [self.password(), Some(self.whole())].into_iter().flatten() {
+        for secret in [self.password(), self.token(), Some(self.whole())]
+            .into_iter()
+            .flatten()
+        {
             if !secret.is_empty() {
                 text = text.replace(secret, "***");
             }
@@ -320,5 +337,9 @@ mod tests {
         let said = target.scrubbed("ERR unknown command 'hush'\nredis://:hush@h");
         assert_eq!(said, "ERR unknown command '***' redis://:***@h");
         assert_eq!(target.scrubbed(&"x".repeat(1_000)).len(), TEXT_MAX);
+        let admin = "http://h/".parse::<Target>().expect("it is one");
+        let admin = admin.with_token(Some("quiet".to_owned()));
+        assert_eq!(admin.scrubbed("no such token: quiet"), "no such token: ***");
+        assert_eq!(format!("{admin:?} {admin}"), "http://h:80 http://h:80");
     }
 }

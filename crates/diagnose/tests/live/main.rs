@@ -8,6 +8,8 @@
 mod audit;
 mod findings;
 mod init;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
 mod liars;
 mod postgres;
 mod prometheus;

@@ -4,7 +4,7 @@ use seawall_core::record::Metric;
 use seawall_diagnose::probe::Sample;
 
 use super::support::Folder;
-use super::support::redis::{RedisServer, until};
+use super::support::redis::{RedisCluster, RedisServer, until};
 use super::{failures, prober, round, went_well};
 
 const STEPS: [&str; 6] = ["connect", "reply", "alive", "info", "write", "read"];
@@ -235,6 +235,29 @@ async fn refused_writes_say_why() {
         failures(&round(&mut of_cluster, PATIENCE).await),
         ["write_cluster_down"]
     );
+}
+
+#[tokio::test]
+async fn a_node_of_a_cluster_is_not_blamed_for_keys_of_others() {
+    let cluster = RedisCluster::start();
+    let urls: Vec<String> = cluster.servers.iter().map(RedisServer::url).collect();
+    for (number, url) in urls.iter().enumerate() {
+        let mut prober = prober(&[url], PATIENCE);
+        let mut recording = seawall_diagnose::probe::Recording::new(seawall_core::time::Span::secs(1), 60);
+        for _ in 0..4 {
+            let sample = round(&mut prober, PATIENCE).await;
+            assert_eq!(failures(&sample), [""; 0], "{url}");
+            // Three masters, and then their copies, which take no writes of clients.
+            assert_eq!(went_well(&sample, "write"), number < 3, "{url}");
+            assert_eq!(went_well(&sample, "read"), number < 3, "{url}");
+            recording.push(sample);
+        }
+        let errors: String = cluster.servers[number].ask(&["INFO", "errorstats"]).unwrap();
+        assert!(!errors.contains("MOVED"), "we were turned away: {errors}");
+        let record = recording.record();
+        let diagnosis = seawall_diagnose::diagnose(&record, record.periods - 1, 0..0);
+        assert!(diagnosis.is_healthy(), "{:?}", diagnosis.first());
+    }
 }
 
 #[tokio::test]

@@ -281,6 +281,24 @@ impl System {
         Ok(())
     }
 
+    /// Where the servers and instances are, and where the proxies before them listen: a line for each.
+    pub(crate) fn addresses(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        let caches = self.caches.iter().flatten().flat_map(CacheNode::all);
+        lines.extend(caches.map(|node| format!("{} at {}, through {}", node.name, node.address, node.door)));
+        let real = self.postgres.as_ref().map(Postgres::address);
+        lines.extend(real.map(|address| format!("PostgreSQL at {address}")));
+        let databases = self.databases.iter().flatten();
+        lines.extend(databases.map(|node| format!("{} through {}", node.name, node.door)));
+        lines.extend(
+            self.services
+                .iter()
+                .flatten()
+                .map(|copy| format!("{} through {}", copy.name, copy.door)),
+        );
+        lines
+    }
+
     /// Where a client's calls go in.
     pub(crate) fn door_of(&self, place: Place) -> Vec<SocketAddr> {
         match place {

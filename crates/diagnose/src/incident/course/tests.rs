@@ -102,6 +102,37 @@ fn an_incident_from_its_beginning_to_its_closing() {
 }
 
 #[test]
+fn a_second_service_that_suffers_calls_for_more_people() {
+    let escalated = |lost: f64, services: &[&str]| {
+        let mut course = Course::new(PERIOD);
+        watched(&mut course, 0..90, |second| {
+            let mut points = hung(60, 100)(second);
+            let lost = if second >= 60 { lost } else { 0.0 };
+            points.push(point(
+                Metric::Requests,
+                "search",
+                Some("fresh"),
+                100.0 * (1.0 - lost),
+            ));
+            points.push(point(Metric::Requests, "search", Some("error"), 100.0 * lost));
+            points.push(point(Metric::Goodput, "search", None, 100.0 * (1.0 - lost)));
+            points.extend(
+                services
+                    .iter()
+                    .map(|name| point(Metric::ThreadsBusy, name, None, 1.0)),
+            );
+            points
+        });
+        course.open().expect("it hangs").escalate.join("; ")
+    };
+    assert_eq!(escalated(0.5, &[]), "2 services are affected");
+    assert_eq!(escalated(0.0, &[]), "");
+    assert_eq!(escalated(0.5, &["web", "search"]), "2 services are affected");
+    // Two groups of callers of one service.
+    assert_eq!(escalated(0.5, &["app"]), "");
+}
+
+#[test]
 fn its_cost_is_what_the_record_says() {
     let mut course = Course::new(PERIOD);
     let play = hung(60, 100);
