@@ -198,7 +198,11 @@ async fn asked(prober: &mut Prober, periods: usize, every: Span) -> Recording {
 
 /// The first server that we have no reason to believe.
 fn stranger_in(recording: &Recording) -> Option<&Trouble> {
-    recording.last()?.troubles.iter().find(|trouble| is_stranger(trouble))
+    recording
+        .last()?
+        .troubles
+        .iter()
+        .find(|trouble| is_stranger(trouble))
 }
 
 /// Whether a server is one that we have no reason to believe. Nothing that it measures can say what is the matter.
