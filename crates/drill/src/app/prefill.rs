@@ -24,6 +24,8 @@ const WARM_MAX: usize = 1 << 22;
 /// Writes are waited for so long.
 const PATIENCE: Duration = Duration::from_secs(5);
 const GLANCE: Duration = Duration::from_millis(2);
+/// An entry is read so often at most before it is taken for gone.
+const READS: u32 = 4;
 /// A breaker that was opened by too much at once closes within these.
 const ATTEMPTS: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(600);
@@ -165,16 +167,27 @@ impl App {
         let begun = Instant::now();
         let before = far(&cache.stats());
         let mut count = 0;
-        for key in &order.keys {
-            let Some(value) = cache.get(key).await else {
-                continue;
-            };
-            // They end at one instant, however long this takes.
-            let left = Duration::from_millis(order.ttl_ms).saturating_sub(begun.elapsed());
-            cache.insert(key, &Options::new(), Loaded::new(value).ttl(left));
-            count += 1;
-            if count % BATCH == 0 {
-                self.written(before + count).await;
+        let mut missed = Vec::new();
+        let mut keys = order.keys.clone();
+        // What could not be read is tried again: one entry that everybody asks for, with a life of its own, makes another
+        // failure of it.
+        for _ in 0..READS {
+            for key in keys {
+                let Some(value) = cache.get(&key).await else {
+                    missed.push(key);
+                    continue;
+                };
+                // They end at one instant, however long this takes.
+                let left = Duration::from_millis(order.ttl_ms).saturating_sub(begun.elapsed());
+                cache.insert(&key, &Options::new(), Loaded::new(value).ttl(left));
+                count += 1;
+                if count % BATCH == 0 {
+                    self.written(before + count).await;
+                }
+            }
+            keys = std::mem::take(&mut missed);
+            if keys.is_empty() {
+                break;
             }
         }
         self.written(before + count).await;

@@ -99,19 +99,15 @@ pub(crate) async fn rewrite(address: SocketAddr, order: &Rewritten) -> Result<u6
     serde_json::from_slice(&body).map_err(|error| NoDrill::Failed(error.to_string()))
 }
 
-/// The keys of the entries that a Redis holds for instances and that live for longer than this, of those that are there the
-/// whole time.
-pub(crate) async fn keys(address: SocketAddr, longer_than: Duration) -> Result<Vec<u64>, NoDrill> {
+/// The keys of the entries that a Redis holds for instances, of those that are there the whole time.
+pub(crate) async fn keys(address: SocketAddr) -> Result<Vec<u64>, NoDrill> {
     let (mut cursor, mut keys) = ("0".to_owned(), Vec::new());
     loop {
         let (next, names): (String, Vec<String>) =
             command(address, &["SCAN", &cursor, "COUNT", "500"]).await?;
-        let lives = pttl(address, &names).await?;
         let known = names
             .iter()
-            .zip(lives)
-            .filter(|(_, life)| *life > longer_than)
-            .filter_map(|(name, _)| name.rsplit_once(':')?.1.parse::<u64>().ok());
+            .filter_map(|name| name.rsplit_once(':')?.1.parse::<u64>().ok());
         keys.extend(known);
         if next == "0" {
             keys.sort_unstable();

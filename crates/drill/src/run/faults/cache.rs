@@ -18,10 +18,6 @@ use crate::run::system::System;
 use crate::run::{NoDrill, asking, rules};
 use crate::server::Condition;
 
-/// Entries that are to end together are written so often, and end within this time.
-const REWRITES: u32 = 4;
-const TOGETHER: Duration = Duration::from_millis(250);
-
 impl System {
     pub(super) async fn strike_cache(
         self: &Arc<Self>,
@@ -193,27 +189,17 @@ impl System {
         let control = users.find_map(|(_, copies)| copies.first()?.control);
         let control = control.ok_or_else(|| NoDrill::Failed("nobody uses this cache".to_owned()))?;
         let length = Duration::from(instant.saturating_sub(event.at));
-        let (mut all, mut count) = (0, 0);
-        for _ in 0..REWRITES {
-            let left = length.saturating_sub(begun.elapsed());
-            // What somebody else wrote meanwhile, or what failed, outlives the others, and one that everybody asks for is
-            // enough to make another failure of it. The first time all of it is written.
-            let beyond = if all == 0 { Duration::ZERO } else { left + TOGETHER };
-            let mut keys = Vec::new();
-            for number in nodes_of(event, self.caches[at].len()) {
-                keys.extend(asking::keys(self.caches[at][number].address, beyond).await?);
-            }
-            all = all.max(keys.len());
-            if keys.is_empty() || left <= TOGETHER {
-                break;
-            }
-            let order = Rewritten {
-                keys,
-                ttl_ms: left.as_millis() as u64,
-            };
-            count += asking::rewrite(control, &order).await?;
+        let mut keys = Vec::new();
+        for number in nodes_of(event, self.caches[at].len()) {
+            keys.extend(asking::keys(self.caches[at][number].address).await?);
         }
-        let (count, left) = (count.min(all as u64), length);
+        let left = length.saturating_sub(begun.elapsed());
+        let all = keys.len();
+        let order = Rewritten {
+            keys,
+            ttl_ms: left.as_millis() as u64,
+        };
+        let count = asking::rewrite(control, &order).await?;
         if count == 0 {
             return Err(NoDrill::Failed(format!(
                 "none of {all} entries was there to be written again"
