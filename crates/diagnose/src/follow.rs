@@ -54,9 +54,6 @@ impl Settings {
     }
 }
 
-/// What looks calm is believed to have been after so many seconds.
-const YOUNG_S: f64 = 5.0;
-
 /// At any pace so many seconds are learnt from, and so many are well before it is over.
 const LEARN_MIN_S: f64 = 4.0;
 const OVER_MIN_S: f64 = 2.0;
@@ -81,8 +78,6 @@ pub struct Episode {
 pub struct Follower {
     settings: Settings,
     calm: Vec<usize>,
-    /// Periods that look calm and are too young to be believed: what goes right before a failure may belong to it.
-    young: Vec<usize>,
     /// Since when there is a suspicion. Another finding goes on with it: something is the matter, whatever it is.
     suspected: Option<usize>,
     open: Option<Episode>,
@@ -112,7 +107,6 @@ impl Follower {
         Follower {
             settings,
             calm: Vec::new(),
-            young: Vec::new(),
             suspected: None,
             open: None,
             well: None,
@@ -155,12 +149,11 @@ impl Follower {
             return Change::None;
         };
         let view = View::new(record);
-        for periods in [&mut self.calm, &mut self.young] {
-            periods.retain(|at| *at >= first);
-            periods.iter_mut().for_each(|at| *at -= first);
-        }
+        self.calm.retain(|at| *at >= first);
+        let calm: Vec<usize> = self.calm.iter().map(|at| at - first).collect();
+        self.calm = calm;
         let change = self.step_at(&view, last, first);
-        for at in self.calm.iter_mut().chain(&mut self.young) {
+        for at in &mut self.calm {
             *at += first;
         }
         change
@@ -175,7 +168,7 @@ impl Follower {
     fn step_at(&mut self, view: &View, at: usize, first: usize) -> Change {
         let settings = self.settings;
         if self.calm.len() < view.periods_in(settings.learn_s, 3) && self.open.is_none() {
-            self.calm.push(at);
+            self.remember(view, at);
             return Change::None;
         }
         let mut diagnosis = examine(view, at, &self.calm);
@@ -191,14 +184,11 @@ impl Follower {
         if likeliest.is_none() {
             self.suspected = None;
             // Where calls are lost and nobody knows why, it is not calm either.
-            if diagnosis.impact.is_felt() {
-                self.young.clear();
-            } else {
+            if !diagnosis.impact.is_felt() {
                 self.remember(view, at);
             }
             return Change::None;
         }
-        self.young.clear();
         let now = diagnosis.at;
         let since = *self.suspected.get_or_insert(now);
         if now + 1 < since + view.periods_in(settings.confirm_s, 2) {
@@ -257,10 +247,7 @@ impl Follower {
     }
 
     fn remember(&mut self, view: &View, at: usize) {
-        self.young.push(at);
-        if self.young.len() > view.periods_in(YOUNG_S, 2) {
-            self.calm.push(self.young.remove(0));
-        }
+        self.calm.push(at);
         let most = view.periods_in(self.settings.memory_s, 10);
         if self.calm.len() > most {
             self.calm.remove(0);
